@@ -1,0 +1,14 @@
+//! Denoising diffusion models for CPUs, with every gradient by hand and the same bits everywhere.
+//!
+//! The modules in the order in which data flows:
+//!
+//! | module | stage |
+//! |---|---|
+//! | [`numerics`] | what a floating-point operation means here: products, sums, elementary functions, randomness |
+
+#![deny(missing_docs)]
+
+pub mod error;
+pub mod numerics;
+
+pub use error::{Error, Result};

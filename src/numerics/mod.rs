@@ -1,0 +1,7 @@
+//! The ground floor: what a floating-point operation means here (contract N1).
+
+pub mod elementary;
+pub mod path;
+pub mod real;
+
+pub use real::Real;
