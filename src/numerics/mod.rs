@@ -3,5 +3,6 @@
 pub mod elementary;
 pub mod path;
 pub mod real;
+pub mod rng;
 
 pub use real::Real;
