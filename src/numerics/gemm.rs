@@ -1,0 +1,362 @@
+//! The matrix product, with its order of addition stated (contract N1, rule 2).
+//!
+//! # The definition
+//!
+//! C[i, j] = Σ_k A[i, k] · B[k, j]. k is cut into blocks of 256 from k = 0. In a block acc = +0, then
+//! acc ← fma(A[i, k], B[k, j], acc) with k ascending. C is the acc of block 0, then C ← C + acc for each later block;
+//! where C accumulates, C ← C + acc from block 0 on. Then the bias is added. [`product_by_definition`] is that
+//! paragraph as code, and every other product in this crate has its bits.
+//!
+//! # One kernel for everything: a product with a gathered matrix
+//!
+//! A convolution is a product whose left matrix, im2col of the image, repeats each pixel once a tap. That matrix is
+//! never made here. Its element (i, k), output pixel i under tap and channel k, lies in the padded image at
+//!
+//! ```text
+//! address(i, k) = rows[i] + steps[k]
+//! ```
+//!
+//! because the way to a pixel and the way to a tap of its window add. Swapping the two tables transposes the matrix, so the
+//! weight gradient im2col(x)ᵀ · dy is the same loop; and a plain matrix is `rows[i] = i · width, steps[k] = k`. The
+//! kernel holds a tile of 6 rows by 16 columns of C in registers, reads 6 gathered values and 16 values of B a step, and
+//! does 96 fused multiply-adds with them.
+//!
+//! B is copied once into panels of 16 columns ([`Panels`]), so that a block of 256 steps is 16 KiB read in order.
+
+use rayon::prelude::*;
+
+use super::path::every_path;
+use super::{Real, shards};
+
+/// Steps of k after which a partial sum goes to memory: part of the contract.
+pub const BLOCK: usize = 256;
+
+/// Rows of C that the kernel holds in registers.
+const TILE_ROWS: usize = 6;
+
+/// The left matrix of a product: element (i, k) is `data[rows[i] + steps[k]]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Gather<'a, F> {
+    /// The numbers.
+    pub data: &'a [F],
+    /// Where row i starts.
+    pub rows: &'a [usize],
+    /// How far from a row's start element k lies.
+    pub steps: &'a [usize],
+}
+
+/// The right matrix of a product, shape (k, n), copied into panels of a register tile's width.
+#[derive(Clone, Debug)]
+pub struct Panels<F> {
+    data: Vec<F>,
+    steps: usize,
+    columns: usize,
+}
+
+/// Columns of C that the kernel holds in registers: 64 bytes a row for either precision.
+const fn tile_columns<F>() -> usize {
+    64 / size_of::<F>()
+}
+
+impl<F: Real> Panels<F> {
+    /// Copies the (k, n) matrix whose element (k, j) is `b[k * step + j * column]`; the last panel is filled with zeros.
+    ///
+    /// # Panics
+    /// If the last element lies outside of `b`.
+    pub fn new(b: &[F], steps: usize, columns: usize, step: usize, column: usize) -> Self {
+        let width = tile_columns::<F>();
+        let mut data = vec![F::zero(); columns.div_ceil(width) * width * steps];
+        if steps > 0 {
+            for (panel, rows) in data.chunks_exact_mut(steps * width).enumerate() {
+                let first = panel * width;
+                let valid = width.min(columns - first);
+                for (k, row) in rows.chunks_exact_mut(width).enumerate() {
+                    let at = k * step + first * column;
+                    if column == 1 {
+                        row[..valid].copy_from_slice(&b[at..at + valid]);
+                    } else {
+                        row[..valid].iter_mut().enumerate().for_each(|(j, r)| *r = b[at + j * column]);
+                    }
+                }
+            }
+        }
+        Panels { data, steps, columns }
+    }
+}
+
+/// What C holds before the first block of a product is added.
+#[derive(Clone, Copy, Debug)]
+pub enum Start<'a, F> {
+    /// Nothing: C is overwritten.
+    Overwrite,
+    /// Nothing, and a bias of n numbers is added to each row after the last block.
+    OverwriteWithBias(&'a [F]),
+    /// A sum to which the product is added.
+    Accumulate,
+}
+
+/// C (+)= A · B (+ bias), shapes (m, k) · (k, n), with row i of C at `c[i * stride..][..n]`.
+///
+/// Rows are computed in parallel where the caller is not itself a shard of parallel work. The bits are those of
+/// [`product_by_definition`].
+///
+/// # Panics
+/// If the shapes do not agree or a table leads outside of its data.
+pub fn product<F: Real>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
+    let (m, n) = (a.rows.len(), b.columns);
+    assert_eq!(a.steps.len(), b.steps, "product: A has {} columns and B has {} rows", a.steps.len(), b.steps);
+    assert!(n <= stride && (m == 0 || (m - 1) * stride + n <= c.len()), "product: C is too short for {m} x {n}");
+    if m == 0 || n == 0 {
+        return;
+    }
+    let rows_at_once = shards::rows_at_once(m, n * a.steps.len());
+    let part = |rows: &[usize], c: &mut [F]| {
+        let a = Gather { rows, ..a };
+        // The width of a panel is `tile_columns`, here as a constant that the compiler unrolls.
+        match tile_columns::<F>() {
+            16 => blocks::<F, 16>(a, b, c, stride, start),
+            8 => blocks::<F, 8>(a, b, c, stride, start),
+            width => unreachable!("no kernel is {width} columns wide"),
+        }
+    };
+    if rows_at_once >= m {
+        part(a.rows, c);
+    } else {
+        let rows = a.rows.par_chunks(rows_at_once);
+        rows.zip(c.par_chunks_mut(rows_at_once * stride)).for_each(|(rows, c)| part(rows, c));
+    }
+}
+
+every_path! {
+    /// All tiles of a product: a panel of B at a time, a block of k at a time, so that 16 KiB of B serve all rows.
+    fn blocks<F, const N: usize>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
+        let furthest = a.rows.iter().max().unwrap_or(&0) + a.steps.iter().max().unwrap_or(&0);
+        assert!(a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
+        for first in (0..b.columns).step_by(N) {
+            let panel = &b.data[first * b.steps..][..N * b.steps];
+            let width = N.min(b.columns - first);
+            let mut k = 0;
+            loop {
+                let end = (k + BLOCK).min(b.steps);
+                for (tile, rows) in a.rows.chunks(TILE_ROWS).enumerate() {
+                    let mut six = [rows[0]; TILE_ROWS]; // a last tile of fewer rows computes its first row again
+                    six[..rows.len()].copy_from_slice(rows);
+                    // SAFETY: every row plus every step lies in `data` (asserted above), and the panel has N numbers a step.
+                    #[allow(unsafe_code)]
+                    let acc = unsafe { tile_of_block::<F, N>(a.data, six, &a.steps[k..end], &panel[k * N..end * N]) };
+                    for (row, acc) in acc[..rows.len()].iter().enumerate() {
+                        let c = &mut c[(tile * TILE_ROWS + row) * stride + first..][..width];
+                        let adds = k > 0 || matches!(start, Start::Accumulate);
+                        let bias = match start {
+                            Start::OverwriteWithBias(bias) if end == b.steps => Some(&bias[first..first + width]),
+                            _ => None,
+                        };
+                        match <&mut [F; N]>::try_from(&mut *c) {
+                            Ok(c) => finish(c, acc, adds, bias), // the width known to the compiler
+                            Err(_) => finish(c, acc, adds, bias),
+                        }
+                    }
+                }
+                k = end;
+                if k == b.steps {
+                    break;
+                }
+            }
+        }
+    }
+}
+
+/// c ← acc or c + acc, then + bias: what follows the sum of a block.
+#[inline(always)]
+fn finish<F: Real>(c: &mut [F], acc: &[F], adds: bool, bias: Option<&[F]>) {
+    if adds {
+        c.iter_mut().zip(acc).for_each(|(c, &acc)| *c += acc);
+    } else {
+        c.copy_from_slice(&acc[..c.len()]);
+    }
+    if let Some(bias) = bias {
+        c.iter_mut().zip(bias).for_each(|(c, &bias)| *c += bias);
+    }
+}
+
+/// acc[i][j] = Σ_k data[rows[i] + steps[k]] · b[k][j] of one block, k ascending from acc = +0.
+///
+/// The two inner loops are unrolled into 12 vector registers of accumulators (8 floats each); a step is two loads of b,
+/// six broadcasts of A and twelve fused multiply-adds. Bounds are checked by the caller, once for all tiles: checks
+/// here would be nine for twelve multiply-adds.
+///
+/// # Safety
+/// `rows[i] + steps[k] < data.len()` for all i and k, and `b.len() >= steps.len() * N`.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn tile_of_block<F: Real, const N: usize>(
+    data: &[F],
+    rows: [usize; TILE_ROWS],
+    steps: &[usize],
+    b: &[F],
+) -> [[F; N]; TILE_ROWS] {
+    let mut acc = [[F::zero(); N]; TILE_ROWS];
+    // SAFETY: the caller's promise, element by element.
+    unsafe {
+        let row = rows.map(|start| data.as_ptr().add(start));
+        for (k, &step) in steps.iter().enumerate() {
+            let b = *b.as_ptr().add(k * N).cast::<[F; N]>();
+            for i in 0..TILE_ROWS {
+                let a = *row[i].add(step);
+                for j in 0..N {
+                    acc[i][j] = a.mul_add(b[j], acc[i][j]);
+                }
+            }
+        }
+    }
+    acc
+}
+
+/// The definition of every product in this crate, one element at a time: see the [module](self).
+///
+/// A has the rows and steps of `a`; B is (k, n) and C is (m, n), both without gaps.
+pub fn product_by_definition<F: Real>(a: Gather<F>, b: &[F], c: &mut [F], start: Start<F>) {
+    let n = c.len() / a.rows.len().max(1);
+    for (i, &row) in a.rows.iter().enumerate() {
+        for j in 0..n {
+            let c = &mut c[i * n + j];
+            if !matches!(start, Start::Accumulate) {
+                *c = F::zero();
+            }
+            for (block, steps) in a.steps.chunks(BLOCK).enumerate() {
+                let mut acc = F::zero();
+                for (k, &step) in steps.iter().enumerate() {
+                    acc = a.data[row + step].mul_add(b[(block * BLOCK + k) * n + j], acc);
+                }
+                let first = block == 0 && !matches!(start, Start::Accumulate);
+                *c = if first { acc } else { *c + acc };
+            }
+            if let Start::OverwriteWithBias(bias) = start {
+                *c += bias[j];
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::numerics::rng::Stream;
+
+    fn normal<F: Real>(n: usize, key: u64) -> Vec<F> {
+        let mut x = vec![F::zero(); n];
+        Stream::keyed(key, "test", &[]).fill_normal(&mut x);
+        x
+    }
+
+    fn bits<F: Real>(x: &[F]) -> Vec<u64> {
+        x.iter().map(|x| x.to_f64().to_bits()).collect()
+    }
+
+    /// (m, k, n): below, at and above the tile's 6 and 16, the block's 256, and the empty product.
+    const SHAPES: [(usize, usize, usize); 9] = [
+        (1, 1, 1),
+        (5, 27, 3),
+        (6, 255, 16),
+        (7, 256, 17),
+        (13, 257, 15),
+        (12, 576, 32),
+        (3, 4608, 5),
+        (4, 0, 6),
+        (50, 70, 40),
+    ];
+
+    fn product_has_the_bits_of_the_definition<F: Real>() {
+        for (m, k, n) in SHAPES {
+            let (a, b, bias) = (normal::<F>(m * k + 1, 1), normal::<F>(k * n, 2), normal::<F>(n, 3));
+            let rows: Vec<usize> = (0..m).map(|i| i * k).collect();
+            let steps: Vec<usize> = (0..k).collect();
+            let a = Gather { data: &a, rows: &rows, steps: &steps };
+            for start in [Start::Overwrite, Start::OverwriteWithBias(&bias), Start::Accumulate] {
+                let before = match start {
+                    Start::Accumulate => normal::<F>(m * n, 4),
+                    _ => vec![F::from_f64(f64::NAN); m * n], // never read
+                };
+                let (mut expected, mut found) = (before.clone(), before);
+                product_by_definition(a, &b, &mut expected, start);
+                product(a, &Panels::new(&b, k, n, n, 1), &mut found, n, start);
+                assert_eq!(bits(&found), bits(&expected), "{} {m} x {k} x {n}, {start:?}", F::NAME);
+            }
+        }
+    }
+
+    #[test]
+    fn product_in_f32_has_the_bits_of_the_definition() {
+        product_has_the_bits_of_the_definition::<f32>();
+    }
+
+    #[test]
+    fn product_in_f64_has_the_bits_of_the_definition() {
+        product_has_the_bits_of_the_definition::<f64>();
+    }
+
+    #[test]
+    fn product_with_swapped_tables_is_the_transposed_matrix() {
+        let (m, k, n) = (9, 300, 20);
+        let (a, b) = (normal::<f32>(m * k, 1), normal::<f32>(m * n, 2));
+        let (rows, steps): (Vec<usize>, Vec<usize>) = ((0..k).collect(), (0..m).map(|i| i * k).collect());
+        let transposed: Vec<f32> = (0..k * m).map(|i| a[i % m * k + i / m]).collect();
+        let (mut expected, mut found) = (vec![0.0; k * n], vec![0.0; k * n]);
+        let plain: (Vec<usize>, Vec<usize>) = ((0..k).map(|i| i * m).collect(), (0..m).collect());
+        product_by_definition(
+            Gather { data: &transposed, rows: &plain.0, steps: &plain.1 },
+            &b,
+            &mut expected,
+            Start::Overwrite,
+        );
+        let a = Gather { data: &a, rows: &rows, steps: &steps };
+        product(a, &Panels::new(&b, m, n, n, 1), &mut found, n, Start::Overwrite);
+        assert_eq!(bits(&found), bits(&expected));
+    }
+
+    /// `matrixmultiply` is another author's kernel; pinned, because its block size of 256 is not part of its promise.
+    #[cfg(target_arch = "x86_64")]
+    #[test]
+    fn product_has_the_bits_of_matrixmultiply_where_both_have_fma() {
+        if crate::numerics::path::current() != crate::numerics::path::Path::Avx2Fma {
+            return;
+        }
+        for (m, k, n) in SHAPES {
+            let (a, b) = (normal::<f32>(m * k + 1, 1), normal::<f32>(k * n, 2));
+            let (mut expected, mut found) = (vec![0.0; m * n], vec![0.0; m * n]);
+            let (ks, ns) = (k as isize, n as isize);
+            // SAFETY: the three pointers are of (m, k), (k, n) and (m, n) matrices with these strides.
+            #[allow(unsafe_code)]
+            unsafe {
+                matrixmultiply::sgemm(
+                    m,
+                    k,
+                    n,
+                    1.0,
+                    a.as_ptr(),
+                    ks,
+                    1,
+                    b.as_ptr(),
+                    ns,
+                    1,
+                    0.0,
+                    expected.as_mut_ptr(),
+                    ns,
+                    1,
+                );
+            }
+            let rows: Vec<usize> = (0..m).map(|i| i * k).collect();
+            let steps: Vec<usize> = (0..k).collect();
+            let a = Gather { data: &a, rows: &rows, steps: &steps };
+            product(a, &Panels::new(&b, k, n, n, 1), &mut found, n, Start::Overwrite);
+            assert_eq!(bits(&found), bits(&expected), "{m} x {k} x {n}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "leads outside of A")]
+    fn product_with_a_step_outside_of_its_data_panics() {
+        let a = Gather { data: &[1.0f32; 4], rows: &[0, 2], steps: &[0, 2] };
+        product(a, &Panels::new(&[1.0; 2], 2, 1, 1, 1), &mut [0.0; 2], 1, Start::Overwrite);
+    }
+}

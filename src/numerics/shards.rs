@@ -1,0 +1,103 @@
+//! Parallel work whose result does not depend on the number of threads (contract N1, rule 5).
+//!
+//! A batch is cut into shards of a fixed number of images. A shard runs on one worker from end to end, its activations
+//! warm in that worker's cache, into its own gradient; the gradients are added in a binary tree over the shard's index.
+//! Where there is only one shard (one picture is drawn) its products are cut by rows instead. Neither ever changes an
+//! order of addition.
+
+use std::cell::Cell;
+use std::ops::Range;
+
+thread_local! {
+    /// Whether this thread is at work on one of several shards: then what it does inside is its own share.
+    static IN_SHARD: Cell<bool> = const { Cell::new(false) };
+}
+
+/// The ranges of `size` items, the last perhaps shorter, that make up `0..items`.
+pub fn ranges(items: usize, size: usize) -> Vec<Range<usize>> {
+    (0..items).step_by(size).map(|start| start..(start + size).min(items)).collect()
+}
+
+/// leaf(0) + leaf(1) + ... + leaf(count − 1) as a binary tree: a range of indices is the sum of its first half (the
+/// larger, where the halves differ) and its second.
+///
+/// # Panics
+/// If `count` is 0.
+pub fn tree_sum<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync, add: impl Fn(&mut T, T) + Sync) -> T {
+    fn sum<T: Send>(range: Range<usize>, leaf: &(impl Fn(usize) -> T + Sync), add: &(impl Fn(&mut T, T) + Sync)) -> T {
+        if range.len() == 1 {
+            return in_shard(|| leaf(range.start));
+        }
+        let middle = range.start + range.len().div_ceil(2);
+        let (mut left, right) =
+            rayon::join(|| sum(range.start..middle, leaf, add), || sum(middle..range.end, leaf, add));
+        add(&mut left, right);
+        left
+    }
+    match count {
+        0 => panic!("tree_sum: nothing to add"),
+        1 => leaf(0),
+        _ => sum(0..count, &leaf, &add),
+    }
+}
+
+/// The results of `leaf(0..count)` in order, computed in parallel.
+pub fn map<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync) -> Vec<T> {
+    match count {
+        0 => Vec::new(),
+        _ => tree_sum(count, |i| vec![leaf(i)], |left, right| left.extend(right)),
+    }
+}
+
+/// Runs `work` with everything inside it on this thread alone.
+fn in_shard<T>(work: impl FnOnce() -> T) -> T {
+    let before = IN_SHARD.replace(true);
+    let result = work();
+    IN_SHARD.set(before);
+    result
+}
+
+/// How many of `rows` rows, each `work` multiply-adds, one task of a product takes: all of them inside a shard.
+pub(super) fn rows_at_once(rows: usize, work: usize) -> usize {
+    let threads = rayon::current_num_threads();
+    if IN_SHARD.get() || threads == 1 {
+        return rows;
+    }
+    const WORTH_A_TASK: usize = 200_000; // multiply-adds; about 4 microseconds, some times what waking a thread costs
+    const TILE_ROWS: usize = 6;
+    rows.div_ceil(threads * 2).max(WORTH_A_TASK.div_ceil(work.max(1))).next_multiple_of(TILE_ROWS).min(rows.max(1))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sum_of_three_tenths(count: usize, threads: usize) -> u32 {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
+        pool.install(|| tree_sum(count, |i| 0.1f32 * i as f32, |a, b| *a += b)).to_bits()
+    }
+
+    #[test]
+    fn tree_sum_is_the_same_for_any_number_of_threads() {
+        for count in [1, 2, 3, 16, 37] {
+            let alone = sum_of_three_tenths(count, 1);
+            assert!([2, 3, 7, 16].iter().all(|&threads| sum_of_three_tenths(count, threads) == alone), "{count}");
+        }
+    }
+
+    #[test]
+    fn tree_sum_of_five_adds_three_and_two() {
+        let text = tree_sum(5, |i| i.to_string(), |a, b| *a = format!("({a}+{b})"));
+        assert_eq!(text, "(((0+1)+2)+(3+4))");
+    }
+
+    #[test]
+    fn map_keeps_the_order_of_its_indices() {
+        assert_eq!(map(9, |i| i * i), (0..9).map(|i| i * i).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn ranges_cover_every_item_once() {
+        assert_eq!(ranges(10, 4), [0..4, 4..8, 8..10]);
+    }
+}
