@@ -9,6 +9,7 @@
 #![deny(missing_docs)]
 
 pub mod error;
+pub mod layers;
 pub mod numerics;
 
 pub use error::{Error, Result};

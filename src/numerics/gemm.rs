@@ -212,6 +212,44 @@ unsafe fn tile_of_block<F: Real, const N: usize>(
     acc
 }
 
+/// A matrix in somebody's memory: element (i, j) is `data[i * row + j * column]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Matrix<'a, F> {
+    /// The numbers, from the first element on.
+    pub data: &'a [F],
+    /// Rows and columns.
+    pub shape: (usize, usize),
+    /// From a row to the next.
+    pub row: usize,
+    /// From a column to the next.
+    pub column: usize,
+}
+
+impl<'a, F> Matrix<'a, F> {
+    /// A matrix without gaps, row after row.
+    pub fn new(data: &'a [F], rows: usize, columns: usize) -> Self {
+        Matrix { data, shape: (rows, columns), row: columns, column: 1 }
+    }
+
+    /// The transposed matrix, in the same memory.
+    pub fn t(self) -> Self {
+        Matrix { data: self.data, shape: (self.shape.1, self.shape.0), row: self.column, column: self.row }
+    }
+}
+
+/// C (+)= A · B (+ bias) for two plain matrices: [`product`] with the tables `i · row` and `k · column`.
+///
+/// # Panics
+/// If the shapes do not agree.
+pub fn matrix_product<F: Real>(a: Matrix<F>, b: Matrix<F>, c: &mut [F], stride: usize, start: Start<F>) {
+    let ((m, k), (k_of_b, n)) = (a.shape, b.shape);
+    assert_eq!(k, k_of_b, "matrix_product: {m} x {k} times {k_of_b} x {n}");
+    let rows: Vec<usize> = (0..m).map(|i| i * a.row).collect();
+    let steps: Vec<usize> = (0..k).map(|k| k * a.column).collect();
+    let gather = Gather { data: a.data, rows: &rows, steps: &steps };
+    product(gather, &Panels::new(b.data, k, n, b.row, b.column), c, stride, start);
+}
+
 /// The definition of every product in this crate, one element at a time: see the [module](self).
 ///
 /// A has the rows and steps of `a`; B is (k, n) and C is (m, n), both without gaps.

@@ -1,0 +1,328 @@
+//! Convolution over pixels (cross-correlation, as every framework calls convolution).
+//!
+//! # Derivation
+//!
+//! Forward, with s the stride, for image n, output pixel (oh, ow), output channel o:
+//!
+//! ```text
+//! y[n, oh, ow, o] = b[o] + Σ_kh Σ_kw Σ_i x[n, oh·s + kh − top, ow·s + kw − left, i] · W[kh, kw, i, o]
+//! ```
+//!
+//! As a matrix product, with col = im2col(x) ([`im2col`](super::im2col)): y = col · W + b. Given dy = ∂L/∂y:
+//!
+//! 1. W[k, o] meets every output pixel p: dW[k, o] = Σ_p col[p, k] dy[p, o], that is dW = colᵀ dy.
+//! 2. b[o] is added to every output pixel: db[o] = Σ_p dy[p, o].
+//! 3. x reaches y through every copy that im2col made of it: dx = col2im(dy · Wᵀ). Written for one pixel, with the
+//!    substitution h = oh·s + kh − top, it is a sum over the taps through which (h, w) was seen:
+//!
+//! ```text
+//! dx[n, h, w, i] = Σ_kh Σ_kw Σ_o dy[n, (h + top − kh)/s, (w + left − kw)/s, o] · W[kh, kw, i, o]
+//! ```
+//!
+//! over the kh, kw for which the divisions leave no remainder and the output pixel exists.
+//!
+//! # Orders of addition
+//!
+//! y: k over (kh, kw, i), padding taps counted. dW: k over the output pixels of the shard. dx: the pixels with the same
+//! remainders of (h + top, w + left) modulo s see the same taps, kh = remainder + m·s; for them the sum is itself a
+//! convolution at stride 1, of dy with those taps, and k runs over (kh descending, kw descending, o ascending), taps
+//! outside of dy counted as zeros. At stride 1 there is one such phase: dx is the convolution of dy with the flipped
+//! and transposed weight.
+//!
+//! The cache keeps x with its padding written out, for step 1. Source: the formulas are derived here. Proven by
+//! central differences, by the definitions with [`im2col`](super::im2col::im2col) to the bit, and by PyTorch's numbers.
+
+use ndarray::Array4;
+
+use super::im2col::{Window, region};
+use super::linear::add_bias_gradient;
+use super::parameters::{Axes, Init};
+use super::{Layout, Span, Tensors, flat, shaped};
+use crate::numerics::Real;
+use crate::numerics::gemm::{Gather, Panels, Start, product};
+
+/// A kernel, a bias and a geometry.
+#[derive(Clone, Debug)]
+pub struct Conv2d {
+    weight: Span,
+    bias: Span,
+    c_in: usize,
+    c_out: usize,
+    window: Window,
+}
+
+/// What the backward pass needs: x with its padding written out.
+#[derive(Debug)]
+pub struct Cache<F>(Array4<F>);
+
+impl Conv2d {
+    /// Parameters `NAME.weight` (kh, kw, c_in, c_out) and `NAME.bias`, with PyTorch's first values.
+    pub fn new(layout: &mut Layout, name: &str, c_in: usize, c_out: usize, window: Window) -> Self {
+        let fan_in = window.kernel.0 * window.kernel.1 * c_in;
+        Self::with_init(layout, name, c_in, c_out, window, Init::Uniform(1.0 / (fan_in as f64).sqrt()))
+    }
+
+    /// The same, with other first values.
+    pub fn with_init(layout: &mut Layout, name: &str, c_in: usize, c_out: usize, window: Window, init: Init) -> Self {
+        let weight = layout.add(format!("{name}.weight"), Axes::Conv { kernel: window.kernel, c_in, c_out }, init);
+        let bias = layout.add(format!("{name}.bias"), Axes::Same(vec![c_out]), init);
+        Conv2d { weight, bias, c_in, c_out, window }
+    }
+
+    /// y = im2col(x) · W + b.
+    ///
+    /// # Shapes
+    /// x (n, h, w, c_in) to y (n, oh, ow, c_out), oh and ow as [`Window::output`] says.
+    pub fn forward<F: Real>(&self, w: &Tensors<F>, x: Array4<F>) -> (Array4<F>, Cache<F>) {
+        let (n, height, width, c) = x.dim();
+        assert_eq!(c, self.c_in, "conv2d: x has {c} channels, the weight takes {}", self.c_in);
+        let (oh, ow) = self.window.output((height, width));
+        let padded = self.window.pad(x);
+        let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, c));
+        let mut y = vec![F::zero(); pixels.len() * self.c_out];
+        let weight = Panels::new(&w[self.weight], taps.len(), self.c_out, self.c_out, 1);
+        let columns = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
+        product(columns, &weight, &mut y, self.c_out, Start::OverwriteWithBias(&w[self.bias]));
+        (shaped((n, oh, ow, self.c_out), y), Cache(padded))
+    }
+
+    /// dx, with dW and db added into `grads`.
+    ///
+    /// # Shapes
+    /// dy (n, oh, ow, c_out) to dx (n, h, w, c_in).
+    pub fn backward<F: Real>(
+        &self,
+        w: &Tensors<F>,
+        Cache(padded): Cache<F>,
+        dy: &Array4<F>,
+        grads: &mut Tensors<F>,
+    ) -> Array4<F> {
+        let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, self.c_in));
+        assert_eq!(dy.len(), pixels.len() * self.c_out, "conv2d: dy {:?} has the shape of y", dy.dim());
+        let columns_transposed = Gather { data: flat(&padded), rows: &taps, steps: &pixels };
+        let dy_panels = Panels::new(flat(dy), pixels.len(), self.c_out, self.c_out, 1);
+        product(columns_transposed, &dy_panels, &mut grads[self.weight], self.c_out, Start::Accumulate);
+        add_bias_gradient(flat(dy), &mut grads[self.bias]);
+        let (n, height, width, _) = padded.dim();
+        let [left, right, top, bottom] = self.window.padding;
+        self.input_gradient(&w[self.weight], dy, (n, height - top - bottom, width - left - right))
+    }
+
+    /// dx = col2im(dy · Wᵀ), phase by phase: see the orders of addition above.
+    fn input_gradient<F: Real>(&self, weight: &[F], dy: &Array4<F>, (n, h, w): (usize, usize, usize)) -> Array4<F> {
+        let stride = self.window.stride;
+        let [left, _, top, _] = self.window.padding;
+        if stride == 1 {
+            return self.phase(
+                weight,
+                dy,
+                n,
+                Phase::new(0, 1, top, self.window.kernel.0, h),
+                Phase::new(0, 1, left, self.window.kernel.1, w),
+            );
+        }
+        let mut dx = Array4::zeros((n, h, w, self.c_in));
+        for remainder in (0..stride * stride).map(|i| (i / stride, i % stride)) {
+            let rows = Phase::new(remainder.0, stride, top, self.window.kernel.0, h);
+            let columns = Phase::new(remainder.1, stride, left, self.window.kernel.1, w);
+            if rows.taps > 0 && columns.taps > 0 && rows.pixels > 0 && columns.pixels > 0 {
+                let part = self.phase(weight, dy, n, rows, columns);
+                let (first_row, first_column) = (rows.first(top), columns.first(left));
+                let every = |first: usize| ndarray::Slice::new(first as isize, None, stride as isize);
+                let mut pixels = dx.slice_axis_mut(ndarray::Axis(1), every(first_row));
+                pixels.slice_axis_mut(ndarray::Axis(2), every(first_column)).assign(&part);
+            }
+        }
+        dx
+    }
+
+    /// The gradient of the pixels of one phase: a convolution at stride 1 of dy with the taps that they see, flipped.
+    fn phase<F: Real>(&self, weight: &[F], dy: &Array4<F>, n: usize, rows: Phase, columns: Phase) -> Array4<F> {
+        let (size, kernel) = ((rows.pixels, columns.pixels), (rows.taps, columns.taps));
+        let padded = region(dy, rows.margin(), columns.margin(), (size.0 + kernel.0 - 1, size.1 + kernel.1 - 1));
+        let window = Window { kernel, stride: 1, padding: [0; 4] };
+        let (pixels, taps) = (window.pixels(padded.dim()), window.taps(padded.dim().2, self.c_out));
+
+        // The taps that this phase sees, in descending order, each transposed to (c_out, c_in).
+        let one_tap = self.c_in * self.c_out;
+        let mut flipped = Vec::with_capacity(taps.len() * self.c_in);
+        for kh in (0..kernel.0).rev().map(|m| rows.remainder + m * rows.stride) {
+            for kw in (0..kernel.1).rev().map(|m| columns.remainder + m * columns.stride) {
+                let tap = &weight[(kh * self.window.kernel.1 + kw) * one_tap..][..one_tap];
+                flipped.extend((0..one_tap).map(|i| tap[i % self.c_in * self.c_out + i / self.c_in]));
+            }
+        }
+        let flipped = Panels::new(&flipped, taps.len(), self.c_in, self.c_in, 1);
+        let mut dx = vec![F::zero(); pixels.len() * self.c_in];
+        let windows = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
+        product(windows, &flipped, &mut dx, self.c_in, Start::Overwrite);
+        shaped((n, size.0, size.1, self.c_in), dx)
+    }
+}
+
+/// Along one axis: the pixels h with (h + padding) mod stride = remainder, and the taps kh with kh mod stride = remainder.
+#[derive(Clone, Copy)]
+struct Phase {
+    remainder: usize,
+    stride: usize,
+    /// How many taps: kh = remainder + m·stride for m in 0..taps.
+    taps: usize,
+    /// How many pixels: h + padding = remainder + q·stride for q in first_q..first_q + pixels.
+    pixels: usize,
+    first_q: usize,
+}
+
+impl Phase {
+    fn new(remainder: usize, stride: usize, padding: usize, kernel: usize, size: usize) -> Self {
+        let below = |end: usize| end.saturating_sub(remainder).div_ceil(stride); // how many r + q·s lie below `end`
+        let first_q = below(padding);
+        Phase { remainder, stride, taps: below(kernel), pixels: below(padding + size) - first_q, first_q }
+    }
+
+    /// The first pixel of the phase.
+    fn first(&self, padding: usize) -> usize {
+        self.remainder + self.first_q * self.stride - padding
+    }
+
+    /// Zeros before dy: pixel q sees dy at q − m for m in 0..taps, so the first needs dy from first_q − (taps − 1).
+    fn margin(&self) -> isize {
+        self.taps as isize - 1 - self.first_q as isize
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::gradient_check::{check, normal};
+    use crate::layers::im2col::{col2im, im2col};
+    use crate::numerics::gemm::{BLOCK, product_by_definition};
+
+    /// Every geometry that a U-Net has, and some that none has; h, w, c_in, c_out and n pairwise different.
+    const WINDOWS: [Window; 8] = [
+        Window { kernel: (3, 3), stride: 1, padding: [1, 1, 1, 1] },
+        Window { kernel: (1, 1), stride: 1, padding: [0, 0, 0, 0] },
+        Window { kernel: (3, 3), stride: 2, padding: [1, 1, 1, 1] },
+        Window { kernel: (3, 3), stride: 2, padding: [0, 1, 0, 1] },
+        Window { kernel: (5, 2), stride: 3, padding: [0, 2, 4, 1] },
+        Window { kernel: (2, 4), stride: 1, padding: [3, 0, 0, 2] },
+        Window { kernel: (1, 1), stride: 2, padding: [0, 0, 0, 0] },
+        Window { kernel: (2, 1), stride: 3, padding: [2, 2, 3, 0] },
+    ];
+
+    fn conv(window: Window, c_in: usize, c_out: usize) -> (Conv2d, Tensors<f64>) {
+        let mut layout = Layout::default();
+        let conv = Conv2d::new(&mut layout, "conv", c_in, c_out, window);
+        (conv, layout.initial(1))
+    }
+
+    #[test]
+    fn conv2d_gradients_equal_central_differences() {
+        for window in WINDOWS {
+            let (conv, w) = conv(window, 3, 4);
+            let x = normal((2, 6, 7, 3), 2);
+            check(
+                &w,
+                &x,
+                3,
+                |w, x| conv.forward(w, x.clone()),
+                |w, cache, dy, grads| conv.backward(w, cache, dy, grads),
+            )
+            .unwrap_or_else(|error| panic!("{window:?}: {error}"));
+        }
+    }
+
+    #[test]
+    fn conv2d_with_a_flipped_sign_in_its_backward_pass_is_caught() {
+        let (conv, w) = conv(WINDOWS[2], 3, 4);
+        let wrong = |w: &Tensors<f64>, cache: Cache<f64>, dy: &Array4<f64>, grads: &mut Tensors<f64>| {
+            let dx = conv.backward(w, cache, dy, grads);
+            grads[conv.bias].iter_mut().for_each(|g| *g = -*g);
+            dx
+        };
+        let error = check(&w, &normal((2, 6, 7, 3), 2), 3, |w, x| conv.forward(w, x.clone()), wrong).unwrap_err();
+        assert!(error.contains(&format!("parameter[{}]", conv.bias.start)), "{error}");
+    }
+
+    #[test]
+    fn conv2d_has_the_bits_of_im2col_and_the_product_by_definition() {
+        let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+        for window in WINDOWS {
+            let (c_in, c_out) = (35, 19); // K above one block of 256, a last panel of 3 columns
+            let (conv, w) = conv(window, c_in, c_out);
+            let (w, x) = (w.cast::<f32>(), normal((2, 6, 7, c_in), 2).mapv(|x| x as f32));
+            let (y, cache) = conv.forward(&w, x.clone());
+            let matrix = im2col(&x, window);
+            let (k, pixels) = (window.kernel.0 * window.kernel.1 * c_in, y.len() / c_out);
+            let (rows, steps): (Vec<usize>, Vec<usize>) = ((0..pixels).map(|p| p * k).collect(), (0..k).collect());
+
+            let mut expected = vec![f32::NAN; y.len()];
+            let columns = Gather { data: &matrix, rows: &rows, steps: &steps };
+            product_by_definition(columns, &w[conv.weight], &mut expected, Start::OverwriteWithBias(&w[conv.bias]));
+            assert_eq!(bits(flat(&y)), bits(&expected), "y of {window:?}");
+
+            let dy = normal(y.dim(), 3).mapv(|x| x as f32);
+            let mut grads = Tensors::zeros(w.0.len());
+            let dx = conv.backward(&w, cache, &dy, &mut grads);
+            let mut expected = vec![0.0; k * c_out];
+            let transposed = Gather { data: &matrix, rows: &steps, steps: &rows };
+            product_by_definition(transposed, flat(&dy), &mut expected, Start::Accumulate);
+            assert_eq!(bits(&grads[conv.weight]), bits(&expected), "dW of {window:?}");
+            assert_eq!(
+                bits(flat(&dx)),
+                bits(&input_gradient_by_definition(&conv, &w, &dy, x.dim())),
+                "dx of {window:?}"
+            );
+        }
+    }
+
+    /// The last formula of the derivation, taps descending, outputs ascending, in blocks of 256.
+    fn input_gradient_by_definition(
+        conv: &Conv2d,
+        w: &Tensors<f32>,
+        dy: &Array4<f32>,
+        (n, h, width, c_in): (usize, usize, usize, usize),
+    ) -> Vec<f32> {
+        let (kernel, s, [left, _, top, _]) = (conv.window.kernel, conv.window.stride, conv.window.padding);
+        let (_, oh, ow, c_out) = dy.dim();
+        let mut dx = Vec::new();
+        for (image, y, x, i) in (0..n * h * width * c_in)
+            .map(|p| (p / (h * width * c_in), p / (width * c_in) % h, p / c_in % width, p % c_in))
+        {
+            let mut terms = Vec::new();
+            for (kh, kw) in (0..kernel.0 * kernel.1).rev().map(|k| (k / kernel.1, k % kernel.1)) {
+                let (row, column) = ((y + top) as isize - kh as isize, (x + left) as isize - kw as isize);
+                if row.rem_euclid(s as isize) != 0 || column.rem_euclid(s as isize) != 0 {
+                    continue;
+                }
+                let (row, column) = (row.div_euclid(s as isize) as usize, column.div_euclid(s as isize) as usize);
+                for o in 0..c_out {
+                    let dy = if row < oh && column < ow { dy[[image, row, column, o]] } else { 0.0 };
+                    terms.push((dy, w[conv.weight][((kh * kernel.1 + kw) * c_in + i) * c_out + o]));
+                }
+            }
+            let blocks = terms.chunks(BLOCK).map(|block| block.iter().fold(0.0f32, |acc, &(dy, w)| dy.mul_add(w, acc)));
+            dx.push(blocks.reduce(|sum, block| sum + block).unwrap_or(0.0));
+        }
+        dx
+    }
+
+    #[test]
+    fn conv2d_input_gradient_equals_col2im() {
+        for window in WINDOWS {
+            let (conv, w) = conv(window, 3, 4);
+            let x = normal((2, 6, 7, 3), 2);
+            let (y, cache) = conv.forward(&w, x.clone());
+            let dy = normal(y.dim(), 3);
+            let dx = conv.backward(&w, cache, &dy, &mut Tensors::zeros(w.0.len()));
+            let k = window.kernel.0 * window.kernel.1 * 3;
+            let weight = &w[conv.weight];
+            let matrix: Vec<f64> = flat(&dy)
+                .chunks(4)
+                .flat_map(|dy| (0..k).map(move |k| (0..4).map(|o| dy[o] * weight[k * 4 + o]).sum()))
+                .collect();
+            let expected = col2im(&matrix, x.dim(), window);
+            let difference = (&dx - &expected).iter().fold(0.0, |m: f64, d| m.max(d.abs()));
+            assert!(difference < 1e-13, "{window:?}: {difference:e}"); // sums of at most 60 terms of order 1
+        }
+    }
+}

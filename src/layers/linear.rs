@@ -1,0 +1,120 @@
+//! Linear: y = x W + b.
+//!
+//! # Derivation
+//!
+//! Forward, for row r, input i, output o: y_ro = Σ_i x_ri W_io + b_o. Given dy_ro = ∂L/∂y_ro:
+//!
+//! 1. W_io meets every row: dW_io = Σ_r x_ri dy_ro, that is dW = xᵀ dy.
+//! 2. b_o is added in every row: db_o = Σ_r dy_ro.
+//! 3. x_ri meets every output: dx_ri = Σ_o dy_ro W_io, that is dx = dy Wᵀ.
+//!
+//! The cache keeps x, for step 1. All three are products in the order of [`gemm`](crate::numerics::gemm); the sum of
+//! step 2 is [`column_sums`]. Derived here; proven by `linear_gradients_equal_central_differences` and PyTorch's numbers.
+
+use ndarray::Array2;
+
+use super::parameters::{Axes, Init};
+use super::{Layout, Span, Tensors, flat, shaped};
+use crate::numerics::Real;
+use crate::numerics::gemm::{Matrix, Start, matrix_product};
+use crate::numerics::sum::column_sums;
+
+/// A matrix and a bias.
+#[derive(Clone, Debug)]
+pub struct Linear {
+    weight: Span,
+    bias: Span,
+    inputs: usize,
+    outputs: usize,
+}
+
+/// What the backward pass needs: x.
+#[derive(Debug)]
+pub struct Cache<F>(Array2<F>);
+
+impl Linear {
+    /// Parameters `NAME.weight` (inputs, outputs) and `NAME.bias`, with PyTorch's first values.
+    pub fn new(layout: &mut Layout, name: &str, inputs: usize, outputs: usize) -> Self {
+        Self::with_init(layout, name, inputs, outputs, Init::Uniform(1.0 / (inputs as f64).sqrt()))
+    }
+
+    /// The same, with other first values.
+    pub fn with_init(layout: &mut Layout, name: &str, inputs: usize, outputs: usize, init: Init) -> Self {
+        let weight = layout.add(format!("{name}.weight"), Axes::Linear { inputs, outputs }, init);
+        let bias = layout.add(format!("{name}.bias"), Axes::Same(vec![outputs]), init);
+        Linear { weight, bias, inputs, outputs }
+    }
+
+    /// y = x W + b.
+    ///
+    /// # Shapes
+    /// x (rows, inputs) to y (rows, outputs).
+    pub fn forward<F: Real>(&self, w: &Tensors<F>, x: Array2<F>) -> (Array2<F>, Cache<F>) {
+        let (rows, inputs) = x.dim();
+        assert_eq!(inputs, self.inputs, "linear: x has {inputs} features, the weight takes {}", self.inputs);
+        let mut y = vec![F::zero(); rows * self.outputs];
+        let weight = Matrix::new(&w[self.weight], inputs, self.outputs);
+        let bias = Start::OverwriteWithBias(&w[self.bias]);
+        matrix_product(Matrix::new(flat(&x), rows, inputs), weight, &mut y, self.outputs, bias);
+        (shaped((rows, self.outputs), y), Cache(x))
+    }
+
+    /// dx = dy Wᵀ, with dW and db added into `grads`.
+    ///
+    /// # Shapes
+    /// dy (rows, outputs) to dx (rows, inputs).
+    pub fn backward<F: Real>(
+        &self,
+        w: &Tensors<F>,
+        Cache(x): Cache<F>,
+        dy: &Array2<F>,
+        grads: &mut Tensors<F>,
+    ) -> Array2<F> {
+        let rows = x.nrows();
+        assert_eq!(dy.dim(), (rows, self.outputs), "linear: dy has the shape of y");
+        let dy = Matrix::new(flat(dy), rows, self.outputs);
+        matrix_product(
+            Matrix::new(flat(&x), rows, self.inputs).t(),
+            dy,
+            &mut grads[self.weight],
+            self.outputs,
+            Start::Accumulate,
+        );
+        add_bias_gradient(dy.data, &mut grads[self.bias]);
+        let mut dx = vec![F::zero(); rows * self.inputs];
+        let weight = Matrix::new(&w[self.weight], self.inputs, self.outputs);
+        matrix_product(dy, weight.t(), &mut dx, self.inputs, Start::Overwrite);
+        shaped((rows, self.inputs), dx)
+    }
+}
+
+/// db_o += Σ_r dy_ro, rounded once from the f64 total.
+pub(super) fn add_bias_gradient<F: Real>(dy: &[F], db: &mut [F]) {
+    let width = db.len();
+    let mut totals = vec![0.0; width];
+    column_sums(dy.len() / width, &mut totals, |row, partial: &mut [F]| {
+        partial.iter_mut().zip(&dy[row * width..][..width]).for_each(|(p, &dy)| *p += dy);
+    });
+    db.iter_mut().zip(totals).for_each(|(db, total)| *db += F::from_f64(total));
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::gradient_check::{check, normal};
+
+    #[test]
+    fn linear_gradients_equal_central_differences() {
+        let mut layout = Layout::default();
+        let linear = Linear::new(&mut layout, "linear", 5, 3);
+        let (w, x) = (layout.initial(1), normal((4, 5), 2));
+        check(
+            &w,
+            &x,
+            3,
+            |w, x| linear.forward(w, x.clone()),
+            |w, cache, dy, grads| linear.backward(w, cache, dy, grads),
+        )
+        .expect("the gradients are right");
+    }
+}

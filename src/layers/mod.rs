@@ -1,0 +1,46 @@
+//! Layers with their gradients derived by hand: one file a layer, the derivation first, forward and backward under it.
+//!
+//! # Conventions
+//!
+//! - An activation is `Array4<F>` of shape (n, h, w, c): image, row, column, channel; channels last and without gaps. A
+//!   sequence is `Array3<F>` (n, tokens, c), a batch of vectors `Array2<F>` (rows, c).
+//! - `dx` is ∂L/∂x and has the shape of x. Input gradients are returned, parameter gradients are added into `grads`,
+//!   which has the type of the parameters themselves: [`Tensors`].
+//! - A layer holds no numbers, only [`Span`]s: where its parameters lie in the flat vector of the model. So one
+//!   architecture serves f32 and f64, and gradients, moments and averages are vectors of the same layout.
+//! - `forward` returns the result and a cache, which `backward` takes by move. Without a backward pass the cache is
+//!   dropped at once.
+//! - A wrong shape between layers is a bug of this crate and panics with the layer and both shapes.
+
+pub mod activation;
+pub mod attention;
+pub mod conv2d;
+pub mod dropout;
+pub mod embedding;
+pub mod gradient_check;
+pub mod group_norm;
+pub mod im2col;
+pub mod layer_norm;
+pub mod linear;
+pub mod parameters;
+pub mod resample;
+pub mod softmax;
+
+use ndarray::{Array, Dimension};
+
+pub use parameters::{Layout, Span, Tensors};
+
+/// The numbers of an activation in order; every activation is without gaps.
+pub(crate) fn flat<F, D: Dimension>(x: &Array<F, D>) -> &[F] {
+    x.as_slice().expect("activations are contiguous")
+}
+
+/// The same, to be written.
+pub(crate) fn flat_mut<F, D: Dimension>(x: &mut Array<F, D>) -> &mut [F] {
+    x.as_slice_mut().expect("activations are contiguous")
+}
+
+/// `data` as an activation of shape `dim`.
+pub(crate) fn shaped<F, D: Dimension>(dim: impl ndarray::IntoDimension<Dim = D>, data: Vec<F>) -> Array<F, D> {
+    Array::from_shape_vec(dim.into_dimension(), data).expect("as many numbers as the shape says")
+}

@@ -1,0 +1,131 @@
+//! Half and double resolution, and the concatenation of skip connections.
+//!
+//! # Derivations
+//!
+//! - Nearest, 2x: y[2h + a, 2w + b] = x[h, w] for a, b in {0, 1}. Each x is read four times: dx[h, w] is the sum of the four
+//!   dy, added as (dy₀₀ + dy₀₁) + (dy₁₀ + dy₁₁).
+//! - Average pool, 2x2: y[h, w] = ¼ ((x₀₀ + x₀₁) + (x₁₀ + x₁₁)), the adjoint of the above but for the factor; each x goes into one y: dx = ¼ dy, copied.
+//! - Concatenation along channels: y = [a, b]; da and db are the two parts of dy.
+//!
+//! All are linear: no cache. Strided downsampling is a [`Conv2d`](super::conv2d::Conv2d). Proven by central differences
+//! and PyTorch's numbers.
+
+use ndarray::{Array4, Axis, concatenate, s};
+
+use super::{flat, shaped};
+use crate::numerics::Real;
+
+/// Each pixel as a square of four.
+///
+/// # Shapes
+/// x (n, h, w, c) to y (n, 2h, 2w, c).
+pub fn upsample_nearest_2x<F: Real>(x: &Array4<F>) -> Array4<F> {
+    let (n, h, w, c) = x.dim();
+    let mut y = Vec::with_capacity(4 * x.len());
+    for row in flat(x).chunks(w * c) {
+        let start = y.len();
+        for pixel in row.chunks(c) {
+            y.extend_from_slice(pixel);
+            y.extend_from_slice(pixel);
+        }
+        y.extend_from_within(start..);
+    }
+    shaped((n, 2 * h, 2 * w, c), y)
+}
+
+/// dx of [`upsample_nearest_2x`]: the sum of each square of four.
+pub fn upsample_nearest_2x_backward<F: Real>(dy: &Array4<F>) -> Array4<F> {
+    sum_of_squares_of_four(dy)
+}
+
+/// The mean of each square of four pixels.
+///
+/// # Shapes
+/// x (n, 2h, 2w, c) to y (n, h, w, c).
+pub fn average_pool_2x<F: Real>(x: &Array4<F>) -> Array4<F> {
+    let quarter = F::from_f64(0.25);
+    sum_of_squares_of_four(x).mapv_into(|sum| sum * quarter)
+}
+
+/// dx of [`average_pool_2x`]: a quarter of dy, four times.
+pub fn average_pool_2x_backward<F: Real>(dy: &Array4<F>) -> Array4<F> {
+    let quarter = F::from_f64(0.25);
+    upsample_nearest_2x(dy).mapv_into(|dy| dy * quarter)
+}
+
+/// (x₀₀ + x₀₁) + (x₁₀ + x₁₁) of each square of four pixels.
+fn sum_of_squares_of_four<F: Real>(x: &Array4<F>) -> Array4<F> {
+    let (n, h, w, c) = x.dim();
+    assert!(h % 2 == 0 && w % 2 == 0, "resample: {h} x {w} pixels are not whole squares of four");
+    let mut sums = Vec::with_capacity(x.len() / 4);
+    for rows in flat(x).chunks(2 * w * c) {
+        let (upper, lower) = rows.split_at(w * c);
+        for (upper, lower) in upper.chunks(2 * c).zip(lower.chunks(2 * c)) {
+            sums.extend((0..c).map(|i| (upper[i] + upper[c + i]) + (lower[i] + lower[c + i])));
+        }
+    }
+    shaped((n, h / 2, w / 2, c), sums)
+}
+
+/// [a, b] along the channels.
+///
+/// # Shapes
+/// a (n, h, w, c₁) and b (n, h, w, c₂) to (n, h, w, c₁ + c₂).
+pub fn concat_channels<F: Real>(a: &Array4<F>, b: &Array4<F>) -> Array4<F> {
+    assert!(a.shape()[..3] == b.shape()[..3], "skip concatenation: {:?} and {:?}", a.dim(), b.dim());
+    concatenate(Axis(3), &[a.view(), b.view()])
+        .expect("equal shapes but for the channels")
+        .as_standard_layout()
+        .into_owned()
+}
+
+/// (da, db) of [`concat_channels`], with the c₁ channels of a first.
+pub fn split_channels<F: Real>(dy: &Array4<F>, c1: usize) -> (Array4<F>, Array4<F>) {
+    let part = |range: ndarray::ArrayView4<F>| range.as_standard_layout().into_owned();
+    (part(dy.slice(s![.., .., .., ..c1])), part(dy.slice(s![.., .., .., c1..])))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::layers::Tensors;
+    use crate::layers::gradient_check::{check, normal};
+
+    #[test]
+    fn upsample_gradient_equals_central_differences() {
+        check(
+            &Tensors(vec![]),
+            &normal((2, 3, 4, 5), 1),
+            2,
+            |_, x| (upsample_nearest_2x(x), ()),
+            |_, (), dy, _| upsample_nearest_2x_backward(dy),
+        )
+        .expect("the gradient is right");
+    }
+
+    #[test]
+    fn average_pool_gradient_equals_central_differences() {
+        check(
+            &Tensors(vec![]),
+            &normal((2, 6, 4, 5), 1),
+            2,
+            |_, x| (average_pool_2x(x), ()),
+            |_, (), dy, _| average_pool_2x_backward(dy),
+        )
+        .expect("the gradient is right");
+    }
+
+    #[test]
+    fn average_pool_of_an_upsampled_image_is_the_image() {
+        let x = normal((2, 3, 4, 5), 1);
+        assert_eq!(average_pool_2x(&upsample_nearest_2x(&x)), x); // sums of four equal numbers and a quarter are exact
+    }
+
+    #[test]
+    fn split_channels_undoes_concat_channels() {
+        let (a, b) = (normal((2, 3, 4, 5), 1), normal((2, 3, 4, 2), 2));
+        let y = concat_channels(&a, &b);
+        assert_eq!((y[[1, 2, 3, 4]], y[[1, 2, 3, 5]]), (a[[1, 2, 3, 4]], b[[1, 2, 3, 0]]));
+        assert_eq!(split_channels(&y, 5), (a, b));
+    }
+}
