@@ -8,8 +8,10 @@
 
 #![deny(missing_docs)]
 
+pub mod checkpoint;
 pub mod error;
 pub mod layers;
+pub mod models;
 pub mod numerics;
 
 pub use error::{Error, Result};

@@ -1,0 +1,436 @@
+//! The U-Net of Ho et al. 2020 (appendix B) as diffusers' `UNet2DModel` defines it, with the same parameter names.
+//!
+//! ```text
+//! emb = linear_2(silu(linear_1(time_embedding(t)))) (+ class_embedding(label))
+//! conv_in ── level 0 ────────────────────── skips ──────────────────── level 0 ── norm, silu, conv_out
+//!               └─ half ── level 1 ──────── skips ──────── level 1 ── double ─┘
+//!                             └─ half ─ ... ─ middle ─ ... ─ double ─┘
+//! ```
+//!
+//! On the way down every block's result is kept; on the way up each block first takes the last kept one beside its
+//! input, along the channels. So in the backward pass a kept result has two gradients, from its two readers, which add.
+//!
+//! The caches of a forward pass are a stack, [`Tape`]: forward pushes in order, backward pops in reverse. A pass
+//! without gradients drops each cache where it would be pushed.
+
+pub mod attention_block;
+pub mod config;
+pub mod res_block;
+mod tape;
+
+use ndarray::{Array2, Array4};
+
+use crate::layers::activation::{silu, silu_backward};
+use crate::layers::conv2d::Conv2d;
+use crate::layers::dropout::Key;
+use crate::layers::embedding::{ClassEmbedding, TimeEmbedding};
+use crate::layers::group_norm::GroupNorm;
+use crate::layers::im2col::Window;
+use crate::layers::linear::Linear;
+use crate::layers::parameters::Init;
+use crate::layers::resample::{concat_channels, split_channels, upsample_nearest_2x, upsample_nearest_2x_backward};
+use crate::layers::{Layout, Tensors};
+use crate::numerics::Real;
+use crate::{Error, Result};
+use attention_block::AttentionBlock;
+pub use config::{SampleSize, UNetConfig};
+use res_block::{ResBlock, ResBlockSettings};
+pub use tape::Tape;
+
+/// The architecture: which layers there are and where their parameters lie. It holds no numbers.
+#[derive(Clone, Debug)]
+pub struct UNet {
+    /// What it was built from.
+    pub config: UNetConfig,
+    /// Its parameters' names, shapes and places.
+    pub layout: Layout,
+    conv_in: Conv2d,
+    time_proj: TimeEmbedding,
+    time_linears: [Linear; 2],
+    class_embedding: Option<ClassEmbedding>,
+    down: Vec<Level>,
+    middle: Option<Level>,
+    up: Vec<Level>,
+    conv_norm_out: GroupNorm,
+    conv_out: Conv2d,
+}
+
+/// The blocks at one resolution, and the convolution that follows a change of it.
+#[derive(Clone, Debug)]
+struct Level {
+    blocks: Vec<(ResBlock, Option<AttentionBlock>)>,
+    resample: Option<Conv2d>,
+}
+
+/// What the network is told beside the image: one of each for every image.
+#[derive(Clone, Copy, Debug)]
+pub struct Conditions<'a> {
+    /// t − 1 of the paper's t = 1..=T, shape (n).
+    pub t: &'a [f64],
+    /// The class of each image, for a conditional network, shape (n).
+    pub labels: Option<&'a [usize]>,
+}
+
+impl UNet {
+    /// Builds the network that the configuration describes.
+    ///
+    /// # Errors
+    /// A configuration that is not supported, by field and value.
+    pub fn new(config: UNetConfig) -> Result<Self> {
+        config.validate("config")?;
+        let mut layout = Layout::default();
+        let mut build = Builder { layout: &mut layout, config: &config, blocks: 0 };
+        let channels = &config.block_out_channels;
+        let (first, levels) = (channels[0], channels.len());
+        let time_channels = config.time_channels();
+
+        let three = Window::square(3, 1, 1);
+        let conv_in = Conv2d::new(build.layout, "conv_in", config.in_channels, first, three);
+        let time_linears = [
+            Linear::new(build.layout, "time_embedding.linear_1", first, time_channels),
+            Linear::new(build.layout, "time_embedding.linear_2", time_channels, time_channels),
+        ];
+        let class_embedding =
+            config.num_class_embeds.map(|n| ClassEmbedding::new(build.layout, "class_embedding", n, time_channels));
+
+        // What is kept on the way down, in channels: the input's, then each block's and each halving's result.
+        let mut kept = vec![first];
+        let down = (0..levels).map(|level| build.down(level, &mut kept)).collect();
+        let middle = config.mid_block_type.is_some().then(|| build.middle());
+        let mut h = channels[levels - 1];
+        let up = (0..levels).map(|i| build.up(i, &mut h, &mut kept)).collect();
+
+        let conv_norm_out =
+            GroupNorm::new(build.layout, "conv_norm_out", first, config.norm_num_groups, config.norm_eps);
+        let conv_out = Conv2d::with_init(build.layout, "conv_out", first, config.out_channels, three, Init::Zeros);
+        let time_proj =
+            TimeEmbedding { dim: first, flip_sin_to_cos: config.flip_sin_to_cos, freq_shift: config.freq_shift };
+        Ok(UNet {
+            config,
+            layout,
+            conv_in,
+            time_proj,
+            time_linears,
+            class_embedding,
+            down,
+            middle,
+            up,
+            conv_norm_out,
+            conv_out,
+        })
+    }
+
+    /// The prediction for x_t, without what a backward pass would need.
+    ///
+    /// # Shapes
+    /// x (n, h, w, in_channels) to (n, h, w, out_channels).
+    ///
+    /// # Errors
+    /// Image sizes that do not halve, labels that are missing, not expected, or out of range.
+    pub fn predict<F: Real>(&self, w: &Tensors<F>, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
+        self.check(&x, conditions)?;
+        Ok(self.run(w, x, conditions, None, &mut Tape::without_caches()))
+    }
+
+    /// The prediction, and the caches of the backward pass; with a key, activations are dropped.
+    ///
+    /// # Errors
+    /// As [`predict`](UNet::predict).
+    pub fn forward<F: Real>(
+        &self,
+        w: &Tensors<F>,
+        x: Array4<F>,
+        conditions: Conditions,
+        key: Option<Key>,
+    ) -> Result<(Array4<F>, Tape<F>)> {
+        self.check(&x, conditions)?;
+        let mut tape = Tape::default();
+        let y = self.run(w, x, conditions, key, &mut tape);
+        Ok((y, tape))
+    }
+
+    fn check<F>(&self, x: &Array4<F>, conditions: Conditions) -> Result<()> {
+        let (n, h, w, c) = x.dim();
+        self.config.check_image((h, w), "image size")?;
+        let of = |what: &str, expected: String, found: String| Err(Error::value(what, expected, found));
+        if c != self.config.in_channels {
+            return of("image channels", self.config.in_channels.to_string(), c.to_string());
+        }
+        if conditions.t.len() != n {
+            return of("timesteps", format!("{n}, one an image"), conditions.t.len().to_string());
+        }
+        match (self.config.num_class_embeds, conditions.labels) {
+            (None, None) => Ok(()),
+            (None, Some(_)) => of("class labels", "none: the model is not conditional".into(), "labels".into()),
+            (Some(classes), Some(labels)) if labels.len() == n => {
+                match labels.iter().find(|&&label| label >= classes) {
+                    Some(label) => of("class label", format!("0 to {}", classes - 1), label.to_string()),
+                    None => Ok(()),
+                }
+            }
+            (Some(_), labels) => {
+                of("class labels", format!("{n}, one an image"), labels.map_or(0, <[usize]>::len).to_string())
+            }
+        }
+    }
+
+    fn run<F: Real>(
+        &self,
+        w: &Tensors<F>,
+        x: Array4<F>,
+        conditions: Conditions,
+        key: Option<Key>,
+        tape: &mut Tape<F>,
+    ) -> Array4<F> {
+        let silu_emb = self.embed(w, conditions, tape);
+        let (two, one) = (F::from_f64(2.0), F::one());
+        let x = if self.config.center_input_sample { x.mapv_into(|x| two * x - one) } else { x };
+
+        let (mut h, cache) = self.conv_in.forward(w, x);
+        tape.conv(cache);
+        let mut kept = vec![h.clone()];
+        for level in &self.down {
+            for blocks in &level.blocks {
+                h = run_blocks(blocks, w, h, &silu_emb, key, tape);
+                kept.push(h.clone());
+            }
+            if let Some(half) = &level.resample {
+                let (y, cache) = half.forward(w, h);
+                tape.conv(cache);
+                h = y;
+                kept.push(h.clone());
+            }
+        }
+        for blocks in self.middle.iter().flat_map(|middle| &middle.blocks) {
+            h = run_blocks(blocks, w, h, &silu_emb, key, tape);
+        }
+        for level in &self.up {
+            for blocks in &level.blocks {
+                let skip = kept.pop().expect("as many results kept as blocks on the way up");
+                tape.concat(h.dim().3);
+                h = run_blocks(blocks, w, concat_channels(&h, &skip), &silu_emb, key, tape);
+            }
+            if let Some(double) = &level.resample {
+                let (y, cache) = double.forward(w, upsample_nearest_2x(&h));
+                tape.conv(cache);
+                h = y;
+            }
+        }
+        let (h, cache) = self.conv_norm_out.forward(w, h);
+        tape.norm(cache, &h);
+        let (y, cache) = self.conv_out.forward(w, silu(h));
+        tape.conv(cache);
+        y
+    }
+
+    /// silu(emb), shape (n, time_channels): what every residual block is told.
+    fn embed<F: Real>(&self, w: &Tensors<F>, conditions: Conditions, tape: &mut Tape<F>) -> Array2<F> {
+        let [first, second] = &self.time_linears;
+        let (h, cache) = first.forward(w, self.time_proj.embed(conditions.t));
+        tape.linear(cache, &h);
+        let (mut emb, cache) = second.forward(w, silu(h));
+        if let (Some(table), Some(labels)) = (&self.class_embedding, conditions.labels) {
+            emb += &table.forward(w, labels);
+        }
+        tape.linear(cache, &emb);
+        silu(emb)
+    }
+
+    /// Gradients from dy = ∂L/∂(prediction), added into `grads`; returns ∂L/∂x.
+    ///
+    /// # Panics
+    /// If the tape is not that of a [`forward`](UNet::forward) pass of this network.
+    pub fn backward<F: Real>(
+        &self,
+        w: &Tensors<F>,
+        mut tape: Tape<F>,
+        labels: Option<&[usize]>,
+        dy: &Array4<F>,
+        grads: &mut Tensors<F>,
+    ) -> Array4<F> {
+        let mut d_silu_emb = Array2::zeros((dy.dim().0, self.config.time_channels()));
+        let dh = self.conv_out.backward(w, tape.pop_conv(), dy, grads);
+        let (cache, before_silu) = tape.pop_norm();
+        let mut dh = self.conv_norm_out.backward(w, cache, silu_backward(&before_silu, dh), grads);
+
+        let mut d_kept = Vec::new();
+        for level in self.up.iter().rev() {
+            if let Some(double) = &level.resample {
+                dh = upsample_nearest_2x_backward(&double.backward(w, tape.pop_conv(), &dh, grads));
+            }
+            for blocks in level.blocks.iter().rev() {
+                let d_both = run_blocks_backward(blocks, w, &mut tape, dh, &mut d_silu_emb, grads);
+                let (d, d_skip) = split_channels(&d_both, tape.pop_concat());
+                dh = d;
+                d_kept.push(d_skip);
+            }
+        }
+        for blocks in self.middle.iter().flat_map(|middle| middle.blocks.iter().rev()) {
+            dh = run_blocks_backward(blocks, w, &mut tape, dh, &mut d_silu_emb, grads);
+        }
+        // The last block on the way up took the first result kept: its gradient was pushed first and is taken last.
+        let mut take = || d_kept.pop().expect("a gradient for each result kept");
+        for level in self.down.iter().rev() {
+            if let Some(half) = &level.resample {
+                dh += &take();
+                dh = half.backward(w, tape.pop_conv(), &dh, grads);
+            }
+            for blocks in level.blocks.iter().rev() {
+                dh += &take();
+                dh = run_blocks_backward(blocks, w, &mut tape, dh, &mut d_silu_emb, grads);
+            }
+        }
+        dh += &take();
+        let mut dx = self.conv_in.backward(w, tape.pop_conv(), &dh, grads);
+        if self.config.center_input_sample {
+            dx.mapv_inplace(|dx| dx + dx);
+        }
+        self.embed_backward(w, tape, labels, d_silu_emb, grads);
+        dx
+    }
+
+    fn embed_backward<F: Real>(
+        &self,
+        w: &Tensors<F>,
+        mut tape: Tape<F>,
+        labels: Option<&[usize]>,
+        d_silu_emb: Array2<F>,
+        grads: &mut Tensors<F>,
+    ) {
+        let [first, second] = &self.time_linears;
+        let (cache, emb) = tape.pop_linear();
+        let d_emb = silu_backward(&emb, d_silu_emb);
+        if let (Some(table), Some(labels)) = (&self.class_embedding, labels) {
+            table.backward(labels, &d_emb, grads);
+        }
+        let dh = second.backward(w, cache, &d_emb, grads);
+        let (cache, before_silu) = tape.pop_linear();
+        first.backward(w, cache, &silu_backward(&before_silu, dh), grads);
+    }
+}
+
+fn run_blocks<F: Real>(
+    (res, attention): &(ResBlock, Option<AttentionBlock>),
+    w: &Tensors<F>,
+    h: Array4<F>,
+    silu_emb: &Array2<F>,
+    key: Option<Key>,
+    tape: &mut Tape<F>,
+) -> Array4<F> {
+    let (mut h, cache) = res.forward(w, h, silu_emb, key);
+    tape.res(cache);
+    if let Some(attention) = attention {
+        let (y, cache) = attention.forward(w, h);
+        tape.attention(cache);
+        h = y;
+    }
+    h
+}
+
+fn run_blocks_backward<F: Real>(
+    (res, attention): &(ResBlock, Option<AttentionBlock>),
+    w: &Tensors<F>,
+    tape: &mut Tape<F>,
+    mut dh: Array4<F>,
+    d_silu_emb: &mut Array2<F>,
+    grads: &mut Tensors<F>,
+) -> Array4<F> {
+    if let Some(attention) = attention {
+        dh = attention.backward(w, tape.pop_attention(), dh, grads);
+    }
+    res.backward(w, tape.pop_res(), dh, d_silu_emb, grads)
+}
+
+/// Names and channel counts, level by level, as diffusers lays them out.
+struct Builder<'a> {
+    layout: &'a mut Layout,
+    config: &'a UNetConfig,
+    blocks: u64,
+}
+
+impl Builder<'_> {
+    fn res(&mut self, name: &str, c_in: usize, c_out: usize, scale_factor: f64) -> ResBlock {
+        let c = self.config;
+        let settings = ResBlockSettings {
+            time_channels: c.time_channels(),
+            groups: c.norm_num_groups,
+            norm_eps: c.norm_eps,
+            dropout: c.dropout,
+            scale_shift: c.resnet_time_scale_shift == "scale_shift",
+            scale_factor,
+        };
+        self.blocks += 1;
+        ResBlock::new(self.layout, name, c_in, c_out, self.blocks - 1, &settings)
+    }
+
+    fn attention(&mut self, name: &str, channels: usize, groups: Option<usize>, scale_factor: f64) -> AttentionBlock {
+        let head_dim = self.config.attention_head_dim.unwrap_or(channels);
+        AttentionBlock::new(self.layout, name, channels, head_dim, groups, self.config.norm_eps, scale_factor)
+    }
+
+    fn down(&mut self, level: usize, kept: &mut Vec<usize>) -> Level {
+        let config = self.config;
+        let c_out = config.block_out_channels[level];
+        let (name, attends) = (format!("down_blocks.{level}"), config.down_block_types[level] == "AttnDownBlock2D");
+        let blocks = (0..config.layers_per_block)
+            .map(|i| {
+                let c_in = if i > 0 { c_out } else { config.block_out_channels[level.saturating_sub(1)] };
+                kept.push(c_out);
+                self.blocks(&name, i, c_in, c_out, attends)
+            })
+            .collect();
+        let resample = (level + 1 < config.block_out_channels.len()).then(|| {
+            kept.push(c_out);
+            // diffusers' padding 0 means one row and column of zeros at the bottom and right, as TensorFlow's SAME.
+            let padding = if config.downsample_padding == 0 { [0, 1, 0, 1] } else { [1; 4] };
+            let window = Window { kernel: (3, 3), stride: 2, padding };
+            Conv2d::new(self.layout, &format!("{name}.downsamplers.0.conv"), c_out, c_out, window)
+        });
+        Level { blocks, resample }
+    }
+
+    fn middle(&mut self) -> Level {
+        let config = self.config;
+        let channels = *config.block_out_channels.last().expect("validated");
+        let factor = config.mid_block_scale_factor;
+        // Without a count of its own, the middle's attention has no norm where time scales and shifts: diffusers' rule.
+        let default = (config.resnet_time_scale_shift == "default").then_some(config.norm_num_groups);
+        let groups = config.attn_norm_num_groups.or(default);
+        let first = self.res("mid_block.resnets.0", channels, channels, factor);
+        let attention =
+            config.add_attention.then(|| self.attention("mid_block.attentions.0", channels, groups, factor));
+        let second = self.res("mid_block.resnets.1", channels, channels, factor);
+        Level { blocks: vec![(first, attention), (second, None)], resample: None }
+    }
+
+    fn up(&mut self, i: usize, h: &mut usize, kept: &mut Vec<usize>) -> Level {
+        let config = self.config;
+        let last = config.block_out_channels.len() - 1;
+        let c_out = config.block_out_channels[last - i];
+        let (name, attends) = (format!("up_blocks.{i}"), config.up_block_types[i] == "AttnUpBlock2D");
+        let blocks = (0..config.layers_per_block + 1)
+            .map(|block| {
+                let c_in = *h + kept.pop().expect("one result kept for each block on the way up");
+                *h = c_out;
+                self.blocks(&name, block, c_in, c_out, attends)
+            })
+            .collect();
+        let resample = (i < last).then(|| {
+            Conv2d::new(self.layout, &format!("{name}.upsamplers.0.conv"), c_out, c_out, Window::square(3, 1, 1))
+        });
+        Level { blocks, resample }
+    }
+
+    fn blocks(
+        &mut self,
+        level: &str,
+        i: usize,
+        c_in: usize,
+        c_out: usize,
+        attends: bool,
+    ) -> (ResBlock, Option<AttentionBlock>) {
+        let groups = Some(self.config.norm_num_groups);
+        let res = self.res(&format!("{level}.resnets.{i}"), c_in, c_out, 1.0);
+        (res, attends.then(|| self.attention(&format!("{level}.attentions.{i}"), c_out, groups, 1.0)))
+    }
+}

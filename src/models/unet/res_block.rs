@@ -1,0 +1,240 @@
+//! The residual block of the U-Net, diffusers' `ResnetBlock2D`.
+//!
+//! ```text
+//! h = conv1(silu(norm1(x)))
+//! u = time_emb_proj(silu(emb))
+//! default:      h = norm2(h + u)                    u: (n, c), added to every pixel
+//! scale_shift:  h = norm2(h) (1 + scale) + shift    u = [scale, shift]: (n, 2c)
+//! h = conv2(dropout(silu(h)))
+//! y = (shortcut(x) + h) / scale_factor              shortcut: a 1x1 convolution where the channels change
+//! ```
+//!
+//! # Derivation
+//!
+//! Each line is a layer with its own rule; the block adds three things. The input goes two ways, so dx is the sum of both. u meets all pixels of
+//! its image, so du = Σ over pixels of dh (default). With h' = n (1 + scale) + shift: dn = dh' (1 + scale), dscale = Σ over pixels of dh' n,
+//! dshift = Σ over pixels of dh'. silu(emb) is the same for all blocks: the network computes it once and adds up their gradients of it.
+//!
+//! Sums over pixels are [`column_sums`]. Source: diffusers' forward; the gradient is derived here. Proven by central differences of the whole network and PyTorch's
+//! gradients of every parameter.
+
+use ndarray::{Array2, Array4};
+
+use crate::layers::activation::{silu, silu_backward};
+use crate::layers::conv2d::{self, Conv2d};
+use crate::layers::dropout::{self, dropout, dropout_backward};
+use crate::layers::group_norm::{self, GroupNorm};
+use crate::layers::im2col::Window;
+use crate::layers::linear::{self, Linear};
+use crate::layers::parameters::Init;
+use crate::layers::{Layout, Tensors, flat, flat_mut, shaped};
+use crate::numerics::Real;
+use crate::numerics::sum::column_sums;
+
+/// What all residual blocks of a network share.
+#[derive(Clone, Debug)]
+pub struct ResBlockSettings {
+    /// Length of the time vector.
+    pub time_channels: usize,
+    /// Groups of both norms.
+    pub groups: usize,
+    /// Added to the variance under the root.
+    pub norm_eps: f64,
+    /// The probability to drop an activation while training.
+    pub dropout: f64,
+    /// Time scales and shifts the second norm, instead of being added before it.
+    pub scale_shift: bool,
+    /// The sum with the input is divided by this.
+    pub scale_factor: f64,
+}
+
+/// Two norms, two convolutions, a projection of time, perhaps a shortcut.
+#[derive(Clone, Debug)]
+pub struct ResBlock {
+    norm1: GroupNorm,
+    conv1: Conv2d,
+    time_emb_proj: Linear,
+    norm2: GroupNorm,
+    conv2: Conv2d,
+    conv_shortcut: Option<Conv2d>,
+    settings: ResBlockSettings,
+    index: u64,
+}
+
+/// What the backward pass needs, in the order of the forward pass.
+#[derive(Debug)]
+pub struct Cache<F> {
+    norm1: group_norm::Cache<F>,
+    before_silu1: Array4<F>,
+    conv1: conv2d::Cache<F>,
+    time: linear::Cache<F>,
+    norm2: group_norm::Cache<F>,
+    scale_shift: Option<(Array4<F>, Array2<F>)>,
+    before_silu2: Array4<F>,
+    dropped: Option<Array4<F>>,
+    conv2: conv2d::Cache<F>,
+    shortcut: Option<conv2d::Cache<F>>,
+}
+
+impl ResBlock {
+    /// A block from `c_in` to `c_out` channels; `index` tells its dropout from that of the other blocks.
+    pub fn new(
+        layout: &mut Layout,
+        name: &str,
+        c_in: usize,
+        c_out: usize,
+        index: u64,
+        settings: &ResBlockSettings,
+    ) -> Self {
+        let s = settings;
+        let three = Window::square(3, 1, 1);
+        let of_time = if s.scale_shift { 2 * c_out } else { c_out };
+        ResBlock {
+            norm1: GroupNorm::new(layout, &format!("{name}.norm1"), c_in, s.groups, s.norm_eps),
+            conv1: Conv2d::new(layout, &format!("{name}.conv1"), c_in, c_out, three),
+            time_emb_proj: Linear::new(layout, &format!("{name}.time_emb_proj"), s.time_channels, of_time),
+            norm2: GroupNorm::new(layout, &format!("{name}.norm2"), c_out, s.groups, s.norm_eps),
+            conv2: Conv2d::with_init(layout, &format!("{name}.conv2"), c_out, c_out, three, Init::Zeros),
+            conv_shortcut: (c_in != c_out)
+                .then(|| Conv2d::new(layout, &format!("{name}.conv_shortcut"), c_in, c_out, Window::square(1, 1, 0))),
+            settings: settings.clone(),
+            index,
+        }
+    }
+
+    /// y of the equations above; `silu_emb` is silu(emb).
+    ///
+    /// # Shapes
+    /// x (n, h, w, c_in), silu_emb (n, time_channels), to y (n, h, w, c_out).
+    pub fn forward<F: Real>(
+        &self,
+        w: &Tensors<F>,
+        x: Array4<F>,
+        silu_emb: &Array2<F>,
+        key: Option<dropout::Key>,
+    ) -> (Array4<F>, Cache<F>) {
+        let (shortcut, shortcut_cache) = match &self.conv_shortcut {
+            Some(conv) => {
+                let (y, cache) = conv.forward(w, x.clone());
+                (y, Some(cache))
+            }
+            None => (x.clone(), None),
+        };
+        let (before_silu1, norm1) = self.norm1.forward(w, x);
+        let (mut h, conv1) = self.conv1.forward(w, silu(before_silu1.clone()));
+        let (u, time) = self.time_emb_proj.forward(w, silu_emb.clone());
+        if !self.settings.scale_shift {
+            each_image(&mut h, &u, |h, u| add_to_pixels(h, u));
+        }
+        let (mut before_silu2, norm2) = self.norm2.forward(w, h);
+        let scale_shift = self.settings.scale_shift.then(|| {
+            let normed = before_silu2.clone();
+            each_image(&mut before_silu2, &u, |h, u| scale_and_shift(h, u));
+            (normed, u)
+        });
+        let (h, dropped) = dropout(silu(before_silu2.clone()), self.settings.dropout, self.index, key);
+        let (mut y, conv2) = self.conv2.forward(w, h);
+        y += &shortcut;
+        divide(&mut y, self.settings.scale_factor);
+        let cache = Cache {
+            norm1,
+            before_silu1,
+            conv1,
+            time,
+            norm2,
+            scale_shift,
+            before_silu2,
+            dropped,
+            conv2,
+            shortcut: shortcut_cache,
+        };
+        (y, cache)
+    }
+
+    /// dx; the gradient of silu(emb) is added into `d_silu_emb`, those of the parameters into `grads`.
+    pub fn backward<F: Real>(
+        &self,
+        w: &Tensors<F>,
+        cache: Cache<F>,
+        mut dy: Array4<F>,
+        d_silu_emb: &mut Array2<F>,
+        grads: &mut Tensors<F>,
+    ) -> Array4<F> {
+        divide(&mut dy, self.settings.scale_factor);
+        let dh = self.conv2.backward(w, cache.conv2, &dy, grads);
+        let mut dh = silu_backward(&cache.before_silu2, dropout_backward(cache.dropped, dh));
+        let mut du = None;
+        if let Some((normed, u)) = cache.scale_shift {
+            du = Some(scale_shift_gradient(&normed, &u, &mut dh));
+        }
+        let dh = self.norm2.backward(w, cache.norm2, dh, grads);
+        let du = du.unwrap_or_else(|| sum_over_pixels(&dh));
+        *d_silu_emb += &self.time_emb_proj.backward(w, cache.time, &du, grads);
+        let dh = self.conv1.backward(w, cache.conv1, &dh, grads);
+        let mut dx = self.norm1.backward(w, cache.norm1, silu_backward(&cache.before_silu1, dh), grads);
+        match (&self.conv_shortcut, cache.shortcut) {
+            (Some(conv), Some(cache)) => dx += &conv.backward(w, cache, &dy, grads),
+            _ => dx += &dy,
+        }
+        dx
+    }
+}
+
+/// Calls `change` with the pixels of each image of h and its row of u.
+fn each_image<F: Real>(h: &mut Array4<F>, u: &Array2<F>, change: impl Fn(&mut [F], &[F])) {
+    let size = h.len() / u.nrows();
+    flat_mut(h).chunks_mut(size).zip(flat(u).chunks(u.ncols())).for_each(|(h, u)| change(h, u));
+}
+
+/// h + u at every pixel.
+fn add_to_pixels<F: Real>(h: &mut [F], u: &[F]) {
+    h.chunks_exact_mut(u.len()).for_each(|pixel| pixel.iter_mut().zip(u).for_each(|(h, &u)| *h += u));
+}
+
+/// h (1 + scale) + shift at every pixel, u = [scale, shift].
+fn scale_and_shift<F: Real>(h: &mut [F], u: &[F]) {
+    let (scale, shift) = u.split_at(u.len() / 2);
+    for pixel in h.chunks_exact_mut(scale.len()) {
+        pixel
+            .iter_mut()
+            .zip(scale)
+            .zip(shift)
+            .for_each(|((h, &scale), &shift)| *h = h.mul_add(F::one() + scale, shift));
+    }
+}
+
+/// du = [Σ dh n, Σ dh] of each image, and dh becomes dn = dh (1 + scale).
+fn scale_shift_gradient<F: Real>(normed: &Array4<F>, u: &Array2<F>, dh: &mut Array4<F>) -> Array2<F> {
+    let dscale = sum_over_pixels(&(&*dh * normed));
+    let dshift = sum_over_pixels(dh);
+    each_image(dh, u, |dh, u| {
+        let scale = &u[..u.len() / 2];
+        dh.chunks_exact_mut(scale.len())
+            .for_each(|pixel| pixel.iter_mut().zip(scale).for_each(|(d, &s)| *d *= F::one() + s));
+    });
+    ndarray::concatenate(ndarray::Axis(1), &[dscale.view(), dshift.view()])
+        .expect("equal rows")
+        .as_standard_layout()
+        .into_owned()
+}
+
+/// Σ over the pixels of each image, shape (n, c).
+fn sum_over_pixels<F: Real>(x: &Array4<F>) -> Array2<F> {
+    let (n, h, w, c) = x.dim();
+    let sums_of = |image: &[F]| {
+        let mut totals = vec![0.0; c];
+        column_sums(h * w, &mut totals, |p, partial: &mut [F]| {
+            partial.iter_mut().zip(&image[p * c..]).for_each(|(s, &x)| *s += x);
+        });
+        totals
+    };
+    shaped((n, c), flat(x).chunks(h * w * c).flat_map(sums_of).map(F::from_f64).collect())
+}
+
+/// x / factor, where the factor is not 1.
+pub(super) fn divide<F: Real>(x: &mut Array4<F>, factor: f64) {
+    if factor != 1.0 {
+        let factor = F::from_f64(factor);
+        x.mapv_inplace(|x| x / factor);
+    }
+}

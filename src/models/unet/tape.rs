@@ -1,0 +1,91 @@
+//! The caches of one forward pass, as a stack: pushed in the order of the layers, popped in reverse.
+
+use ndarray::{Array2, Array4};
+
+use super::{attention_block, res_block};
+use crate::layers::{conv2d, group_norm, linear};
+
+/// The caches of a forward pass, the last layer's on top.
+#[derive(Debug)]
+pub struct Tape<F> {
+    entries: Vec<Entry<F>>,
+    keeps: bool,
+}
+
+#[derive(Debug)]
+enum Entry<F> {
+    Conv(conv2d::Cache<F>),
+    Linear(linear::Cache<F>, Array2<F>),
+    Norm(group_norm::Cache<F>, Array4<F>),
+    Res(Box<res_block::Cache<F>>),
+    Attention(Box<attention_block::Cache<F>>),
+    Concat(usize),
+}
+
+impl<F> Default for Tape<F> {
+    fn default() -> Self {
+        Tape { entries: Vec::new(), keeps: true }
+    }
+}
+
+impl<F: Clone> Tape<F> {
+    /// A tape that keeps nothing: caches are dropped where they would be pushed.
+    pub(super) fn without_caches() -> Self {
+        Tape { entries: Vec::new(), keeps: false }
+    }
+
+    fn push(&mut self, entry: impl FnOnce() -> Entry<F>) {
+        if self.keeps {
+            self.entries.push(entry());
+        }
+    }
+
+    pub(super) fn conv(&mut self, cache: conv2d::Cache<F>) {
+        self.push(|| Entry::Conv(cache));
+    }
+
+    /// A linear layer, and what came out of it before an activation.
+    pub(super) fn linear(&mut self, cache: linear::Cache<F>, before_silu: &Array2<F>) {
+        self.push(|| Entry::Linear(cache, before_silu.clone()));
+    }
+
+    /// A norm, and what came out of it before an activation.
+    pub(super) fn norm(&mut self, cache: group_norm::Cache<F>, before_silu: &Array4<F>) {
+        self.push(|| Entry::Norm(cache, before_silu.clone()));
+    }
+
+    pub(super) fn res(&mut self, cache: res_block::Cache<F>) {
+        self.push(|| Entry::Res(Box::new(cache)));
+    }
+
+    pub(super) fn attention(&mut self, cache: attention_block::Cache<F>) {
+        self.push(|| Entry::Attention(Box::new(cache)));
+    }
+
+    /// A concatenation, with the channels of its first part.
+    pub(super) fn concat(&mut self, channels: usize) {
+        self.push(|| Entry::Concat(channels));
+    }
+}
+
+macro_rules! pop {
+    ($($name:ident: $pattern:pat => $value:expr, $type:ty;)*) => {
+        impl<F> Tape<F> {
+            $(pub(super) fn $name(&mut self) -> $type {
+                match self.entries.pop() {
+                    Some($pattern) => $value,
+                    _ => panic!("tape: backward takes {} where forward pushed another", stringify!($name)),
+                }
+            })*
+        }
+    };
+}
+
+pop! {
+    pop_conv: Entry::Conv(cache) => cache, conv2d::Cache<F>;
+    pop_linear: Entry::Linear(cache, before_silu) => (cache, before_silu), (linear::Cache<F>, Array2<F>);
+    pop_norm: Entry::Norm(cache, before_silu) => (cache, before_silu), (group_norm::Cache<F>, Array4<F>);
+    pop_res: Entry::Res(cache) => *cache, res_block::Cache<F>;
+    pop_attention: Entry::Attention(cache) => *cache, attention_block::Cache<F>;
+    pop_concat: Entry::Concat(channels) => channels, usize;
+}
