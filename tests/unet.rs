@@ -4,9 +4,9 @@ mod peer;
 
 use ancestral::checkpoint::weights;
 use ancestral::layers::Tensors;
-use ancestral::models::unet::{Conditions, UNet, UNetConfig};
+use ancestral::models::unet::{Conditions, Time, UNet, UNetConfig};
 use ancestral::numerics::Real;
-use ndarray::Array4;
+use ndarray::{Array2, Array4};
 use peer::{Peer, fixture, worst};
 
 const NAMES: [&str; 3] = ["mnist_like", "cifar_like", "class_conditional"];
@@ -15,7 +15,7 @@ struct Case {
     peer: Peer,
     unet: UNet,
     weights: Tensors<f32>,
-    t: Vec<f64>,
+    embedding: Array2<f64>,
     labels: Option<Vec<usize>>,
 }
 
@@ -27,13 +27,15 @@ impl Case {
         let weights =
             weights::read(&folder.join("diffusion_pytorch_model.safetensors"), &unet.layout).expect("weights");
         let peer = Peer::open(&format!("unet/{name}/io.safetensors"));
-        let t = peer.get("t").iter().copied().collect();
+        // diffusers embeds t in float32 whatever the network's precision; ours is exact, and 6e-7 away in the output.
+        let embedding = Peer::open(&format!("unet/{name}/time_embedding.safetensors")).get("emb").clone();
+        let embedding = embedding.into_dimensionality().expect("two axes");
         let labels = peer.tensors.get("class_labels").map(|l| l.iter().map(|&l| l as usize).collect());
-        Case { peer, unet, weights, t, labels }
+        Case { peer, unet, weights, embedding, labels }
     }
 
     fn conditions(&self) -> Conditions<'_> {
-        Conditions { t: &self.t, labels: self.labels.as_deref() }
+        Conditions { time: Time::Embedded(&self.embedding), labels: self.labels.as_deref() }
     }
 
     fn predict<F: Real>(&self) -> Array4<F> {

@@ -65,10 +65,28 @@ struct Level {
 /// What the network is told beside the image: one of each for every image.
 #[derive(Clone, Copy, Debug)]
 pub struct Conditions<'a> {
-    /// t − 1 of the paper's t = 1..=T, shape (n).
-    pub t: &'a [f64],
+    /// When.
+    pub time: Time<'a>,
     /// The class of each image, for a conditional network, shape (n).
     pub labels: Option<&'a [usize]>,
+}
+
+/// The time of each image.
+#[derive(Clone, Copy, Debug)]
+pub enum Time<'a> {
+    /// t − 1 of the paper's t = 1..=T, shape (n).
+    Steps(&'a [f64]),
+    /// Its sinusoidal embedding, shape (n, first channels): for a comparison with a peer that rounds its own.
+    Embedded(&'a Array2<f64>),
+}
+
+impl Time<'_> {
+    fn count(self) -> usize {
+        match self {
+            Time::Steps(t) => t.len(),
+            Time::Embedded(embedding) => embedding.nrows(),
+        }
+    }
 }
 
 impl UNet {
@@ -156,8 +174,8 @@ impl UNet {
         if c != self.config.in_channels {
             return of("image channels", self.config.in_channels.to_string(), c.to_string());
         }
-        if conditions.t.len() != n {
-            return of("timesteps", format!("{n}, one an image"), conditions.t.len().to_string());
+        if conditions.time.count() != n {
+            return of("timesteps", format!("{n}, one an image"), conditions.time.count().to_string());
         }
         match (self.config.num_class_embeds, conditions.labels) {
             (None, None) => Ok(()),
@@ -226,7 +244,11 @@ impl UNet {
     /// silu(emb), shape (n, time_channels): what every residual block is told.
     fn embed<F: Real>(&self, w: &Tensors<F>, conditions: Conditions, tape: &mut Tape<F>) -> Array2<F> {
         let [first, second] = &self.time_linears;
-        let (h, cache) = first.forward(w, self.time_proj.embed(conditions.t));
+        let sinusoids = match conditions.time {
+            Time::Steps(t) => self.time_proj.embed(t),
+            Time::Embedded(embedding) => embedding.mapv(F::from_f64),
+        };
+        let (h, cache) = first.forward(w, sinusoids);
         tape.linear(cache, &h);
         let (mut emb, cache) = second.forward(w, silu(h));
         if let (Some(table), Some(labels)) = (&self.class_embedding, conditions.labels) {
