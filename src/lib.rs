@@ -13,5 +13,6 @@ pub mod error;
 pub mod layers;
 pub mod models;
 pub mod numerics;
+pub mod train;
 
 pub use error::{Error, Result};

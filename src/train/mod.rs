@@ -1,0 +1,6 @@
+//! Training: Algorithm 1 of Ho et al. 2020, and what surrounds it.
+
+pub mod adamw;
+pub mod clip;
+pub mod ema;
+pub mod learning_rate;
