@@ -3,4 +3,5 @@
 pub mod adamw;
 pub mod clip;
 pub mod ema;
+pub mod gradient;
 pub mod learning_rate;

@@ -1,0 +1,67 @@
+//! The loss of a batch and its gradient, shard by shard.
+
+use std::ops::Range;
+
+use ndarray::{Array4, Axis, Slice};
+
+use crate::Result;
+use crate::layers::dropout::Key;
+use crate::layers::{Tensors, flat, shaped};
+use crate::models::UNet;
+use crate::models::unet::{Conditions, Time};
+use crate::numerics::{Real, shards};
+
+/// Images in a shard: part of what fixes the bits of a run (contract N1, rule 5).
+pub const SHARD: usize = 4;
+
+/// What Algorithm 1 shows the network in one step.
+#[derive(Clone, Debug)]
+pub struct Batch<F> {
+    /// The noised images, shape (n, h, w, c).
+    pub x_t: Array4<F>,
+    /// What the network shall say of each: ε, x_0 or v.
+    pub target: Array4<F>,
+    /// t − 1 of each image, as the network is fed it.
+    pub t: Vec<f64>,
+    /// The class of each image, for a conditional network.
+    pub labels: Option<Vec<usize>>,
+}
+
+impl<F: Real> Batch<F> {
+    fn slice(&self, range: &Range<usize>) -> (Array4<F>, Array4<F>) {
+        let part = |x: &Array4<F>| x.slice_axis(Axis(0), Slice::from(range.clone())).to_owned();
+        (part(&self.x_t), part(&self.target))
+    }
+}
+
+/// L_simple of the batch and ∂L/∂w.
+///
+/// # Errors
+/// Images or labels that the network does not take.
+pub fn loss_and_gradient<F: Real>(unet: &UNet, w: &Tensors<F>, batch: &Batch<F>, key: Option<Key>) -> Result<(f64, Tensors<F>)> {
+    let shards = shards::ranges(batch.t.len(), SHARD);
+    let count = batch.target.len();
+    let of_shard = |i: usize| -> Result<(f64, Tensors<F>)> {
+        let range = &shards[i];
+        let (x_t, target) = batch.slice(range);
+        let labels = batch.labels.as_ref().map(|labels| &labels[range.clone()]);
+        let conditions = Conditions { time: Time::Steps(&batch.t[range.clone()]), labels };
+        let key = key.map(|key| Key { first_image: range.start, ..key });
+        let (output, tape) = unet.forward(w, x_t, conditions, key)?;
+        let two = F::from_f64(2.0 / count as f64);
+        let d: Vec<F> = flat(&output).iter().zip(flat(&target)).map(|(&o, &t)| two * (o - t)).collect();
+        let loss: f64 = flat(&output).iter().zip(flat(&target)).map(|(&o, &t)| (o - t).to_f64() * (o - t).to_f64()).sum();
+        let mut grads = Tensors::zeros(w.0.len());
+        unet.backward(w, tape, labels, &shaped(output.dim(), d), &mut grads);
+        Ok((loss, grads))
+    };
+    let (sum, grads) = shards::tree_sum(shards.len(), of_shard, |left, right| match (left, right) {
+        (Ok((loss, grads)), Ok((right_loss, right_grads))) => {
+            *loss += right_loss;
+            grads.add(&right_grads);
+        }
+        (left, Err(error)) => *left = Err(error),
+        (Err(_), Ok(_)) => {}
+    })?;
+    Ok((sum / count as f64, grads))
+}
