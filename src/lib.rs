@@ -5,10 +5,12 @@
 //! | module | stage |
 //! |---|---|
 //! | [`numerics`] | what a floating-point operation means here: products, sums, elementary functions, randomness |
+//! | [`report`] | what people look at: image grids, animations, plots, tables, progress |
 
 #![deny(missing_docs)]
 
 pub mod error;
 pub mod numerics;
+pub mod report;
 
 pub use error::{Error, Result};
