@@ -13,7 +13,7 @@ use crate::numerics::Real;
 /// The byte of a value: (x + 1) · 127.5 rounded to the nearest integer, halves upwards; what lies outside [−1, 1]
 /// shows as black or white.
 ///
-/// Rounded, not truncated: truncation turns 95 of the 256 levels, read as p / 127.5 − 1 in f32, into the level below.
+/// Rounded, not truncated: read as p / 127.5 − 1 in f32, 63 of the 256 levels truncate to the one below.
 ///
 /// # Panics
 /// If `x` is NaN, which has no colour.
@@ -105,6 +105,12 @@ mod tests {
             assert_eq!(level(p as f32 / 127.5 - 1.0), p);
             assert_eq!(level(p as f64 / 127.5 - 1.0), p);
         }
+    }
+
+    #[test]
+    fn level_truncated_would_lose_63_of_256() {
+        let lost = (0..=255u8).filter(|&p| ((p as f32 / 127.5 - 1.0 + 1.0) * 127.5) as u8 != p);
+        assert_eq!(lost.count(), 63);
     }
 
     #[test]
