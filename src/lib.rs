@@ -5,14 +5,17 @@
 //! | module | stage |
 //! |---|---|
 //! | [`numerics`] | what a floating-point operation means here: products, sums, elementary functions, randomness |
+//! | [`report`] | what people look at: image grids, animations, plots, tables, progress |
 
 #![deny(missing_docs)]
 
+pub mod atomic;
 pub mod checkpoint;
 pub mod error;
 pub mod layers;
 pub mod models;
 pub mod numerics;
+pub mod report;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -1,4 +1,3 @@
 //! Files that hold a model: weights, configurations, the state of a run.
 
-pub mod atomic;
 pub mod weights;

@@ -6,7 +6,7 @@ use std::path::Path;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use sha2::{Digest, Sha256};
 
-use super::atomic;
+use crate::atomic;
 use crate::layers::{Layout, Tensors};
 use crate::{Error, Result};
 

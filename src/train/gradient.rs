@@ -38,7 +38,12 @@ impl<F: Real> Batch<F> {
 ///
 /// # Errors
 /// Images or labels that the network does not take.
-pub fn loss_and_gradient<F: Real>(unet: &UNet, w: &Tensors<F>, batch: &Batch<F>, key: Option<Key>) -> Result<(f64, Tensors<F>)> {
+pub fn loss_and_gradient<F: Real>(
+    unet: &UNet,
+    w: &Tensors<F>,
+    batch: &Batch<F>,
+    key: Option<Key>,
+) -> Result<(f64, Tensors<F>)> {
     let shards = shards::ranges(batch.t.len(), SHARD);
     let count = batch.target.len();
     let of_shard = |i: usize| -> Result<(f64, Tensors<F>)> {
@@ -50,7 +55,8 @@ pub fn loss_and_gradient<F: Real>(unet: &UNet, w: &Tensors<F>, batch: &Batch<F>,
         let (output, tape) = unet.forward(w, x_t, conditions, key)?;
         let two = F::from_f64(2.0 / count as f64);
         let d: Vec<F> = flat(&output).iter().zip(flat(&target)).map(|(&o, &t)| two * (o - t)).collect();
-        let loss: f64 = flat(&output).iter().zip(flat(&target)).map(|(&o, &t)| (o - t).to_f64() * (o - t).to_f64()).sum();
+        let loss: f64 =
+            flat(&output).iter().zip(flat(&target)).map(|(&o, &t)| (o - t).to_f64() * (o - t).to_f64()).sum();
         let mut grads = Tensors::zeros(w.0.len());
         unet.backward(w, tape, labels, &shaped(output.dim(), d), &mut grads);
         Ok((loss, grads))
