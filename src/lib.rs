@@ -5,9 +5,11 @@
 //! | module | stage |
 //! |---|---|
 //! | [`numerics`] | what a floating-point operation means here: products, sums, elementary functions, randomness |
+//! | [`data`] | images in: MNIST, CIFAR-10, a folder of pictures, synthetic shapes; scaled to [−1, 1], and their order |
 
 #![deny(missing_docs)]
 
+pub mod data;
 pub mod error;
 pub mod numerics;
 
