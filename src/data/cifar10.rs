@@ -57,7 +57,7 @@ pub fn load(folder: &Path, split: Split, shape: Shape) -> Result<Dataset> {
 /// If the file is not a whole number of records, at least one, or a label is above 9.
 pub fn parse(file: &[u8], path: &Path) -> Result<(Vec<u8>, Vec<u32>)> {
     let remedy = "it is damaged, or not CIFAR-10's binary version: unpack cifar-10-binary.tar.gz again";
-    if file.is_empty() || file.len() % RECORD != 0 {
+    if file.is_empty() || !file.len().is_multiple_of(RECORD) {
         let problem = format!("expected one or more records of {RECORD} bytes, found {} bytes", file.len());
         return Err(Error::file(path, problem, remedy));
     }
