@@ -126,7 +126,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn parse_of_any_bytes_does_not_panic(mut file in prop::collection::vec(any::<u8>(), 0..3 * RECORD), whole: bool) {
+        fn parse_of_any_bytes_does_not_panic(
+            mut file in prop::collection::vec(any::<u8>(), 0..3 * RECORD), whole: bool
+        ) {
             if whole {
                 file.truncate(file.len() / RECORD * RECORD);
             }

@@ -10,7 +10,8 @@
 //! target pixel j covers  [s + 2a·j, s + 2a·(j+1)],   s = b·(source side) − a·(target side)
 //! ```
 //!
-//! and a target pixel is Σ (overlap in y)·(overlap in x)·(source pixel) / (2a)², rounded to the nearest integer, halves up.
+//! and a target pixel is Σ (overlap in y)·(overlap in x)·(source pixel) / (2a)², rounded to the nearest integer, halves
+//! up.
 //! Where r < 1 the picture is enlarged by the same formula: its pixels become blocks with mixed edges.
 
 use super::Shape;
@@ -18,7 +19,8 @@ use super::Shape;
 /// Crops and resizes `picture` to `shape`, as the module's documentation says.
 ///
 /// # Shapes
-/// `picture`: (height, width, shape.channels), with sides 1 to 65,535. Returns (shape.height, shape.width, shape.channels).
+/// `picture`: (height, width, shape.channels), with sides 1 to 65,535. Returns (shape.height, shape.width,
+/// shape.channels).
 ///
 /// # Panics
 /// If `picture` has not that many bytes.
@@ -99,7 +101,7 @@ mod tests {
     }
 
     proptest! {
-        /// The definition by counting: every source pixel cut into 2b x 2b cells, each target pixel the mean of 2a x 2a.
+        /// The definition by counting: every source pixel cut into 2b x 2b cells, each target pixel a mean of 2a x 2a.
         #[test]
         fn fit_equals_the_mean_over_cells(
             height in 1usize..9, width in 1usize..9, target_height in 1usize..7, target_width in 1usize..7, seed: u64

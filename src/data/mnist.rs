@@ -11,11 +11,11 @@ pub fn is_in(folder: &Path) -> bool {
     [Split::Train, Split::Validation].iter().any(|&split| find(folder, split, "images", 3).is_ok())
 }
 
-/// The images and labels in `folder`, which has `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, or for validation
-/// the same two beginning with `t10k`; a dot may stand for the dash before `idx`, and `.gz` may follow.
+/// The images and labels in `folder`, which has `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, or for
+/// validation the same two beginning with `t10k`; a dot may stand for the dash before `idx`, and `.gz` may follow.
 ///
-/// Images smaller than `shape`, down to half its sides, are put in the middle of a border of zeros; an odd row or column
-/// of the border goes below or to the right.
+/// Images smaller than `shape`, down to half its sides, are put in the middle of a border of zeros; an odd row or
+/// column of the border goes below or to the right.
 ///
 /// # Errors
 /// If a file is missing or damaged, the counts of images and labels differ, or `shape` cannot be reached with a border.

@@ -9,8 +9,8 @@
 //! | [`shapes`] | nothing: circles, squares, triangles and crosses drawn from a seed |
 //! | [`order`] | the order in which training visits the images |
 //!
-//! Nothing a file says is believed before it is held against the file's length: a damaged, foreign or hostile file is an
-//! [`Error`] that names it, never a panic.
+//! Nothing a file says is believed before it is held against the file's length: a damaged, foreign or hostile file is
+//! an [`Error`] that names it, never a panic.
 
 pub mod cifar10;
 pub mod dataset;
@@ -35,7 +35,7 @@ pub use order::Order;
 /// |---|---|---|
 /// | the word `shapes` | [`shapes`] (a folder of that name is `./shapes`) | drawn from streams of their own |
 /// | a folder with `train-images-idx3-ubyte` | [`mnist`] | the `t10k` files |
-/// | a folder with `data_batch_1.bin`, or with a sub-folder `cifar-10-batches-bin` that has it | [`cifar10`] | `test_batch.bin` |
+/// | a folder with `data_batch_1.bin`, or `cifar-10-batches-bin` in it that has it | [`cifar10`] | `test_batch.bin` |
 /// | any other folder | [`pictures`] | the sub-folder `validation`, or every tenth picture |
 ///
 /// # Errors
@@ -51,7 +51,7 @@ pub fn load(data: &Path, split: Split, shape: Shape) -> Result<Dataset> {
         return Err(Error::file(
             data,
             format!("expected a folder of images, found {found}"),
-            "give a folder with MNIST's idx files, CIFAR-10's .bin files, or PNG or JPEG pictures; or the word `shapes`",
+            "give a folder of MNIST's idx files, CIFAR-10's .bin files, or PNG or JPEG pictures, or the word `shapes`",
         ));
     }
     if mnist::is_in(data) {

@@ -5,7 +5,8 @@ use crate::numerics::rng::Stream;
 /// The endless sequence of image indices of a run.
 ///
 /// Position p, counted in images drawn since the run began, lies in epoch e = p div n, and is entry p mod n of that
-/// epoch's permutation of 0..n, which `Stream::keyed(seed, "train.order", &[e])` draws. A batch may straddle two epochs.
+/// epoch's permutation of 0..n, which `Stream::keyed(seed, "train.order", &[e])` draws. A batch may straddle
+/// two epochs.
 /// The position is all that a run has to keep to be resumed in mid-epoch.
 #[derive(Clone, Debug)]
 pub struct Order {

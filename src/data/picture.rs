@@ -5,7 +5,7 @@
 //!
 //! - Colour to grey is (19595·R + 38470·G + 7471·B + 32768) div 65536, which is ITU-R BT.601's luma and Pillow's
 //!   `convert("L")`. Grey to colour repeats the value three times.
-//! - An alpha channel is accepted only where every pixel is opaque: what lies behind a transparent one is not in the file.
+//! - An alpha channel is accepted only where every pixel is opaque: what lies behind others is not in the file.
 //! - Gamma and colour profiles are ignored, as training code in general does.
 //!
 //! PNG is decoded to the same bytes everywhere. JPEG is not promised to be: the standard leaves the rounding of the
@@ -37,8 +37,8 @@ const PIXELS_PER_BYTE: u64 = 8 * 1032;
 /// Returns (h, w, c) of `shape`, channels last, 0 to 255.
 ///
 /// # Errors
-/// If the file is damaged or neither PNG nor JPEG, its sides exceed 65,535 pixels or its picture 512 MiB, it has 16 bits a
-/// channel, or a pixel is not opaque.
+/// If the file is damaged or neither PNG nor JPEG, its sides exceed 65,535 pixels or its picture 512 MiB, it has 16 bits
+/// a channel, or a pixel is not opaque.
 pub fn decode(file: &[u8], path: &Path, shape: Shape) -> Result<Vec<u8>> {
     let image = decode_upright(file, path)?;
     let (height, width, color) = (image.height() as usize, image.width() as usize, image.color());
@@ -95,8 +95,8 @@ fn decode_upright(file: &[u8], path: &Path) -> Result<DynamicImage> {
     Ok(image)
 }
 
-/// Whether an end-of-image marker follows the last start-of-scan marker. The decoder makes up what is missing of a JPEG;
-/// inside a scan a byte FF is always followed by 00 or a restart marker, so the pair FF D9 is no accident.
+/// Whether an end-of-image marker follows the last start-of-scan marker. The decoder makes up what is missing of a
+/// JPEG; inside a scan a byte FF is always followed by 00 or a restart marker, so the pair FF D9 is no accident.
 fn ends_after_its_last_scan(jpeg: &[u8]) -> bool {
     let last = |marker: [u8; 2]| jpeg.windows(2).rposition(|pair| pair == marker);
     last([0xff, 0xda]) < last([0xff, 0xd9])

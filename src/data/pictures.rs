@@ -8,7 +8,7 @@
 //!
 //! Files and classes are in the order of their names' bytes, never in the folder's own. Classes are numbered from 0.
 //! "Every tenth" is file 9, 19, 29, ... (from 0) of the sorted files, the classes one after another. Other files, and
-//! names that begin with a dot, are passed over. What happens to each picture is said in [`picture`](super::picture).
+//! names that begin with a dot, are passed over. What happens to each picture is said in [`picture`].
 
 use std::ffi::OsStr;
 use std::path::{Path, PathBuf};

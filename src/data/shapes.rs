@@ -126,7 +126,7 @@ mod tests {
                 for c in 0..channels {
                     let channel = || image.iter().skip(c).step_by(channels).copied();
                     let contrast = channel().max().unwrap_or(0) - channel().min().unwrap_or(0);
-                    // The thinnest cross has bars one pixel wide, and may halve its least contrast, 33, between two pixels.
+                    // The thinnest cross has bars one pixel wide; between two pixels they halve its least contrast, 33.
                     assert!(contrast >= 16, "{height}x{width} image {i}, channel {c}: {contrast}");
                 }
             }
