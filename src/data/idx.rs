@@ -1,7 +1,7 @@
 //! The idx format, plain or gzipped, of MNIST and its relatives (Fashion-MNIST, KMNIST, ...).
 //!
 //! An idx file is a magic number `00 00 08 d`, where 08 says unsigned bytes and d is the number of dimensions; d sizes,
-//! each a big-endian u32; and the bytes, last dimension fastest. Images have d = 3 (count, rows, columns), labels d = 1.
+//! each a big-endian u32; and the bytes, last dimension fastest. Images have d = 3 (count, rows, columns), labels 1.
 //! Whether a file is gzipped is told from its first bytes, not from its name, since downloads are often unpacked on
 //! their way under the same name.
 

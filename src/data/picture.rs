@@ -37,7 +37,7 @@ const PIXELS_PER_BYTE: u64 = 8 * 1032;
 /// Returns (h, w, c) of `shape`, channels last, 0 to 255.
 ///
 /// # Errors
-/// If the file is damaged or neither PNG nor JPEG, its sides exceed 65,535 pixels or its picture 512 MiB, it has 16 bits
+/// If the file is damaged or neither PNG nor JPEG, a side exceeds 65,535 pixels or the picture 512 MiB, it has 16 bits
 /// a channel, or a pixel is not opaque.
 pub fn decode(file: &[u8], path: &Path, shape: Shape) -> Result<Vec<u8>> {
     let image = decode_upright(file, path)?;
