@@ -11,6 +11,11 @@
 
 pub mod atomic;
 pub mod checkpoint;
+//! | [`data`] | images in: MNIST, CIFAR-10, a folder of pictures, synthetic shapes; scaled to [−1, 1], and their order |
+
+#![deny(missing_docs)]
+
+pub mod data;
 pub mod error;
 pub mod layers;
 pub mod models;

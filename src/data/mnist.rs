@@ -1,0 +1,118 @@
+//! MNIST (LeCun, Cortes and Burges 1998): 28x28 grey images in ten classes; and its relatives of other sizes.
+
+use std::path::{Path, PathBuf};
+
+use super::idx::{self, Images};
+use super::{Dataset, Shape, Split};
+use crate::{Error, Result};
+
+/// Whether `folder` has image files by MNIST's names.
+pub fn is_in(folder: &Path) -> bool {
+    [Split::Train, Split::Validation].iter().any(|&split| find(folder, split, "images", 3).is_ok())
+}
+
+/// The images and labels in `folder`, which has `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, or for
+/// validation the same two beginning with `t10k`; a dot may stand for the dash before `idx`, and `.gz` may follow.
+///
+/// Images smaller than `shape`, down to half its sides, are put in the middle of a border of zeros; an odd row or
+/// column of the border goes below or to the right.
+///
+/// # Errors
+/// If a file is missing or damaged, the counts of images and labels differ, or `shape` cannot be reached with a border.
+pub fn load(folder: &Path, split: Split, shape: Shape) -> Result<Dataset> {
+    let (images_path, labels_path) = (find(folder, split, "images", 3)?, find(folder, split, "labels", 1)?);
+    let images = idx::parse_images(&super::read(&images_path)?, &images_path)?;
+    let labels = idx::parse_labels(&super::read(&labels_path)?, &labels_path)?;
+    if labels.len() != images.count {
+        return Err(Error::file(
+            &labels_path,
+            format!("expected {} labels, one for each image, found {}", images.count, labels.len()),
+            format!("fetch it and {} again, from one place", images_path.display()),
+        ));
+    }
+    let fits = |have: usize, wanted: usize| (have..=2 * have).contains(&wanted);
+    if shape.channels != 1 || !fits(images.height, shape.height) || !fits(images.width, shape.width) {
+        let found = Shape { height: images.height, width: images.width, channels: 1 };
+        return Err(super::wrong_shape(folder, found, shape));
+    }
+    Ok(Dataset::new(super::name(folder, split), shape, pad(&images, shape)).with_labels(labels, idx::CLASSES))
+}
+
+fn find(folder: &Path, split: Split, what: &str, dims: usize) -> Result<PathBuf> {
+    let prefix = match split {
+        Split::Train => "train",
+        Split::Validation => "t10k",
+    };
+    let name = format!("{prefix}-{what}-idx{dims}-ubyte");
+    let dotted = format!("{prefix}-{what}.idx{dims}-ubyte");
+    [&name, &dotted]
+        .into_iter()
+        .flat_map(|name| [folder.join(name), folder.join(format!("{name}.gz"))])
+        .find(|path| path.is_file())
+        .ok_or_else(|| {
+            let problem = format!("expected the {split} {what} in {name} or {name}.gz, found neither");
+            Error::file(folder, problem, "put the file beside the others")
+        })
+}
+
+fn pad(images: &Images, shape: Shape) -> Vec<u8> {
+    let (top, left) = ((shape.height - images.height) / 2, (shape.width - images.width) / 2);
+    let mut padded = vec![0; images.count * shape.elements()];
+    for (i, row) in images.pixels.chunks_exact(images.width).enumerate() {
+        let (image, y) = (i / images.height, i % images.height);
+        let start = (image * shape.height + top + y) * shape.width + left;
+        padded[start..start + images.width].copy_from_slice(row);
+    }
+    padded
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Two images of 2 rows and 3 columns: 1 to 12.
+    const IMAGES: [u8; 28] = [0, 0, 8, 3, 0, 0, 0, 2, 0, 0, 0, 2, 0, 0, 0, 3, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12];
+
+    #[test]
+    fn load_finds_files_by_either_name_and_pads_with_zeros_in_the_middle() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let labels = folder.path().join("train-labels-idx1-ubyte.gz");
+        std::fs::write(folder.path().join("train-images.idx3-ubyte"), IMAGES).expect("a file");
+        std::fs::write(&labels, [0, 0, 8, 1, 0, 0, 0, 2, 7, 1]).expect("a file");
+        let load =
+            |height, width, channels| crate::data::load(folder.path(), Split::Train, Shape { height, width, channels });
+        let problem = |height, width, channels| load(height, width, channels).expect_err("not loadable").to_string();
+
+        let padded = load(4, 6, 1).expect("valid");
+        let row = |x: u8| [0, x, x + 1, x + 2, 0, 0];
+        assert_eq!(padded.image(1), [[0; 6], row(7), row(10), [0; 6]].concat());
+        assert_eq!(padded.labels_of(&[0, 1]), Some(vec![7, 1]));
+        assert_eq!(load(2, 3, 1).expect("valid").image(0), [1, 2, 3, 4, 5, 6]);
+        for (height, width, channels) in [(1, 3, 1), (2, 2, 1), (5, 3, 1), (2, 3, 3)] {
+            assert!(problem(height, width, channels).contains("found 2x3x1"));
+        }
+
+        std::fs::write(&labels, [0, 0, 8, 1, 0, 0, 0, 1, 7]).expect("a file");
+        assert!(problem(2, 3, 1).contains("expected 2 labels, one for each image, found 1"));
+        std::fs::remove_file(&labels).expect("removed");
+        assert!(problem(2, 3, 1).contains("train labels in train-labels-idx1-ubyte or"));
+    }
+
+    #[test]
+    fn mnist_has_its_counts_first_labels_and_mean() {
+        let folder = Path::new(concat!(env!("CARGO_MANIFEST_DIR"), "/data/mnist"));
+        let shape = Shape { height: 28, width: 28, channels: 1 };
+        let splits = [
+            (Split::Train, 60_000, [5, 0, 4, 1, 9], 0.130_660),
+            (Split::Validation, 10_000, [7, 2, 1, 0, 4], 0.132_515),
+        ];
+        for (split, count, first_labels, mean) in splits {
+            let mnist = load(folder, split, shape).expect("the repository has MNIST");
+            assert_eq!((mnist.len(), mnist.classes()), (count, Some(10)));
+            assert_eq!(mnist.labels_of(&[0, 1, 2, 3, 4]), Some(first_labels.to_vec()));
+            let bytes = (0..count).flat_map(|i| mnist.image(i));
+            let found = bytes.map(|&x| u64::from(x)).sum::<u64>() as f64 / (count * shape.elements() * 255) as f64;
+            assert!((found - mean).abs() < 1e-6, "the mean of {split} is published as {mean}, found {found}");
+        }
+    }
+}
