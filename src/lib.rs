@@ -5,16 +5,17 @@
 //! | module | stage |
 //! |---|---|
 //! | [`numerics`] | what a floating-point operation means here: products, sums, elementary functions, randomness |
+//! | [`data`] | images in: MNIST, CIFAR-10, a folder of pictures, synthetic shapes; scaled to [−1, 1], and their order |
+//! | [`layers`] | one file a layer: derivation, forward, backward, its checks |
+//! | [`models`] | denoisers: the U-Net |
+//! | [`train`] | Algorithm 1: the loss, its gradient, the optimizer, evaluation |
+//! | [`checkpoint`] | models in diffusers' folders, weights, the state of a run |
 //! | [`report`] | what people look at: image grids, animations, plots, tables, progress |
 
 #![deny(missing_docs)]
 
 pub mod atomic;
 pub mod checkpoint;
-//! | [`data`] | images in: MNIST, CIFAR-10, a folder of pictures, synthetic shapes; scaled to [−1, 1], and their order |
-
-#![deny(missing_docs)]
-
 pub mod data;
 pub mod error;
 pub mod layers;
