@@ -1,0 +1,242 @@
+//! All that decides what a training run computes. Stored with the run; two runs of one config give the same bits.
+
+use std::path::{Path, PathBuf};
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+use super::adamw::AdamW;
+use super::learning_rate::Decay;
+use crate::checkpoint::scheduler::SchedulerConfig;
+use crate::diffusion::{BetaSchedule, Prediction, Schedule, Variance};
+use crate::models::UNetConfig;
+use crate::sample::{Ddpm, ReverseProcess, Sampler, Spacing};
+use crate::{Error, Result, atomic};
+
+/// A training run. Every field can stand in a config file under its name, TOML or JSON.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Config {
+    /// The seed of everything random.
+    pub seed: u64,
+    /// Training steps.
+    pub steps: u64,
+    /// Images in a step.
+    pub batch_size: usize,
+    /// A folder of images, or `shapes`.
+    pub data: PathBuf,
+    /// The network.
+    pub model: UNetConfig,
+    /// The noise.
+    pub schedule: ScheduleConfig,
+    /// The steps downhill.
+    pub optimizer: OptimizerConfig,
+    /// The longest memory of the averaged weights, in 0..1; 0 for no average.
+    pub ema_decay: f64,
+    /// For a conditional model (`model.num_class_embeds`), the probability to hide an image's class, in 0..1. If it is
+    /// not 0, the last class embedding stands for "no class", which guidance needs.
+    pub label_dropout: f64,
+    /// Steps from one checkpoint to the next.
+    pub checkpoint_every: u64,
+    /// Steps from one grid of samples to the next; 0 for none but the last.
+    pub sample_every: u64,
+    /// Pictures in a grid.
+    pub sample_count: usize,
+    /// Steps of the sampler, DDIM with η = 0, for grids.
+    pub sample_steps: usize,
+    /// Validation images that the final evaluation looks at.
+    pub evaluation_images: usize,
+}
+
+/// The forward process and what the network says of it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ScheduleConfig {
+    /// `linear`, `scaled_linear` or `squaredcos_cap_v2` (cosine).
+    pub beta_schedule: BetaSchedule,
+    /// T.
+    pub num_train_timesteps: usize,
+    /// β₁.
+    pub beta_start: f64,
+    /// β_T.
+    pub beta_end: f64,
+    /// `epsilon`, `sample` or `v_prediction`.
+    pub prediction_type: Prediction,
+}
+
+/// AdamW and what surrounds it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OptimizerConfig {
+    /// The highest learning rate.
+    pub lr: f64,
+    /// Steps from lr/warm_up_steps to lr.
+    pub warm_up_steps: u64,
+    /// `constant` or `cosine`, after the warm-up.
+    pub decay: Decay,
+    /// Decay of the mean of gradients.
+    pub beta1: f64,
+    /// Decay of the mean of squared gradients.
+    pub beta2: f64,
+    /// Added to the root.
+    pub eps: f64,
+    /// Fraction of a weight removed a step, times the learning rate.
+    pub weight_decay: f64,
+    /// The longest gradient; 0 for any length.
+    pub clip_norm: f64,
+}
+
+impl OptimizerConfig {
+    /// The optimizer's constants.
+    pub fn adamw(&self) -> AdamW {
+        AdamW { beta1: self.beta1, beta2: self.beta2, eps: self.eps, weight_decay: self.weight_decay }
+    }
+}
+
+impl Config {
+    /// This config with the fields that `file` has.
+    ///
+    /// # Errors
+    /// A file that is neither TOML nor JSON, a field that is unknown or of another type.
+    pub fn with_file(&self, file: &Path) -> Result<Self> {
+        let bytes = atomic::read(file)?;
+        let bad = |problem: String| Error::file(file, problem, "see `ancestral train --help` and the README's list of fields");
+        let text = String::from_utf8(bytes).map_err(|_| bad("expected text, found bytes that are no UTF-8".into()))?;
+        let changes: Value = if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
+            serde_json::from_str(&text).map_err(|e| bad(format!("not JSON: {e}")))?
+        } else {
+            toml::from_str(&text).map_err(|e| bad(format!("not TOML: {e}")))?
+        };
+        let mut merged = serde_json::to_value(self).expect("numbers and strings are JSON");
+        merge(&mut merged, changes);
+        let config: Config = serde_json::from_value(merged).map_err(|e| bad(e.to_string()))?;
+        config.validate().map_err(|e| bad(e.to_string()))?;
+        Ok(config)
+    }
+
+    /// Reads a config that [`to_json`](Config::to_json) wrote.
+    ///
+    /// # Errors
+    /// A field that is missing, unknown, of another type or out of range.
+    pub fn from_json(text: &str, path: &Path) -> Result<Self> {
+        let config: Config = serde_json::from_str(text)
+            .map_err(|e| Error::file(path, format!("not the config of a run: {e}"), "start the run again"))?;
+        config.validate()?;
+        Ok(config)
+    }
+
+    /// The whole config as JSON.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string_pretty(self).expect("numbers and strings are JSON") + "\n"
+    }
+
+    /// Refuses values with which no run is possible.
+    ///
+    /// # Errors
+    /// The first field that does not hold.
+    pub fn validate(&self) -> Result<()> {
+        let check = |holds: bool, field: &str, expected: &str, found: &dyn std::fmt::Display| {
+            if holds { Ok(()) } else { Err(Error::value(field, expected, found)) }
+        };
+        let o = &self.optimizer;
+        let fraction = |x: f64| (0.0..1.0).contains(&x);
+        check(self.steps > 0, "steps", "at least 1", &self.steps)?;
+        check((1..=1 << 16).contains(&self.batch_size), "batch_size", "1 to 65536 images", &self.batch_size)?;
+        check(fraction(self.ema_decay), "ema_decay", "0 (off) or a number below 1", &self.ema_decay)?;
+        check(fraction(self.label_dropout), "label_dropout", "a probability in 0..1", &self.label_dropout)?;
+        check(self.checkpoint_every > 0, "checkpoint_every", "at least 1 step", &self.checkpoint_every)?;
+        check((1..=4096).contains(&self.sample_count), "sample_count", "1 to 4096 pictures", &self.sample_count)?;
+        check(self.evaluation_images > 0, "evaluation_images", "at least 1", &self.evaluation_images)?;
+        check(o.lr.is_finite() && o.lr > 0.0, "optimizer.lr", "a positive number", &o.lr)?;
+        check(fraction(o.beta1), "optimizer.beta1", "a number in 0..1", &o.beta1)?;
+        check(fraction(o.beta2), "optimizer.beta2", "a number in 0..1", &o.beta2)?;
+        check(o.eps.is_finite() && o.eps > 0.0, "optimizer.eps", "a positive number", &o.eps)?;
+        check(o.weight_decay.is_finite() && o.weight_decay >= 0.0, "optimizer.weight_decay", "0 or more", &o.weight_decay)?;
+        check(o.clip_norm.is_finite() && o.clip_norm >= 0.0, "optimizer.clip_norm", "0 (off) or more", &o.clip_norm)?;
+        self.model.validate("model")?;
+        check(self.model.image_size().is_some(), "model.sample_size", "height and width", &"null")?;
+        let same = self.model.in_channels == self.model.out_channels;
+        check(same, "model.out_channels", "as many as in_channels", &self.model.out_channels)?;
+        let steps = 1..=self.schedule.num_train_timesteps;
+        check(steps.contains(&self.sample_steps), "sample_steps", "1 to num_train_timesteps", &self.sample_steps)?;
+        self.scheduler().map(|_| ())
+    }
+
+    /// The scheduler that the trained model is saved with: DDPM with fixed small variance, pixels clipped to [−1, 1].
+    ///
+    /// # Errors
+    /// A schedule that is out of range.
+    pub fn scheduler(&self) -> Result<SchedulerConfig> {
+        let s = &self.schedule;
+        let schedule = Schedule::new(s.beta_schedule, s.num_train_timesteps, s.beta_start, s.beta_end)?;
+        Ok(SchedulerConfig {
+            reverse: ReverseProcess::new(schedule, s.prediction_type, Some(1.0))?,
+            spacing: Spacing::Leading,
+            steps_offset: 0,
+            sampler: Sampler::Ddpm(Ddpm { variance: Variance::FixedSmall }),
+        })
+    }
+
+    /// The label that stands for "no class": the last, if labels are hidden in training.
+    pub fn null_class(&self) -> Option<usize> {
+        self.model.num_class_embeds.filter(|_| self.label_dropout > 0.0).map(|classes| classes - 1)
+    }
+}
+
+/// Puts the fields of `changes` over those of `base`, table by table.
+fn merge(base: &mut Value, changes: Value) {
+    match (base, changes) {
+        (Value::Object(base), Value::Object(changes)) => {
+            for (key, change) in changes {
+                merge(base.entry(key).or_insert(Value::Null), change);
+            }
+        }
+        (base, change) => *base = change,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::preset::Preset;
+
+    fn with_text(name: &str, text: &str) -> Result<Config> {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let file = folder.path().join(name);
+        std::fs::write(&file, text).expect("a file");
+        Preset::Tiny.config().with_file(&file)
+    }
+
+    #[test]
+    fn config_file_changes_only_the_fields_it_has() {
+        let toml = with_text("c.toml", "steps = 7\n[optimizer]\nlr = 0.5\n").expect("two known fields");
+        let json = with_text("c.json", "{\"steps\": 7, \"optimizer\": {\"lr\": 0.5}}").expect("the same");
+        let mut expected = Preset::Tiny.config();
+        expected.steps = 7;
+        expected.optimizer.lr = 0.5;
+        assert_eq!((&toml, &json), (&expected, &expected));
+    }
+
+    #[test]
+    fn config_file_with_an_unknown_field_or_value_is_refused_by_name() {
+        for (text, name) in [
+            ("stepz = 7", "stepz"),
+            ("[optimizer]\nlearning_rate = 1.0", "learning_rate"),
+            ("[model]\nact_fn = \"mish\"", "act_fn"),
+            ("[schedule]\nbeta_schedule = \"sigmoid\"", "sigmoid"),
+            ("batch_size = 0", "batch_size"),
+            ("[optimizer]\nlr = nan", "lr"),
+        ] {
+            let error = with_text("c.toml", text).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("c.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn config_written_and_read_is_the_same() {
+        for preset in Preset::ALL {
+            let config = preset.config();
+            assert_eq!(Config::from_json(&config.to_json(), Path::new("train.json")).expect("our own file"), config);
+        }
+    }
+}

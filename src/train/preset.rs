@@ -1,0 +1,161 @@
+//! Complete configs under a name.
+
+use std::path::PathBuf;
+
+use super::config::{Config, OptimizerConfig, ScheduleConfig};
+use super::learning_rate::Decay;
+use crate::diffusion::{BetaSchedule, Prediction};
+use crate::models::UNetConfig;
+use crate::models::unet::SampleSize;
+
+/// A named config.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Preset {
+    /// 14 x 14 shapes, seconds: for tests and first looks.
+    Tiny,
+    /// Handwritten digits in minutes on two cores.
+    Digits,
+    /// Handwritten digits, 1.11 million parameters.
+    Mnist,
+    /// The CIFAR-10 network of Ho et al. 2020, 35.7 million parameters.
+    Cifar10,
+}
+
+impl Preset {
+    /// All of them.
+    pub const ALL: [Preset; 4] = [Preset::Tiny, Preset::Digits, Preset::Mnist, Preset::Cifar10];
+
+    /// The config of that name.
+    pub fn config(self) -> Config {
+        match self {
+            Preset::Tiny => Config {
+                steps: 50,
+                batch_size: 16,
+                data: PathBuf::from("shapes"),
+                model: UNetConfig { sample_size: Some(SampleSize::Square(16)), norm_num_groups: 4, ..grey(&[8, 16]) },
+                optimizer: OptimizerConfig { warm_up_steps: 10, ..adamw(2e-3) },
+                checkpoint_every: 25,
+                sample_count: 16,
+                sample_steps: 10,
+                evaluation_images: 32,
+                ..grey_digits()
+            },
+            Preset::Digits => grey_digits(),
+            Preset::Mnist => Config {
+                steps: 20_000,
+                batch_size: 64,
+                model: grey(&[32, 64, 64]),
+                optimizer: adamw(1e-3),
+                sample_every: 2000,
+                ..grey_digits()
+            },
+            Preset::Cifar10 => Config {
+                steps: 800_000,
+                batch_size: 128,
+                data: PathBuf::from("data/cifar-10-batches-bin"),
+                model: cifar10(),
+                optimizer: OptimizerConfig { warm_up_steps: 5000, decay: Decay::Constant, ..adamw(2e-4) },
+                ema_decay: 0.9999,
+                checkpoint_every: 1000,
+                sample_every: 10_000,
+                sample_steps: 50,
+                evaluation_images: 1000,
+                ..grey_digits()
+            },
+        }
+    }
+}
+
+/// The default run.
+fn grey_digits() -> Config {
+    Config {
+        seed: 42,
+        steps: 4000,
+        batch_size: 32,
+        data: PathBuf::from("data/mnist"),
+        model: grey(&[16, 32, 64]),
+        schedule: ScheduleConfig {
+            beta_schedule: BetaSchedule::Linear,
+            num_train_timesteps: 1000,
+            beta_start: 1e-4,
+            beta_end: 0.02,
+            prediction_type: Prediction::Epsilon,
+        },
+        optimizer: adamw(2e-3),
+        ema_decay: 0.999,
+        label_dropout: 0.0,
+        checkpoint_every: 500,
+        sample_every: 1000,
+        sample_count: 64,
+        sample_steps: 50,
+        evaluation_images: 256,
+    }
+}
+
+/// AdamW as the field uses it, with a warm-up and a cosine.
+fn adamw(lr: f64) -> OptimizerConfig {
+    OptimizerConfig {
+        lr,
+        warm_up_steps: 100,
+        decay: Decay::Cosine,
+        beta1: 0.9,
+        beta2: 0.999,
+        eps: 1e-8,
+        weight_decay: 0.0,
+        clip_norm: 1.0,
+    }
+}
+
+/// A network for 28 x 28 grey images: one layer a block, attention at the lowest resolution and in the middle.
+fn grey(channels: &[usize]) -> UNetConfig {
+    let low = channels.len() - 1;
+    let names = |plain: &str, attends: &str, at: usize| -> Vec<String> {
+        (0..=low).map(|i| if i == at { attends.to_string() } else { plain.to_string() }).collect()
+    };
+    UNetConfig {
+        sample_size: Some(SampleSize::Square(28)),
+        in_channels: 1,
+        out_channels: 1,
+        down_block_types: names("DownBlock2D", "AttnDownBlock2D", low),
+        up_block_types: names("UpBlock2D", "AttnUpBlock2D", 0),
+        block_out_channels: channels.to_vec(),
+        layers_per_block: 1,
+        attention_head_dim: None,
+        norm_num_groups: 8,
+        ..UNetConfig::default()
+    }
+}
+
+/// Ho et al. 2020, appendix B, as google/ddpm-cifar10-32 has it.
+fn cifar10() -> UNetConfig {
+    let names = |plain: &str, attends: &str, at: usize| -> Vec<String> {
+        (0..4).map(|i| if i == at { attends.to_string() } else { plain.to_string() }).collect()
+    };
+    UNetConfig {
+        sample_size: Some(SampleSize::Square(32)),
+        down_block_types: names("DownBlock2D", "AttnDownBlock2D", 1),
+        up_block_types: names("UpBlock2D", "AttnUpBlock2D", 2),
+        block_out_channels: vec![128, 256, 256, 256],
+        attention_head_dim: None,
+        downsample_padding: 0,
+        dropout: 0.1,
+        flip_sin_to_cos: false,
+        freq_shift: 1.0,
+        norm_eps: 1e-6,
+        ..UNetConfig::default()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::models::UNet;
+
+    #[test]
+    fn presets_have_the_parameters_they_promise() {
+        let count = |preset: Preset| UNet::new(preset.config().model).expect("supported").layout.count();
+        assert_eq!(count(Preset::Mnist), 1_112_801); // what diffusers counts for the same config
+        assert_eq!(count(Preset::Cifar10), 35_746_307); // "35.7 million" in the paper
+        Preset::ALL.iter().for_each(|preset| preset.config().validate().expect("a preset holds"));
+    }
+}
