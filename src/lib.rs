@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`numerics`] | what a floating-point operation means here: products, sums, elementary functions, randomness |
 //! | [`data`] | images in: MNIST, CIFAR-10, a folder of pictures, synthetic shapes; scaled to [−1, 1], and their order |
+//! | [`diffusion`] | the noise schedule, q(x_t \| x₀), its posterior, what a network predicts, the loss |
 //! | [`layers`] | one file a layer: derivation, forward, backward, its checks |
 //! | [`models`] | denoisers: the U-Net |
 //! | [`train`] | Algorithm 1: the loss, its gradient, the optimizer, evaluation |
@@ -17,6 +18,7 @@
 pub mod atomic;
 pub mod checkpoint;
 pub mod data;
+pub mod diffusion;
 pub mod error;
 pub mod layers;
 pub mod models;
