@@ -10,6 +10,7 @@
 //! | [`layers`] | one file a layer: derivation, forward, backward, its checks |
 //! | [`models`] | denoisers: the U-Net |
 //! | [`train`] | Algorithm 1: the loss, its gradient, the optimizer, evaluation |
+//! | [`sample`] | Algorithm 2: which steps a chain visits, and one reverse step of each sampler |
 //! | [`checkpoint`] | models in diffusers' folders, weights, the state of a run |
 //! | [`report`] | what people look at: image grids, animations, plots, tables, progress |
 
@@ -24,6 +25,7 @@ pub mod layers;
 pub mod models;
 pub mod numerics;
 pub mod report;
+pub mod sample;
 pub mod train;
 
 pub use error::{Error, Result};
