@@ -6,9 +6,11 @@
 //! |---|---|
 //! | [`numerics`] | what a floating-point operation means here: products, sums, elementary functions, randomness |
 //! | [`data`] | images in: MNIST, CIFAR-10, a folder of pictures, synthetic shapes; scaled to [−1, 1], and their order |
+//! | [`diffusion`] | the noise schedule, q(x_t \| x₀), its posterior, what a network predicts, the loss |
 //! | [`layers`] | one file a layer: derivation, forward, backward, its checks |
 //! | [`models`] | denoisers: the U-Net |
 //! | [`train`] | Algorithm 1: the loss, its gradient, the optimizer, evaluation |
+//! | [`sample`] | Algorithm 2: which steps a chain visits, and one reverse step of each sampler |
 //! | [`checkpoint`] | models in diffusers' folders, weights, the state of a run |
 //! | [`report`] | what people look at: image grids, animations, plots, tables, progress |
 
@@ -17,11 +19,13 @@
 pub mod atomic;
 pub mod checkpoint;
 pub mod data;
+pub mod diffusion;
 pub mod error;
 pub mod layers;
 pub mod models;
 pub mod numerics;
 pub mod report;
+pub mod sample;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -1,0 +1,244 @@
+//! How much noise each step adds: β_t, α_t = 1 − β_t, ᾱ_t = α₁·α₂ ⋯ α_t.
+
+use std::f64::consts::PI;
+
+use serde::{Deserialize, Serialize};
+
+use crate::numerics::elementary;
+use crate::{Error, Result};
+
+/// The most steps a schedule may have, so that a file cannot ask for a table of any size.
+pub const MAX_T: usize = 100_000;
+
+/// The largest β of the cosine schedule (Nichol and Dhariwal 2021, § 3.2).
+const MAX_COSINE_BETA: f64 = 0.999;
+
+/// The curve of β over t, under the names that `diffusers` gives them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum BetaSchedule {
+    /// β evenly spaced from `beta_start` to `beta_end`, whatever T (Ho et al. 2020, § 4). It is not scaled by 1000/T:
+    /// from 1e-4 to 0.02 in T = 100 steps, ᾱ_T is 0.364 and the end is far from noise.
+    Linear,
+    /// √β evenly spaced from √`beta_start` to √`beta_end` (Rombach et al. 2022).
+    ScaledLinear,
+    /// β_t = min(1 − f(t/T) / f((t−1)/T), 0.999) with f(s) = cos²((s + 0.008)/1.008 · π/2), and ᾱ recomputed from these
+    /// clipped β (Nichol and Dhariwal 2021, Eq. 17). `beta_start` and `beta_end` have no effect.
+    #[serde(rename = "squaredcos_cap_v2")]
+    Cosine,
+}
+
+/// The noise schedule: tables over t = 0..=T in f64.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Schedule {
+    curve: BetaSchedule,
+    beta_start: f64,
+    beta_end: f64,
+    /// (T + 1): beta[0] = 0, since nothing is added to reach the clean image.
+    beta: Vec<f64>,
+    /// (T + 1): alpha_bar[0] = 1.
+    alpha_bar: Vec<f64>,
+}
+
+impl Schedule {
+    /// The schedule of `t_max` = T steps; ᾱ is multiplied up in f64 with t ascending.
+    ///
+    /// A `beta_end` of 1 gives ᾱ_T = 0, a last state without any signal: see [`Prediction::check`].
+    ///
+    /// # Errors
+    /// If T is not in 1..=[`MAX_T`], a β is not in (0, 1), the last in (0, 1], or the signal vanishes before step T.
+    ///
+    /// [`Prediction::check`]: super::Prediction::check
+    pub fn new(curve: BetaSchedule, t_max: usize, beta_start: f64, beta_end: f64) -> Result<Self> {
+        if !(1..=MAX_T).contains(&t_max) {
+            return Err(Error::value("num_train_timesteps", format!("1 to {MAX_T} steps"), t_max));
+        }
+        if !(beta_start > 0.0 && beta_start < 1.0) {
+            return Err(Error::value("beta_start", "a variance above 0 and below 1", beta_start));
+        }
+        if !(beta_end > 0.0 && beta_end <= 1.0) {
+            return Err(Error::value("beta_end", "a variance above 0 and at most 1", beta_end));
+        }
+        let mut beta = vec![0.0];
+        beta.extend(match curve {
+            BetaSchedule::Linear => linspace(beta_start, beta_end, t_max),
+            BetaSchedule::ScaledLinear => {
+                linspace(beta_start.sqrt(), beta_end.sqrt(), t_max).into_iter().map(|root| root * root).collect()
+            }
+            BetaSchedule::Cosine => cosine(t_max),
+        });
+        let alpha_bar: Vec<f64> = beta
+            .iter()
+            .scan(1.0, |product, beta| {
+                *product *= 1.0 - beta;
+                Some(*product)
+            })
+            .collect();
+
+        // Both are divided by: 1 − ᾱ_t from t = 1 on, ᾱ_t up to t = T − 1.
+        if alpha_bar[1] == 1.0 {
+            return Err(Error::value("beta_start", "a variance that 1 − β can hold, at least 2e-16", beta_start));
+        }
+        if let Some(t) = (1..t_max).find(|&t| alpha_bar[t] < f64::MIN_POSITIVE) {
+            let expected = format!("smaller variances: after {t} of {t_max} steps no signal is left");
+            return Err(Error::value("beta_end", expected, beta_end));
+        }
+        Ok(Schedule { curve, beta_start, beta_end, beta, alpha_bar })
+    }
+
+    /// The curve that β follows.
+    pub fn curve(&self) -> BetaSchedule {
+        self.curve
+    }
+
+    /// `beta_start` as it was given, a variance in (0, 1).
+    pub fn beta_start(&self) -> f64 {
+        self.beta_start
+    }
+
+    /// `beta_end` as it was given, a variance in (0, 1].
+    pub fn beta_end(&self) -> f64 {
+        self.beta_end
+    }
+
+    /// T, the number of steps.
+    pub fn t_max(&self) -> usize {
+        self.beta.len() - 1
+    }
+
+    /// β_t, the variance that step t adds, in (0, 1]; β₀ = 0.
+    ///
+    /// # Panics
+    /// If `t` > T, as all that follow.
+    pub fn beta(&self, t: usize) -> f64 {
+        self.beta[t]
+    }
+
+    /// α_t = 1 − β_t, the share of the signal's variance that step t keeps, in [0, 1); α₀ = 1.
+    pub fn alpha(&self, t: usize) -> f64 {
+        1.0 - self.beta[t]
+    }
+
+    /// ᾱ_t = α₁·α₂ ⋯ α_t, the share of the image's variance left after t steps, in [0, 1); ᾱ₀ = 1.
+    pub fn alpha_bar(&self, t: usize) -> f64 {
+        self.alpha_bar[t]
+    }
+
+    /// The ratio of signal to noise ᾱ_t / (1 − ᾱ_t), falling in t; infinite at t = 0, and 0 where ᾱ_t = 0
+    /// (Kingma et al. 2021, Eq. 2).
+    pub fn snr(&self, t: usize) -> f64 {
+        self.alpha_bar[t] / (1.0 - self.alpha_bar[t])
+    }
+}
+
+/// What the network is fed for paper-time t: t − 1, because published checkpoints count from 0.
+///
+/// # Panics
+/// If `t` is 0: the clean image is never denoised.
+pub fn network_timestep(t: usize) -> usize {
+    assert!(t >= 1, "network_timestep: t counts from 1");
+    t - 1
+}
+
+/// The cosine schedule's β_1..=β_T.
+fn cosine(t_max: usize) -> Vec<f64> {
+    let f = |t: usize| {
+        let s = t as f64 / t_max as f64;
+        let root = elementary::cos((s + 0.008) / 1.008 * PI / 2.0);
+        root * root
+    };
+    (1..=t_max)
+        .map(|t| 1.0 - f(t) / f(t - 1))
+        .map(|beta| if beta > MAX_COSINE_BETA { MAX_COSINE_BETA } else { beta })
+        .collect()
+}
+
+/// `n` numbers evenly spaced from `start` to `end`, rounded as NumPy's `linspace`: i·step + start, the last being `end`
+/// itself, and `start` alone if `n` is 1.
+pub(crate) fn linspace(start: f64, end: f64, n: usize) -> Vec<f64> {
+    let step = (end - start) / (n - 1) as f64;
+    (0..n)
+        .map(|i| match i {
+            0 => start,
+            i if i == n - 1 => end,
+            i => i as f64 * step + start,
+        })
+        .collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn schedule(curve: BetaSchedule, t_max: usize) -> Schedule {
+        Schedule::new(curve, t_max, 1e-4, 0.02).unwrap()
+    }
+
+    #[test]
+    fn linear_schedule_of_100_steps_keeps_the_range_of_beta() {
+        let schedule = schedule(BetaSchedule::Linear, 100);
+        assert_eq!((schedule.beta(1), schedule.beta(100)), (1e-4, 0.02));
+        // NumPy: np.cumprod(1 - np.linspace(1e-4, 0.02, 100))[-1]. Scaled by 1000/T it would be 2.0e-5.
+        assert!((schedule.alpha_bar(100) - 0.363_563_248_055_492_2).abs() < 1e-15, "{}", schedule.alpha_bar(100));
+    }
+
+    #[test]
+    fn scaled_linear_schedule_is_linear_in_the_root_of_beta() {
+        let schedule = schedule(BetaSchedule::ScaledLinear, 7);
+        let root = |t| schedule.beta(t).sqrt();
+        for t in 2..7 {
+            assert!((2.0 * root(t) - root(t - 1) - root(t + 1)).abs() < 1e-15);
+        }
+        assert!((schedule.beta(1) - 1e-4).abs() < 1e-18 && (schedule.beta(7) - 0.02).abs() < 1e-16);
+    }
+
+    #[test]
+    fn cosine_schedule_of_1000_steps_clips_exactly_one_beta() {
+        let schedule = schedule(BetaSchedule::Cosine, 1000);
+        let clipped: Vec<usize> = (1..=1000).filter(|&t| schedule.beta(t) == MAX_COSINE_BETA).collect();
+        assert_eq!(clipped, [1000]);
+        assert!((1..1000).all(|t| schedule.beta(t) < schedule.beta(t + 1)));
+    }
+
+    #[test]
+    fn alpha_bar_is_the_product_of_alpha_and_decides_the_snr() {
+        for curve in [BetaSchedule::Linear, BetaSchedule::ScaledLinear, BetaSchedule::Cosine] {
+            let schedule = schedule(curve, 11);
+            assert_eq!(schedule.alpha_bar(0), 1.0);
+            assert_eq!(schedule.snr(0), f64::INFINITY);
+            for t in 1..=schedule.t_max() {
+                assert_eq!(schedule.alpha_bar(t), schedule.alpha_bar(t - 1) * schedule.alpha(t));
+                assert!(schedule.snr(t) < schedule.snr(t - 1));
+            }
+        }
+    }
+
+    #[test]
+    fn schedule_of_one_step_is_beta_start_or_the_clipped_cosine() {
+        assert_eq!(schedule(BetaSchedule::Linear, 1).beta(1), 1e-4);
+        assert_eq!(schedule(BetaSchedule::Cosine, 1).beta(1), MAX_COSINE_BETA);
+    }
+
+    #[test]
+    fn schedule_with_numbers_that_cannot_be_refuses_and_names_the_field() {
+        let refused = |t_max, beta_start, beta_end| {
+            Schedule::new(BetaSchedule::Linear, t_max, beta_start, beta_end).unwrap_err().to_string()
+        };
+        assert!(refused(0, 1e-4, 0.02).starts_with("num_train_timesteps"));
+        assert!(refused(usize::MAX, 1e-4, 0.02).starts_with("num_train_timesteps"));
+        assert!(refused(10, 0.0, 0.02).starts_with("beta_start"));
+        assert!(refused(10, f64::NAN, 0.02).starts_with("beta_start"));
+        assert!(refused(10, 1e-17, 0.02).starts_with("beta_start"));
+        assert!(refused(10, 1e-4, 1.1).starts_with("beta_end"));
+        assert!(refused(10, 1e-4, -0.1).starts_with("beta_end"));
+        assert!(refused(1000, 1e-4, 1.0).contains("no signal is left"));
+        assert_eq!(Schedule::new(BetaSchedule::Linear, 10, 1e-4, 1.0).unwrap().alpha_bar(10), 0.0);
+    }
+
+    #[test]
+    #[should_panic(expected = "t counts from 1")]
+    fn network_timestep_of_the_clean_image_panics() {
+        assert_eq!(network_timestep(1), 0);
+        network_timestep(0);
+    }
+}
