@@ -43,6 +43,14 @@ pub fn exp_f32(x: f32) -> f32 {
     m * power_of_two(half) * power_of_two(n.wrapping_sub(half))
 }
 
+/// e^x for x ≤ 0: the bits of [`exp_f32`] with less to do, as 2ⁿ⁺⁶⁴ stays in range for every n from −150 to 0.
+#[inline(always)]
+pub(super) fn exp_of_nonpositive(x: f32) -> f32 {
+    let x = if x < -104.0 { -104.0 } else { x };
+    let (m, n) = mantissa_and_exponent(x);
+    m * power_of_two(n.wrapping_add(64)) * power_of_two(-64)
+}
+
 /// e^x = m·2ⁿ with m in [0.70, 1.42], for |x| ≤ 10⁵.
 #[inline(always)]
 pub(super) fn mantissa_and_exponent(x: f32) -> (f32, i32) {

@@ -10,7 +10,8 @@
 //! roundings of 1 + z and of the quotient enter with the factor z and all but vanish. The division would keep them whole
 //! (2.4 ulp at the largest).
 
-use super::{exp, exp_f32};
+use super::exp;
+use super::exp::exp_of_nonpositive;
 
 /// 1 / (1 + e^−x) in f64, within 3 ulp.
 pub fn sigmoid(x: f64) -> f64 {
@@ -22,7 +23,7 @@ pub fn sigmoid(x: f64) -> f64 {
 /// 1 / (1 + e^−x) in f32, accurate down to the subnormals: σ(−100) = e^−100.
 #[inline(always)]
 pub fn sigmoid_f32(x: f32) -> f32 {
-    let z = exp_f32(-x.abs());
+    let z = exp_of_nonpositive(-x.abs());
     let q = z / (1.0 + z);
     let c = if x < 0.0 { z } else { 1.0 };
     (-c).mul_add(q, c)

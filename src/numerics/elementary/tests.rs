@@ -184,6 +184,14 @@ fn ln_sin_and_cos_at_their_edges_follow_ieee() {
     }
 }
 
+#[test]
+fn exp_of_nonpositive_equals_exp_bit_for_bit() {
+    let spread = (0..20_011).map(|i| i as f32 * -0.006);
+    for x in spread.chain([-0.0, -MIN_SUBNORMAL, -103.972_08, -104.0, f32::MIN, -INF, f32::NAN]) {
+        check("exp", exp_f32, &[(x, super::exp::exp_of_nonpositive(x))]);
+    }
+}
+
 /// The seams: of the reduction by ln 2 at each (n + ½)·ln 2, of the polynomial of tanh, of the cuts, and of the sign.
 #[test]
 fn functions_across_their_seams_never_fall_by_more_than_an_ulp() {
