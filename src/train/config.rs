@@ -100,7 +100,9 @@ impl Config {
     /// A file that is neither TOML nor JSON, a field that is unknown or of another type.
     pub fn with_file(&self, file: &Path) -> Result<Self> {
         let bytes = atomic::read(file)?;
-        let bad = |problem: String| Error::file(file, problem, "see `ancestral train --help` and the README's list of fields");
+        let bad = |problem: String| {
+            Error::file(file, problem, "see `ancestral train --help` and the README's list of fields")
+        };
         let text = String::from_utf8(bytes).map_err(|_| bad("expected text, found bytes that are no UTF-8".into()))?;
         let changes: Value = if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
             serde_json::from_str(&text).map_err(|e| bad(format!("not JSON: {e}")))?
@@ -151,7 +153,12 @@ impl Config {
         check(fraction(o.beta1), "optimizer.beta1", "a number in 0..1", &o.beta1)?;
         check(fraction(o.beta2), "optimizer.beta2", "a number in 0..1", &o.beta2)?;
         check(o.eps.is_finite() && o.eps > 0.0, "optimizer.eps", "a positive number", &o.eps)?;
-        check(o.weight_decay.is_finite() && o.weight_decay >= 0.0, "optimizer.weight_decay", "0 or more", &o.weight_decay)?;
+        check(
+            o.weight_decay.is_finite() && o.weight_decay >= 0.0,
+            "optimizer.weight_decay",
+            "0 or more",
+            &o.weight_decay,
+        )?;
         check(o.clip_norm.is_finite() && o.clip_norm >= 0.0, "optimizer.clip_norm", "0 (off) or more", &o.clip_norm)?;
         self.model.validate("model")?;
         check(self.model.image_size().is_some(), "model.sample_size", "height and width", &"null")?;

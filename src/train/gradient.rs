@@ -5,6 +5,7 @@ use std::ops::Range;
 use ndarray::{Array4, Axis, Slice};
 
 use crate::Result;
+use crate::diffusion::loss::{l_simple_grad, squared_error};
 use crate::layers::dropout::Key;
 use crate::layers::{Tensors, flat, shaped};
 use crate::models::UNet;
@@ -53,12 +54,10 @@ pub fn loss_and_gradient<F: Real>(
         let conditions = Conditions { time: Time::Steps(&batch.t[range.clone()]), labels };
         let key = key.map(|key| Key { first_image: range.start, ..key });
         let (output, tape) = unet.forward(w, x_t, conditions, key)?;
-        let two = F::from_f64(2.0 / count as f64);
-        let d: Vec<F> = flat(&output).iter().zip(flat(&target)).map(|(&o, &t)| two * (o - t)).collect();
-        let loss: f64 =
-            flat(&output).iter().zip(flat(&target)).map(|(&o, &t)| (o - t).to_f64() * (o - t).to_f64()).sum();
+        let loss = squared_error(flat(&output), flat(&target));
+        let d_output = shaped(output.dim(), l_simple_grad(flat(&output), flat(&target), count));
         let mut grads = Tensors::zeros(w.0.len());
-        unet.backward(w, tape, labels, &shaped(output.dim(), d), &mut grads);
+        unet.backward(w, tape, labels, &d_output, &mut grads);
         Ok((loss, grads))
     };
     let (sum, grads) = shards::tree_sum(shards.len(), of_shard, |left, right| match (left, right) {

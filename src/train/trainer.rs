@@ -16,11 +16,11 @@ use ndarray::Array4;
 use super::adamw::Moments;
 use super::clip::{clip_factor, first_non_finite, global_norm};
 use super::config::Config;
+use super::ema;
 use super::gradient::{Batch, loss_and_gradient};
 use super::learning_rate::learning_rate;
-use super::ema;
 use crate::data::{Dataset, Order};
-use crate::diffusion::{Marginal, Prediction, Schedule, q_sample, network_timestep};
+use crate::diffusion::{Marginal, Prediction, Schedule, network_timestep, q_sample};
 use crate::layers::dropout::Key;
 use crate::layers::{Tensors, flat};
 use crate::models::UNet;
@@ -90,7 +90,10 @@ impl Trainer {
             })?;
             let wanted = classes + usize::from(config.label_dropout > 0.0);
             if embeds != wanted {
-                let expected = format!("{wanted}: the {classes} classes of {}, and one for none if label_dropout is not 0", data.name());
+                let expected = format!(
+                    "{wanted}: the {classes} classes of {}, and one for none if label_dropout is not 0",
+                    data.name()
+                );
                 return Err(Error::value("model.num_class_embeds", expected, embeds));
             }
         }
@@ -129,7 +132,8 @@ impl Trainer {
         let grad_norm = global_norm(layout, grads);
         if !loss.is_finite() || !grad_norm.is_finite() {
             let gradient = first_non_finite(layout, grads).map(|name| format!("the gradient of {name}"));
-            let tensor = if loss.is_finite() { gradient.unwrap_or("the gradient's norm".into()) } else { "the loss".into() };
+            let tensor =
+                if loss.is_finite() { gradient.unwrap_or("the gradient's norm".into()) } else { "the loss".into() };
             let remedy = "the last checkpoint is whole; go on from it with a lower optimizer.lr or clip_norm".into();
             return Err(Error::NonFinite { step: n, tensor, remedy });
         }
@@ -151,7 +155,8 @@ impl Trainer {
             let mut stream = Stream::keyed(self.config.seed, "train.label_dropout", &[n, i as u64]);
             stream.uniform() < self.config.label_dropout
         };
-        let label = |(i, &label): (usize, &u32)| self.config.null_class().filter(|_| hidden(i)).unwrap_or(label as usize);
+        let label =
+            |(i, &label): (usize, &u32)| self.config.null_class().filter(|_| hidden(i)).unwrap_or(label as usize);
         labels.iter().enumerate().map(label).collect()
     }
 }
