@@ -18,6 +18,7 @@
 
 pub mod atomic;
 pub mod checkpoint;
+pub mod cli;
 pub mod data;
 pub mod diffusion;
 pub mod error;

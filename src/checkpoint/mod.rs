@@ -1,4 +1,8 @@
-//! Files that hold a model: weights, configurations, the state of a run.
+//! Files that hold a model: weights, configurations, whole pipelines, the state of a run.
 
+pub mod pipeline;
+pub mod resume;
 pub mod scheduler;
 pub mod weights;
+
+pub use pipeline::Pipeline;

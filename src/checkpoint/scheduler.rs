@@ -12,11 +12,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::diffusion::{BetaSchedule, Prediction, Schedule, Variance};
+use crate::models::unet::config::DIFFUSERS_VERSION;
 use crate::sample::{Ddim, Ddpm, ReverseProcess, Sampler, Spacing};
 use crate::{Error, Result, atomic};
-
-/// The release of `diffusers` whose fields are written.
-const DIFFUSERS_VERSION: &str = "0.42.1";
 
 /// What a `scheduler_config.json` says.
 #[derive(Clone, Debug, PartialEq)]
@@ -90,6 +88,14 @@ impl SchedulerConfig {
         Ok(SchedulerConfig { reverse, spacing, steps_offset, sampler })
     }
 
+    /// The name of diffusers' class.
+    pub fn class_name(&self) -> &'static str {
+        match self.sampler {
+            Sampler::Ddpm(_) => "DDPMScheduler",
+            Sampler::Ddim(_) => "DDIMScheduler",
+        }
+    }
+
     /// Writes a `scheduler_config.json`, whole or not at all.
     ///
     /// # Errors
@@ -101,12 +107,12 @@ impl SchedulerConfig {
     /// The text of the `scheduler_config.json`, every field that diffusers 0.42.1 writes for the class, in its order.
     pub fn to_json(&self) -> String {
         let ReverseProcess { schedule, prediction, clip } = &self.reverse;
-        let (class, key, value) = match self.sampler {
-            Sampler::Ddpm(ddpm) => ("DDPMScheduler", "variance_type", json!(ddpm.variance)),
-            Sampler::Ddim(ddim) => ("DDIMScheduler", "set_alpha_to_one", json!(ddim.set_alpha_to_one)),
+        let (key, value) = match self.sampler {
+            Sampler::Ddpm(ddpm) => ("variance_type", json!(ddpm.variance)),
+            Sampler::Ddim(ddim) => ("set_alpha_to_one", json!(ddim.set_alpha_to_one)),
         };
         let mut config = json!({
-            "_class_name": class,
+            "_class_name": self.class_name(),
             "_diffusers_version": DIFFUSERS_VERSION,
             "beta_end": schedule.beta_end(),
             "beta_schedule": schedule.curve(),

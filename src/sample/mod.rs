@@ -5,6 +5,7 @@
 
 pub mod ddim;
 pub mod ddpm;
+pub mod draw;
 pub mod timesteps;
 
 use crate::diffusion::{Marginal, Prediction, Schedule};

@@ -11,6 +11,7 @@ pub mod adamw;
 pub mod clip;
 pub mod config;
 pub mod ema;
+pub mod evaluation;
 pub mod gradient;
 pub mod learning_rate;
 pub mod preset;

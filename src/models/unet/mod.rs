@@ -15,6 +15,7 @@
 
 pub mod attention_block;
 pub mod config;
+mod cost;
 pub mod res_block;
 mod tape;
 

@@ -1,0 +1,135 @@
+//! `ancestral bench`: how fast this machine trains and predicts, against its own peak.
+
+use std::time::Instant;
+
+use clap::ValueEnum;
+use serde_json::json;
+
+use super::Outcome;
+use crate::Result;
+use crate::layers::Tensors;
+use crate::layers::gradient_check::normal;
+use crate::models::UNet;
+use crate::models::unet::{Conditions, Time};
+use crate::numerics::{path, peak, shards};
+use crate::train::adamw::Moments;
+use crate::train::clip::{clip_factor, global_norm};
+use crate::train::gradient::{Batch, SHARD, loss_and_gradient};
+use crate::train::{Config, Preset};
+
+/// The flags of `bench`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+The last line of output is one JSON object: median_s, min_s (seconds a step), gflops, peak_fraction (of the FMA peak
+measured in the same minute, on as many threads), peak_mb (of the whole process).
+
+Examples:
+  ancestral bench --preset mnist --batch-size 64 --mode train --threads 2
+  ancestral bench --preset cifar10 --batch-size 4 --mode forward")]
+pub struct Args {
+    /// Whose network
+    #[arg(long, value_enum, default_value = "mnist")]
+    preset: Preset,
+    /// Images in a step [default: the preset's]
+    #[arg(long, value_name = "B", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    batch_size: Option<u32>,
+    /// A training step (forward, MSE, backward, clip, Adam) or one prediction
+    #[arg(long, value_enum, default_value = "train")]
+    mode: Mode,
+    /// Seconds to measure for, after one step to warm up
+    #[arg(long, value_name = "X", default_value_t = 10.0)]
+    seconds: f64,
+    /// Print nothing but the JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Mode {
+    Train,
+    Forward,
+}
+
+/// Measures steps and prints them.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let config = args.preset.config();
+    let unet = UNet::new(config.model.clone())?;
+    let batch_size = args.batch_size.map_or(config.batch_size, |b| b as usize);
+    let (h, w) = config.model.image_size().expect("presets have sizes");
+    let images = normal((batch_size, h, w, config.model.in_channels), 1).mapv(|x| x as f32);
+    let batch = Batch { target: images.clone(), x_t: images, t: vec![500.0; batch_size], labels: None };
+    let flop = 2 * unet.multiply_adds((h, w)) * batch_size as u64 * if args.mode == Mode::Train { 3 } else { 1 };
+
+    let mut step: Box<dyn FnMut() -> Result<()>> = match args.mode {
+        Mode::Train => Box::new(training_step(&unet, &config, &batch)),
+        Mode::Forward => Box::new(prediction(&unet, &config, &batch)),
+    };
+    step()?;
+    let mut seconds = Vec::new();
+    let start = Instant::now();
+    while seconds.len() < 3 || start.elapsed().as_secs_f64() < args.seconds {
+        let start = Instant::now();
+        step()?;
+        seconds.push(start.elapsed().as_secs_f64());
+    }
+    seconds.sort_by(f64::total_cmp);
+    let (median, min) = (seconds[seconds.len() / 2], seconds[0]);
+    let peak_mb = peak_megabytes();
+    let (gflops, peak) = (flop as f64 / median / 1e9, peak::gflops());
+    if !args.json {
+        let mode = if args.mode == Mode::Train { "training step" } else { "prediction" };
+        println!(
+            "{mode} of {:?}, batch {batch_size}, {} threads, {:?}",
+            args.preset,
+            rayon::current_num_threads(),
+            path::current()
+        );
+        println!("{:.1} GFLOP in {median:.4} s (median of {}), {min:.4} s (fastest)", flop as f64 / 1e9, seconds.len());
+        println!("{gflops:.1} GFLOP/s of a measured peak of {peak:.1}: {:.0} %", 100.0 * gflops / peak);
+    }
+    println!(
+        "{}",
+        json!({
+            "preset": format!("{:?}", args.preset).to_lowercase(), "mode": format!("{:?}", args.mode).to_lowercase(),
+            "batch_size": batch_size, "threads": rayon::current_num_threads(), "path": format!("{:?}", path::current()),
+            "steps": seconds.len(), "median_s": median, "min_s": min, "gflop": flop as f64 / 1e9, "gflops": gflops,
+            "peak_gflops": peak, "peak_fraction": gflops / peak, "peak_mb": peak_mb,
+        })
+    );
+    Ok(Outcome::Passed)
+}
+
+/// Forward, MSE, backward, clip, Adam.
+fn training_step(unet: &UNet, config: &Config, batch: &Batch<f32>) -> impl FnMut() -> Result<()> {
+    let mut w: Tensors<f32> = unet.layout.initial(config.seed);
+    let mut moments = Moments::zeros(w.0.len());
+    let mut n = 0;
+    move || {
+        n += 1;
+        let (_, grads) = loss_and_gradient(unet, &w, batch, None)?;
+        let clip = clip_factor(global_norm(&unet.layout, &grads), 1.0);
+        config.optimizer.adamw().step(n, config.optimizer.lr, clip, &mut w, &grads, &mut moments);
+        Ok(())
+    }
+}
+
+/// The network's output for the batch, in shards as sampling has them.
+fn prediction(unet: &UNet, config: &Config, batch: &Batch<f32>) -> impl FnMut() -> Result<()> {
+    let w: Tensors<f32> = unet.layout.initial(config.seed);
+    move || {
+        let parts = shards::ranges(batch.t.len(), SHARD);
+        let outputs = shards::map(parts.len(), |i| {
+            let x = batch.x_t.slice_axis(ndarray::Axis(0), parts[i].clone().into()).to_owned();
+            unet.predict(&w, x, Conditions { time: Time::Steps(&batch.t[parts[i].clone()]), labels: None })
+        });
+        outputs.into_iter().try_for_each(|output| output.map(|_| ()))
+    }
+}
+
+/// The most memory that this process has held, in MB of 10⁶ bytes, where the system says (Linux).
+fn peak_megabytes() -> Option<f64> {
+    let status = std::fs::read_to_string("/proc/self/status").ok()?;
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"))?;
+    let kib: f64 = line.trim().trim_end_matches(" kB").parse().ok()?;
+    Some(kib * 1024.0 / 1e6)
+}

@@ -1,0 +1,133 @@
+//! `ancestral eval`: errors of the predicted noise, in total and by timestep.
+
+use std::path::{Path, PathBuf};
+
+use serde_json::json;
+
+use super::Outcome;
+use crate::Result;
+use crate::checkpoint::{Pipeline, resume};
+use crate::data::{self, Dataset, Shape, Split};
+use crate::layers::Tensors;
+use crate::report::plot::{ErrorByTimestep, error_by_timestep};
+use crate::report::progress::Progress;
+use crate::report::table::table;
+use crate::train::evaluation::{Evaluation, evaluate};
+
+/// The flags of `eval`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Every image is looked at once in each of ten bins of t, with one fixed noise: the same grid for every model.
+R2 compares with always saying 0; linear MSE is that of the best multiple of x_t, which needs no network.
+
+Examples:
+  ancestral eval
+  ancestral eval --model runs/digits --images 1000 --json")]
+pub struct Args {
+    /// A run (its raw and averaged weights), a diffusers pipeline folder, or a bare U-Net folder
+    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    model: PathBuf,
+    /// Where the validation images are: as for `train --data`
+    #[arg(long, value_name = "DIR", default_value = "data/mnist")]
+    data: PathBuf,
+    /// How many of them to look at
+    #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
+    images: u32,
+    /// Print JSON instead of a table
+    #[arg(long)]
+    json: bool,
+    /// Also draw MSE and R2 by timestep
+    #[arg(long, value_name = "FILE.svg")]
+    plot: Option<PathBuf>,
+}
+
+/// Weights to be judged.
+pub struct Subject<'a> {
+    pub name: &'static str,
+    pub weights: &'a Tensors<f32>,
+}
+
+/// Evaluates a model on validation images.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let model = Pipeline::load(&args.model)?;
+    let (height, width, channels) = model.image_shape()?;
+    let data = data::load(&args.data, Split::Validation, Shape { height, width, channels })?;
+    let checkpoint = args.model.join(resume::FILE);
+    let state = if checkpoint.is_file() { Some(resume::read(&checkpoint)?.1) } else { None };
+    let subjects = match &state {
+        Some(state) => {
+            let raw = Subject { name: "raw weights", weights: &state.weights };
+            let average = state.ema.as_ref().map(|weights| Subject { name: "EMA weights", weights });
+            std::iter::once(raw).chain(average).collect()
+        }
+        None => vec![Subject { name: "weights", weights: &model.weights }],
+    };
+    let results = evaluate_all(&model, &subjects, &data, args.images as usize)?;
+    if let Some(path) = &args.plot {
+        plot(&results, path)?;
+    }
+    print!("{}", if args.json { to_json(&results) } else { to_table(&results) + "\n" });
+    Ok(Outcome::Passed)
+}
+
+/// Every subject's evaluation, with its name.
+pub fn evaluate_all(
+    model: &Pipeline,
+    subjects: &[Subject],
+    data: &Dataset,
+    images: usize,
+) -> Result<Vec<(&'static str, Evaluation)>> {
+    let images = images.min(data.len());
+    let mut progress = Progress::new("evaluating", (images * subjects.len()) as u64, "images");
+    let mut results = Vec::new();
+    for (i, subject) in subjects.iter().enumerate() {
+        let evaluation = evaluate(model, subject.weights, data, images, |done| {
+            progress.set((i * images + done) as u64, subject.name);
+        })?;
+        results.push((subject.name, evaluation));
+    }
+    progress.finish("done");
+    Ok(results)
+}
+
+/// One JSON object: for each subject the total and the bins.
+pub fn to_json(results: &[(&'static str, Evaluation)]) -> String {
+    let bins = |evaluation: &Evaluation| -> Vec<_> {
+        let bin =
+            |(t, errors): &(std::ops::RangeInclusive<usize>, _)| json!({"t": [t.start(), t.end()], "errors": errors});
+        evaluation.bins.iter().map(bin).collect()
+    };
+    let of = |(name, e): &(&'static str, Evaluation)| {
+        (name.replace(' ', "_").to_lowercase(), json!({"images": e.images, "total": e.total, "bins": bins(e)}))
+    };
+    let object: serde_json::Map<_, _> = results.iter().map(of).collect();
+    serde_json::to_string_pretty(&object).expect("numbers are JSON") + "\n"
+}
+
+/// The table that people read: a row a bin, a block a subject, the total last.
+pub fn to_table(results: &[(&'static str, Evaluation)]) -> String {
+    let headers = ["weights", "t", "MSE", "RMSE", "MAE", "R2", "linear MSE"];
+    let mut rows = Vec::new();
+    for (name, evaluation) in results {
+        let bins = evaluation.bins.iter().map(|(t, errors)| (format!("{}..{}", t.start(), t.end()), errors));
+        for (t, e) in bins.chain([("all".to_string(), &evaluation.total)]) {
+            let numbers = [e.mse, e.rmse, e.mae, e.r2, e.linear_mse].map(|x| format!("{x:.5}"));
+            rows.push([name.to_string(), t].into_iter().chain(numbers).collect());
+        }
+    }
+    let count = results.first().map_or(0, |(_, evaluation)| evaluation.images);
+    format!("Predicted noise on {count} validation images; R2 against always saying 0\n{}", table(&headers, &rows))
+}
+
+/// MSE and R² by timestep, with the best multiple of x_t beside the networks.
+pub fn plot(results: &[(&'static str, Evaluation)], path: &Path) -> Result<()> {
+    let Some((_, first)) = results.first() else { return Ok(()) };
+    let bins: Vec<_> = first.bins.iter().map(|(t, _)| t.clone()).collect();
+    let linear: Vec<f64> = first.bins.iter().map(|(_, e)| e.linear_mse).collect();
+    let linear_r2: Vec<f64> = linear.iter().map(|mse| 1.0 - mse).collect(); // the noise has variance 1
+    let curves: Vec<(Vec<f64>, Vec<f64>)> =
+        results.iter().map(|(_, e)| e.bins.iter().map(|(_, errors)| (errors.mse, errors.r2)).unzip()).collect();
+    let mut series = vec![ErrorByTimestep { name: "best multiple of x_t", mse: &linear, r2: &linear_r2 }];
+    series.extend(results.iter().zip(&curves).map(|((name, _), (mse, r2))| ErrorByTimestep { name, mse, r2 }));
+    error_by_timestep("Predicted noise on validation images", &bins, &series, path)
+}

@@ -1,0 +1,67 @@
+//! The command: arguments to a validated config to a run; one file a subcommand.
+
+mod bench;
+mod eval;
+mod pictures;
+mod sample;
+mod train;
+
+use clap::{Parser, Subcommand};
+
+use crate::{Error, Result};
+
+/// Denoising diffusion models on CPUs: the same bits everywhere, every gradient by hand.
+#[derive(Debug, Parser)]
+#[command(version, max_term_width = 110, after_help = AFTER_HELP)]
+pub struct Cli {
+    #[command(subcommand)]
+    command: Command,
+    /// Threads to work with; the result does not depend on it [default: all cores]
+    #[arg(long, global = true, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    threads: Option<u16>,
+}
+
+const AFTER_HELP: &str = "\
+Exit status: 0 success, 1 a check failed, 2 an error.
+
+Examples:
+  ancestral train                                    digits in minutes, into runs/digits
+  ancestral sample --model runs/digits --count 16    pictures from that run
+  ancestral eval --model runs/digits                 how well it predicts noise, by timestep";
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Train a network to predict the noise in images
+    Train(Box<train::Args>),
+    /// Draw pictures from noise
+    Sample(sample::Args),
+    /// Measure the predicted noise on images never trained on
+    Eval(eval::Args),
+    /// Measure speed and memory on this machine
+    Bench(bench::Args),
+}
+
+/// How a command that ran to its end went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// All is well.
+    Passed,
+    /// A check failed.
+    Failed,
+}
+
+/// Runs the command.
+///
+/// # Errors
+/// Whatever a file, a flag or the operating system got wrong.
+pub fn run(cli: Cli) -> Result<Outcome> {
+    let threads = cli.threads.map_or(0, usize::from); // 0: all cores
+    let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
+    let pool = pool.map_err(|e| Error::value("--threads", "a number of threads that the system can start", e))?;
+    pool.install(|| match cli.command {
+        Command::Train(args) => train::run(&args),
+        Command::Sample(args) => sample::run(&args),
+        Command::Eval(args) => eval::run(&args),
+        Command::Bench(args) => bench::run(&args),
+    })
+}

@@ -1,0 +1,41 @@
+//! Pictures from a model, for the subcommands that draw: with a progress bar, in batches that change nothing.
+
+use std::ops::Range;
+
+use ndarray::{Array4, Axis, concatenate};
+
+use crate::Result;
+use crate::checkpoint::Pipeline;
+use crate::report::progress::Progress;
+use crate::sample::draw::{Moment, Settings, draw};
+
+/// Draws the pictures of these indices, `batch` at a time; `watch` hears of each batch's first place and each of its steps.
+pub fn in_batches(
+    model: &Pipeline,
+    settings: &Settings,
+    indices: Range<u64>,
+    batch: usize,
+    mut watch: impl FnMut(usize, &Moment),
+) -> Result<Array4<f32>> {
+    let steps = settings.timesteps.len() as u64;
+    let starts: Vec<u64> = indices.clone().step_by(batch).collect();
+    let mut progress = Progress::new("sampling", starts.len() as u64 * steps, "steps");
+    let mut batches = Vec::with_capacity(starts.len());
+    for (number, &start) in starts.iter().enumerate() {
+        let range = start..(start + batch as u64).min(indices.end);
+        let first = (start - indices.start) as usize;
+        batches.push(draw(model, settings, range, |moment| {
+            progress.set(number as u64 * steps + moment.step as u64, &format!("t = {}", moment.t));
+            watch(first, moment);
+            Ok(())
+        })?);
+    }
+    progress.finish("done");
+    let views: Vec<_> = batches.iter().map(|batch| batch.view()).collect();
+    Ok(concatenate(Axis(0), &views).expect("batches of equal shape"))
+}
+
+/// The magnification that makes pictures of this height easy to see.
+pub fn scale_for(height: usize) -> usize {
+    (56 / height).clamp(1, 4)
+}

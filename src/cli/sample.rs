@@ -1,0 +1,287 @@
+//! `ancestral sample`: pictures from noise, and how they came about.
+
+use std::path::PathBuf;
+
+use clap::ValueEnum;
+use ndarray::{Array4, Axis, concatenate};
+use serde_json::json;
+
+use super::Outcome;
+use super::pictures::{in_batches, scale_for};
+use crate::checkpoint::{Pipeline, weights::sha256};
+use crate::diffusion::Variance;
+use crate::layers::flat;
+use crate::report::Picture;
+use crate::report::animation::save_gif;
+use crate::report::grid::grid;
+use crate::report::strip::{Moment, strip};
+use crate::sample::draw::Settings;
+use crate::sample::{Ddim, Ddpm, Sampler, Spacing, timesteps};
+use crate::{Error, Result};
+
+/// The flags of `sample`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Picture i of a seed is one fixed picture: alone or among others, whatever the batch size and the threads.
+
+Examples:
+  ancestral sample                                                   64 digits from the model in the tree
+  ancestral sample --count 1 --first-index 17 --out 17.png           the 18th of them alone
+  ancestral sample --sampler ddpm --steps 1000                       Algorithm 2 in full
+  ancestral sample --count 8 --strip strip.png --animation film.gif  the reverse process")]
+pub struct Args {
+    /// A run, a diffusers pipeline folder, or a bare U-Net folder
+    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    model: PathBuf,
+    /// Pictures to draw
+    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    count: u32,
+    /// The seed
+    #[arg(long, value_name = "S", default_value_t = 42)]
+    seed: u64,
+    /// The index of the first picture
+    #[arg(long, value_name = "I", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 48))]
+    first_index: u64,
+    /// The rule of a reverse step
+    #[arg(long, value_enum, default_value = "ddim")]
+    sampler: SamplerName,
+    /// Reverse steps [default: 50 for ddim, the model's T for ddpm]
+    #[arg(long, value_name = "N")]
+    steps: Option<usize>,
+    /// Noise in ddim: 0 deterministic, 1 as much as ancestral sampling
+    #[arg(long, value_name = "X", default_value_t = 0.0)]
+    eta: f64,
+    /// The variance of ddpm [default: the model's]
+    #[arg(long, value_enum)]
+    variance: Option<VarianceName>,
+    /// Which timesteps a shorter chain visits [default: the model's]
+    #[arg(long, value_enum)]
+    spacing: Option<SpacingName>,
+    /// After clipping x_0 in ddim keep the network's eps, as diffusers does, instead of deriving it again
+    #[arg(long)]
+    keep_eps: bool,
+    /// The class of every picture, for a conditional model [default: all in turn]
+    #[arg(long, value_name = "K")]
+    class: Option<usize>,
+    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none
+    #[arg(long, value_name = "W", default_value_t = 1.0)]
+    guidance: f64,
+    /// Pictures in memory at a time
+    #[arg(long, value_name = "B", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
+    batch_size: u32,
+    /// The grid of all pictures
+    #[arg(long, value_name = "FILE.png", default_value = "samples.png")]
+    out: PathBuf,
+    /// Also write each picture at its own size into this folder, as INDEX.png
+    #[arg(long, value_name = "DIR")]
+    singles: Option<PathBuf>,
+    /// Also draw x_t and the predicted x_0 of the first 8 pictures along the reverse process
+    #[arg(long, value_name = "FILE.png")]
+    strip: Option<PathBuf>,
+    /// Also animate the grid of the first 64 pictures along the reverse process
+    #[arg(long, value_name = "FILE.gif")]
+    animation: Option<PathBuf>,
+    /// Pictures in a row of the grid [default: near square]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    columns: Option<u32>,
+    /// Screen pixels a picture's pixel [default: 1 to 4 by size]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
+    scale: Option<u8>,
+    /// Print one JSON object: settings, files, the SHA-256 of the pictures
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SamplerName {
+    /// Ancestral sampling, Ho et al. 2020
+    Ddpm,
+    /// Song et al. 2021
+    Ddim,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum VarianceName {
+    /// The posterior's
+    Small,
+    /// Beta
+    Large,
+}
+
+#[derive(Clone, Copy, Debug, ValueEnum)]
+enum SpacingName {
+    /// 1, 1 + T/N, ...
+    Leading,
+    /// T, T - T/N, ...
+    Trailing,
+    /// From T to 1, both visited
+    Linspace,
+}
+
+impl Args {
+    fn sampler(&self, model: &Pipeline) -> Result<Sampler> {
+        if !(0.0..=1.0).contains(&self.eta) {
+            return Err(Error::value("--eta", "0 to 1", self.eta));
+        }
+        let (published_variance, published_end) = match model.scheduler.sampler {
+            Sampler::Ddpm(Ddpm { variance }) => (variance, true),
+            Sampler::Ddim(ddim) => (Variance::FixedSmall, ddim.set_alpha_to_one),
+        };
+        let variance = match self.variance {
+            Some(VarianceName::Small) => Variance::FixedSmall,
+            Some(VarianceName::Large) => Variance::FixedLarge,
+            None => published_variance,
+        };
+        Ok(match self.sampler {
+            SamplerName::Ddpm => Sampler::Ddpm(Ddpm { variance }),
+            SamplerName::Ddim => Sampler::Ddim(Ddim {
+                eta: self.eta,
+                use_clipped_model_output: !self.keep_eps,
+                set_alpha_to_one: published_end,
+            }),
+        })
+    }
+
+    fn timesteps(&self, model: &Pipeline) -> Result<Vec<usize>> {
+        let t_max = model.scheduler.reverse.schedule.t_max();
+        let spacing = match self.spacing {
+            Some(SpacingName::Leading) => Spacing::Leading,
+            Some(SpacingName::Trailing) => Spacing::Trailing,
+            Some(SpacingName::Linspace) => Spacing::Linspace,
+            None => model.scheduler.spacing,
+        };
+        let default = match self.sampler {
+            SamplerName::Ddpm => t_max,
+            SamplerName::Ddim => t_max.min(50),
+        };
+        let steps = self.steps.unwrap_or(default);
+        let offset = if steps == t_max { 0 } else { model.scheduler.steps_offset };
+        timesteps(spacing, t_max, steps, offset)
+    }
+}
+
+/// Draws pictures and writes what was asked for.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let model = Pipeline::load(&args.model)?;
+    let settings = Settings {
+        seed: args.seed,
+        sampler: args.sampler(&model)?,
+        timesteps: args.timesteps(&model)?,
+        class: args.class,
+        guidance: args.guidance,
+    };
+    let channels = model.image_shape()?.2;
+    if channels != 1 && channels != 3 {
+        return Err(Error::value("in_channels", "1 (grey) or 3 (colour), for pictures", channels));
+    }
+    let mut film = Film::new(args, settings.timesteps.len());
+    let indices = args.first_index..args.first_index + u64::from(args.count);
+    let pictures = in_batches(&model, &settings, indices.clone(), args.batch_size as usize, |first, moment| {
+        film.watch(first, moment)
+    })?;
+    let scale = args.scale.map_or(scale_for(pictures.dim().1), usize::from);
+    let columns = args.columns.map(|n| n as usize);
+    let mut files = vec![args.out.clone()];
+    grid(&pictures, columns, 2, scale).save_png(&args.out)?;
+    if let Some(folder) = &args.singles {
+        for (picture, index) in pictures.outer_iter().zip(indices) {
+            let file = folder.join(format!("{index:06}.png"));
+            Picture::new(picture).save_png(&file)?;
+            files.push(file);
+        }
+    }
+    files.extend(film.develop(args, &pictures, columns, scale)?);
+
+    let bytes: Vec<u8> = flat(&pictures).iter().flat_map(|x| x.to_le_bytes()).collect();
+    let sha256 = sha256(&bytes);
+    if args.json {
+        let (n, h, w, c) = pictures.dim();
+        println!(
+            "{}",
+            json!({
+                "count": n, "height": h, "width": w, "channels": c, "seed": args.seed, "first_index": args.first_index,
+                "steps": settings.timesteps.len(), "files": files, "sha256": sha256,
+            })
+        );
+    } else {
+        files.iter().for_each(|file| println!("{}", file.display()));
+        println!("SHA-256 of the pictures, float32 (n, h, w, c): {sha256}");
+    }
+    Ok(Outcome::Passed)
+}
+
+/// What is kept of the reverse process for a strip and an animation.
+struct Film {
+    /// The steps at which a frame of each is taken.
+    strip_steps: Vec<usize>,
+    film_steps: Vec<usize>,
+    /// (step, t, x_t, x_0_hat) of the first pictures, batch after batch.
+    frames: Vec<(usize, usize, Array4<f32>, Array4<f32>)>,
+}
+
+/// Pictures in a strip and in an animation, and moments of each.
+const STRIP: (usize, usize) = (8, 11);
+const FILM: (usize, usize) = (64, 60);
+
+impl Film {
+    fn new(args: &Args, steps: usize) -> Self {
+        let spread = |wanted: bool, moments: usize| -> Vec<usize> {
+            let moments = if wanted { moments.min(steps) } else { 0 };
+            (0..moments).map(|i| 1 + i * (steps - 1) / (moments - 1).max(1)).collect()
+        };
+        Film {
+            strip_steps: spread(args.strip.is_some(), STRIP.1),
+            film_steps: spread(args.animation.is_some(), FILM.1),
+            frames: Vec::new(),
+        }
+    }
+
+    fn watch(&mut self, first: usize, moment: &crate::sample::draw::Moment) {
+        let wanted = self.strip_steps.contains(&moment.step) || self.film_steps.contains(&moment.step);
+        if first >= FILM.0 || !wanted {
+            return;
+        }
+        let kept = |x: &Array4<f32>| x.slice_axis(Axis(0), (..(FILM.0 - first).min(x.dim().0)).into()).to_owned();
+        let (x_t, x_0_hat) = (kept(moment.x_t), kept(moment.x_0_hat));
+        match self.frames.iter_mut().find(|frame| frame.0 == moment.step) {
+            Some(frame) => {
+                let join = |a: &Array4<f32>, b: &Array4<f32>| {
+                    concatenate(Axis(0), &[a.view(), b.view()]).expect("equal shapes")
+                };
+                *frame = (frame.0, frame.1, join(&frame.2, &x_t), join(&frame.3, &x_0_hat));
+            }
+            None => self.frames.push((moment.step, moment.t, x_t, x_0_hat)),
+        }
+    }
+
+    fn develop(
+        &self,
+        args: &Args,
+        pictures: &Array4<f32>,
+        columns: Option<usize>,
+        scale: usize,
+    ) -> Result<Vec<PathBuf>> {
+        let first = |x: &Array4<f32>, n: usize| x.slice_axis(Axis(0), (..n.min(x.dim().0)).into()).to_owned();
+        let mut files = Vec::new();
+        if let Some(path) = &args.strip {
+            let shown: Vec<(usize, Array4<f32>, Array4<f32>)> = self
+                .frames
+                .iter()
+                .filter(|frame| self.strip_steps.contains(&frame.0))
+                .map(|(_, t, x_t, x_0_hat)| (*t, first(x_t, STRIP.0), first(x_0_hat, STRIP.0)))
+                .chain([(0, first(pictures, STRIP.0), first(pictures, STRIP.0))])
+                .collect();
+            let moments: Vec<Moment> = shown.iter().map(|(t, x_t, x_0_hat)| Moment { t: *t, x_t, x_0_hat }).collect();
+            strip(&moments, 2, scale).save_png(path)?;
+            files.push(path.clone());
+        }
+        if let Some(path) = &args.animation {
+            let last = first(pictures, FILM.0);
+            let frames = self.frames.iter().filter(|frame| self.film_steps.contains(&frame.0)).map(|frame| &frame.2);
+            let frames: Vec<Picture> = frames.chain([&last]).map(|x| grid(x, columns, 2, scale)).collect();
+            save_gif(&frames, 60, 2500, path)?;
+            files.push(path.clone());
+        }
+        Ok(files)
+    }
+}
