@@ -4,5 +4,3 @@ pub mod pipeline;
 pub mod resume;
 pub mod scheduler;
 pub mod weights;
-
-pub use pipeline::Pipeline;

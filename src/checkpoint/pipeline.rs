@@ -11,13 +11,11 @@ use std::path::{Path, PathBuf};
 
 use serde_json::{Value, json};
 
-use super::scheduler::SchedulerConfig;
-use super::weights;
+use super::{scheduler, weights};
 use crate::diffusion::{BetaSchedule, Prediction, Schedule, Variance};
-use crate::layers::Tensors;
 use crate::models::unet::config::DIFFUSERS_VERSION;
 use crate::models::{UNet, UNetConfig};
-use crate::sample::{Ddpm, ReverseProcess, Sampler, Spacing};
+use crate::sample::{Ddpm, Pipeline, ReverseProcess, Sampler, Scheduler, Spacing};
 use crate::{Error, Result, atomic};
 
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
@@ -25,74 +23,48 @@ const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
 /// The key of `unet/config.json` that says which class embedding stands for "no class"; diffusers skips keys with an underscore.
 const NULL_CLASS: &str = "_null_class";
 
-/// A network, its weights, and how to sample from it.
-#[derive(Clone, Debug)]
-pub struct Pipeline {
-    /// The network.
-    pub unet: UNet,
-    /// Its weights.
-    pub weights: Tensors<f32>,
-    /// The noise, what is predicted, and the sampler the model was published with.
-    pub scheduler: SchedulerConfig,
-    /// The label that stands for "no class", where the network was trained with one.
-    pub null_class: Option<usize>,
+/// Reads a pipeline folder, a run of this program (its `model`), or a bare U-Net folder, which has the linear
+/// schedule with T = 1000.
+///
+/// # Errors
+/// A folder that is none of these, and whatever is wrong with its files, by file and field.
+pub fn read(folder: &Path) -> Result<Pipeline> {
+    let folder =
+        if folder.join("model/model_index.json").is_file() { folder.join("model") } else { folder.to_path_buf() };
+    let (unet_folder, scheduler) = if folder.join("unet").is_dir() {
+        (folder.join("unet"), scheduler::read(&folder.join("scheduler/scheduler_config.json"))?)
+    } else if folder.join("config.json").is_file() {
+        (folder.clone(), default_scheduler()?)
+    } else {
+        let problem = if folder.is_dir() { "no model is in this folder" } else { "there is no such folder" };
+        let remedy = "give a run of `ancestral train`, a diffusers pipeline folder, or a folder with config.json and its weights";
+        return Err(Error::file(&folder, problem, remedy));
+    };
+    let (unet, null_class) = read_unet(&unet_folder.join("config.json"))?;
+    let weights = weights::read(&weights_file(&unet_folder)?, &unet.layout)?;
+    Ok(Pipeline { unet, weights, scheduler, null_class })
 }
 
-impl Pipeline {
-    /// Reads a pipeline folder, a run of this program (its `model`), or a bare U-Net folder, which has the linear
-    /// schedule with T = 1000.
-    ///
-    /// # Errors
-    /// A folder that is none of these, and whatever is wrong with its files, by file and field.
-    pub fn load(folder: &Path) -> Result<Self> {
-        let folder =
-            if folder.join("model/model_index.json").is_file() { folder.join("model") } else { folder.to_path_buf() };
-        let (unet_folder, scheduler) = if folder.join("unet").is_dir() {
-            (folder.join("unet"), SchedulerConfig::read(&folder.join("scheduler/scheduler_config.json"))?)
-        } else if folder.join("config.json").is_file() {
-            (folder.clone(), default_scheduler()?)
-        } else {
-            let problem = if folder.is_dir() { "no model is in this folder" } else { "there is no such folder" };
-            let remedy = "give a run of `ancestral train`, a diffusers pipeline folder, or a folder with config.json and its weights";
-            return Err(Error::file(&folder, problem, remedy));
-        };
-        let (unet, null_class) = read_unet(&unet_folder.join("config.json"))?;
-        let weights = weights::read(&weights_file(&unet_folder)?, &unet.layout)?;
-        Ok(Pipeline { unet, weights, scheduler, null_class })
+/// Writes a pipeline folder and returns the SHA-256 of its weights file.
+///
+/// # Errors
+/// Whatever the operating system refuses.
+pub fn write(pipeline: &Pipeline, folder: &Path) -> Result<String> {
+    let index = json!({
+        "_class_name": "DDPMPipeline",
+        "_diffusers_version": DIFFUSERS_VERSION,
+        "scheduler": ["diffusers", scheduler::class_name(&pipeline.scheduler)],
+        "unet": ["diffusers", "UNet2DModel"],
+    });
+    let mut config: Value = serde_json::from_str(&pipeline.unet.config.to_json()).expect("our own JSON");
+    if let Some(label) = pipeline.null_class {
+        config[NULL_CLASS] = label.into();
     }
-
-    /// Writes a pipeline folder and returns the SHA-256 of its weights file.
-    ///
-    /// # Errors
-    /// Whatever the operating system refuses.
-    pub fn save(&self, folder: &Path) -> Result<String> {
-        let index = json!({
-            "_class_name": "DDPMPipeline",
-            "_diffusers_version": DIFFUSERS_VERSION,
-            "scheduler": ["diffusers", self.scheduler.class_name()],
-            "unet": ["diffusers", "UNet2DModel"],
-        });
-        let mut config: Value = serde_json::from_str(&self.unet.config.to_json()).expect("our own JSON");
-        if let Some(label) = self.null_class {
-            config[NULL_CLASS] = label.into();
-        }
-        let sha256 = weights::write(&folder.join("unet").join(WEIGHTS), &self.unet.layout, &self.weights)?;
-        atomic::write(&folder.join("unet/config.json"), format!("{config:#}\n").as_bytes())?;
-        self.scheduler.write(&folder.join("scheduler/scheduler_config.json"))?;
-        atomic::write(&folder.join("model_index.json"), format!("{index:#}\n").as_bytes())?;
-        Ok(sha256)
-    }
-
-    /// Height, width and channels of its pictures.
-    ///
-    /// # Errors
-    /// A configuration without `sample_size`.
-    pub fn image_shape(&self) -> Result<(usize, usize, usize)> {
-        let (height, width) = self.unet.config.image_size().ok_or_else(|| {
-            Error::value("unet/config.json: sample_size", "the height and width of the pictures", "null")
-        })?;
-        Ok((height, width, self.unet.config.in_channels))
-    }
+    let sha256 = weights::write(&folder.join("unet").join(WEIGHTS), &pipeline.unet.layout, &pipeline.weights)?;
+    atomic::write(&folder.join("unet/config.json"), format!("{config:#}\n").as_bytes())?;
+    scheduler::write(&pipeline.scheduler, &folder.join("scheduler/scheduler_config.json"))?;
+    atomic::write(&folder.join("model_index.json"), format!("{index:#}\n").as_bytes())?;
+    Ok(sha256)
 }
 
 fn read_unet(path: &Path) -> Result<(UNet, Option<usize>)> {
@@ -124,9 +96,9 @@ fn weights_file(folder: &Path) -> Result<PathBuf> {
 }
 
 /// What a bare U-Net is sampled with: the schedule of Ho et al. 2020.
-fn default_scheduler() -> Result<SchedulerConfig> {
+fn default_scheduler() -> Result<Scheduler> {
     let schedule = Schedule::new(BetaSchedule::Linear, 1000, 1e-4, 0.02)?;
-    Ok(SchedulerConfig {
+    Ok(Scheduler {
         reverse: ReverseProcess::new(schedule, Prediction::Epsilon, Some(1.0))?,
         spacing: Spacing::Leading,
         steps_offset: 0,

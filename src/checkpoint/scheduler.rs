@@ -13,125 +13,109 @@ use serde_json::{Map, Value, json};
 
 use crate::diffusion::{BetaSchedule, Prediction, Schedule, Variance};
 use crate::models::unet::config::DIFFUSERS_VERSION;
-use crate::sample::{Ddim, Ddpm, ReverseProcess, Sampler, Spacing};
+use crate::sample::{Ddim, Ddpm, ReverseProcess, Sampler, Scheduler, Spacing};
 use crate::{Error, Result, atomic};
 
-/// What a `scheduler_config.json` says.
-#[derive(Clone, Debug, PartialEq)]
-pub struct SchedulerConfig {
-    /// The noise schedule, the meaning of the model's output, and the range to which x̂₀ is clipped.
-    pub reverse: ReverseProcess,
-    /// How fewer than T sampling steps are spread.
-    pub spacing: Spacing,
-    /// By how many steps the leading spacing is shifted towards T.
-    pub steps_offset: usize,
-    /// The class. The file has no η and no `use_clipped_model_output`: they are [`Ddim::DETERMINISTIC`]'s when it is
-    /// read, and are not written.
-    pub sampler: Sampler,
+/// Reads a `scheduler_config.json`.
+///
+/// # Errors
+/// If the file cannot be read, or as [`from_json`].
+pub fn read(path: &Path) -> Result<Scheduler> {
+    let text = fs::read_to_string(path).map_err(|cause| Error::io(path, "read", &cause))?;
+    from_json(&text, path)
 }
 
-impl SchedulerConfig {
-    /// Reads a `scheduler_config.json`.
-    ///
-    /// # Errors
-    /// If the file cannot be read, or as [`SchedulerConfig::from_json`].
-    pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|cause| Error::io(path, "read", &cause))?;
-        SchedulerConfig::from_json(&text, path)
-    }
+/// Understands the text of a `scheduler_config.json`; `path` is for messages.
+///
+/// # Errors
+/// If it is no JSON object, its class is neither of the two, or a field is unknown, of another type, out of range,
+/// or asks for what is not implemented.
+pub fn from_json(text: &str, path: &Path) -> Result<Scheduler> {
+    let map = serde_json::from_str(text).map_err(|cause| {
+        Error::file(path, format!("expected a JSON object: {cause}"), "save the scheduler again with diffusers")
+    })?;
+    let mut fields = Fields { path, map };
 
-    /// Understands the text of a `scheduler_config.json`; `path` is for messages.
-    ///
-    /// # Errors
-    /// If it is no JSON object, its class is neither of the two, or a field is unknown, of another type, out of range,
-    /// or asks for what is not implemented.
-    pub fn from_json(text: &str, path: &Path) -> Result<Self> {
-        let map = serde_json::from_str(text).map_err(|cause| {
-            Error::file(path, format!("expected a JSON object: {cause}"), "save the scheduler again with diffusers")
-        })?;
-        let mut fields = Fields { path, map };
-
-        let sampler = match fields.take("_class_name", String::new())?.as_str() {
-            "DDPMScheduler" => {
-                fields.map.remove("set_alpha_to_one");
-                Sampler::Ddpm(Ddpm { variance: fields.take("variance_type", Variance::FixedSmall)? })
-            }
-            "DDIMScheduler" => {
-                fields.map.remove("variance_type");
-                Sampler::Ddim(Ddim { set_alpha_to_one: fields.take("set_alpha_to_one", true)?, ..Ddim::DETERMINISTIC })
-            }
-            other => return Err(fields.refuse("_class_name", "\"DDPMScheduler\" or \"DDIMScheduler\"", &json!(other))),
-        };
-        let schedule = Schedule::new(
-            fields.take("beta_schedule", BetaSchedule::Linear)?,
-            fields.take("num_train_timesteps", 1000)?,
-            fields.take("beta_start", 1e-4)?,
-            fields.take("beta_end", 0.02)?,
-        );
-        let prediction = fields.take("prediction_type", Prediction::Epsilon)?;
-        let clip_sample = fields.take("clip_sample", true)?;
-        let clip_sample_range: f64 = fields.take("clip_sample_range", 1.0)?;
-        let clip = clip_sample.then_some(clip_sample_range);
-        let reverse = schedule
-            .and_then(|schedule| ReverseProcess::new(schedule, prediction, clip))
-            .map_err(|error| in_file(path, error))?;
-        let spacing = fields.take("timestep_spacing", Spacing::Leading)?;
-        let steps_offset = fields.take("steps_offset", 0)?;
-
-        fields.only("trained_betas", Value::Null)?;
-        fields.only("rescale_betas_zero_snr", json!(false))?;
-        fields.only("thresholding", json!(false))?;
-        // These two say how to threshold, and so nothing here.
-        fields.take("dynamic_thresholding_ratio", 0.995)?;
-        fields.take("sample_max_value", 1.0)?;
-        fields.end()?;
-        Ok(SchedulerConfig { reverse, spacing, steps_offset, sampler })
-    }
-
-    /// The name of diffusers' class.
-    pub fn class_name(&self) -> &'static str {
-        match self.sampler {
-            Sampler::Ddpm(_) => "DDPMScheduler",
-            Sampler::Ddim(_) => "DDIMScheduler",
+    let sampler = match fields.take("_class_name", String::new())?.as_str() {
+        "DDPMScheduler" => {
+            fields.map.remove("set_alpha_to_one");
+            Sampler::Ddpm(Ddpm { variance: fields.take("variance_type", Variance::FixedSmall)? })
         }
-    }
+        "DDIMScheduler" => {
+            fields.map.remove("variance_type");
+            Sampler::Ddim(Ddim { set_alpha_to_one: fields.take("set_alpha_to_one", true)?, ..Ddim::DETERMINISTIC })
+        }
+        other => return Err(fields.refuse("_class_name", "\"DDPMScheduler\" or \"DDIMScheduler\"", &json!(other))),
+    };
+    let schedule = Schedule::new(
+        fields.take("beta_schedule", BetaSchedule::Linear)?,
+        fields.take("num_train_timesteps", 1000)?,
+        fields.take("beta_start", 1e-4)?,
+        fields.take("beta_end", 0.02)?,
+    );
+    let prediction = fields.take("prediction_type", Prediction::Epsilon)?;
+    let clip_sample = fields.take("clip_sample", true)?;
+    let clip_sample_range: f64 = fields.take("clip_sample_range", 1.0)?;
+    let clip = clip_sample.then_some(clip_sample_range);
+    let reverse = schedule
+        .and_then(|schedule| ReverseProcess::new(schedule, prediction, clip))
+        .map_err(|error| in_file(path, error))?;
+    let spacing = fields.take("timestep_spacing", Spacing::Leading)?;
+    let steps_offset = fields.take("steps_offset", 0)?;
 
-    /// Writes a `scheduler_config.json`, whole or not at all.
-    ///
-    /// # Errors
-    /// If the file cannot be written.
-    pub fn write(&self, path: &Path) -> Result<()> {
-        atomic::write(path, self.to_json().as_bytes())
-    }
+    fields.only("trained_betas", Value::Null)?;
+    fields.only("rescale_betas_zero_snr", json!(false))?;
+    fields.only("thresholding", json!(false))?;
+    // These two say how to threshold, and so nothing here.
+    fields.take("dynamic_thresholding_ratio", 0.995)?;
+    fields.take("sample_max_value", 1.0)?;
+    fields.end()?;
+    Ok(Scheduler { reverse, spacing, steps_offset, sampler })
+}
 
-    /// The text of the `scheduler_config.json`, every field that diffusers 0.42.1 writes for the class, in its order.
-    pub fn to_json(&self) -> String {
-        let ReverseProcess { schedule, prediction, clip } = &self.reverse;
-        let (key, value) = match self.sampler {
-            Sampler::Ddpm(ddpm) => ("variance_type", json!(ddpm.variance)),
-            Sampler::Ddim(ddim) => ("set_alpha_to_one", json!(ddim.set_alpha_to_one)),
-        };
-        let mut config = json!({
-            "_class_name": self.class_name(),
-            "_diffusers_version": DIFFUSERS_VERSION,
-            "beta_end": schedule.beta_end(),
-            "beta_schedule": schedule.curve(),
-            "beta_start": schedule.beta_start(),
-            "clip_sample": clip.is_some(),
-            "clip_sample_range": clip.unwrap_or(1.0),
-            "dynamic_thresholding_ratio": 0.995,
-            "num_train_timesteps": schedule.t_max(),
-            "prediction_type": prediction,
-            "rescale_betas_zero_snr": false,
-            "sample_max_value": 1.0,
-            "steps_offset": self.steps_offset,
-            "thresholding": false,
-            "timestep_spacing": self.spacing,
-            "trained_betas": null,
-        });
-        config[key] = value;
-        format!("{config:#}\n")
+/// The name of diffusers' class.
+pub fn class_name(scheduler: &Scheduler) -> &'static str {
+    match scheduler.sampler {
+        Sampler::Ddpm(_) => "DDPMScheduler",
+        Sampler::Ddim(_) => "DDIMScheduler",
     }
+}
+
+/// Writes a `scheduler_config.json`, whole or not at all.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn write(scheduler: &Scheduler, path: &Path) -> Result<()> {
+    atomic::write(path, to_json(scheduler).as_bytes())
+}
+
+/// The text of the `scheduler_config.json`, every field that diffusers 0.42.1 writes for the class, in its order.
+pub fn to_json(scheduler: &Scheduler) -> String {
+    let ReverseProcess { schedule, prediction, clip } = &scheduler.reverse;
+    let (key, value) = match scheduler.sampler {
+        Sampler::Ddpm(ddpm) => ("variance_type", json!(ddpm.variance)),
+        Sampler::Ddim(ddim) => ("set_alpha_to_one", json!(ddim.set_alpha_to_one)),
+    };
+    let mut config = json!({
+        "_class_name": class_name(scheduler),
+        "_diffusers_version": DIFFUSERS_VERSION,
+        "beta_end": schedule.beta_end(),
+        "beta_schedule": schedule.curve(),
+        "beta_start": schedule.beta_start(),
+        "clip_sample": clip.is_some(),
+        "clip_sample_range": clip.unwrap_or(1.0),
+        "dynamic_thresholding_ratio": 0.995,
+        "num_train_timesteps": schedule.t_max(),
+        "prediction_type": prediction,
+        "rescale_betas_zero_snr": false,
+        "sample_max_value": 1.0,
+        "steps_offset": scheduler.steps_offset,
+        "thresholding": false,
+        "timestep_spacing": scheduler.spacing,
+        "trained_betas": null,
+    });
+    config[key] = value;
+    format!("{config:#}\n")
 }
 
 /// The fields of the file that were not understood yet.
@@ -244,8 +228,8 @@ mod tests {
 }
 "#;
 
-    fn parse(text: &str) -> Result<SchedulerConfig> {
-        SchedulerConfig::from_json(text, Path::new("model/scheduler_config.json"))
+    fn parse(text: &str) -> Result<Scheduler> {
+        from_json(text, Path::new("model/scheduler_config.json"))
     }
 
     /// `DDPM` with one field set.
@@ -260,26 +244,26 @@ mod tests {
         let ddpm = parse(DDPM).unwrap();
         assert_eq!(ddpm.sampler, Sampler::Ddpm(Ddpm { variance: Variance::FixedSmall }));
         assert_eq!((ddpm.reverse.schedule.t_max(), ddpm.reverse.clip), (1000, Some(1.0)));
-        assert_eq!(ddpm.to_json(), DDPM);
+        assert_eq!(to_json(&ddpm), DDPM);
 
         let ddim = parse(DDIM).unwrap();
         assert_eq!(ddim.sampler, Sampler::Ddim(Ddim { set_alpha_to_one: false, ..Ddim::DETERMINISTIC }));
         assert_eq!(ddim.reverse.schedule.curve(), BetaSchedule::Cosine);
         assert_eq!((ddim.reverse.prediction, ddim.reverse.clip), (Prediction::V, None));
         assert_eq!((ddim.spacing, ddim.steps_offset), (Spacing::Trailing, 1));
-        assert_eq!(ddim.to_json(), DDIM);
+        assert_eq!(to_json(&ddim), DDIM);
     }
 
     #[test]
     fn config_with_absent_fields_has_the_defaults_of_diffusers() {
-        assert_eq!(parse(r#"{"_class_name": "DDPMScheduler"}"#).unwrap().to_json(), DDPM);
+        assert_eq!(to_json(&parse(r#"{"_class_name": "DDPMScheduler"}"#).unwrap()), DDPM);
     }
 
     #[test]
     fn config_left_with_the_other_classs_field_is_read() {
-        assert_eq!(parse(&with("set_alpha_to_one", json!(true))).unwrap().to_json(), DDPM);
+        assert_eq!(to_json(&parse(&with("set_alpha_to_one", json!(true))).unwrap()), DDPM);
         let text = DDIM.replace("\"thresholding\"", "\"variance_type\": \"learned_range\", \"thresholding\"");
-        assert_eq!(parse(&text).unwrap().to_json(), DDIM);
+        assert_eq!(to_json(&parse(&text).unwrap()), DDIM);
     }
 
     #[test]
@@ -318,9 +302,9 @@ mod tests {
     fn config_file_is_written_and_read_back_and_named_if_absent() {
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("scheduler_config.json");
-        parse(DDIM).unwrap().write(&path).unwrap();
-        assert_eq!(SchedulerConfig::read(&path).unwrap(), parse(DDIM).unwrap());
-        let refusal = SchedulerConfig::read(Path::new("nowhere/scheduler_config.json")).unwrap_err().to_string();
+        write(&parse(DDIM).unwrap(), &path).unwrap();
+        assert_eq!(read(&path).unwrap(), parse(DDIM).unwrap());
+        let refusal = read(Path::new("nowhere/scheduler_config.json")).unwrap_err().to_string();
         assert!(refusal.starts_with("nowhere/scheduler_config.json: cannot read"), "{refusal}");
     }
 
@@ -354,7 +338,7 @@ mod tests {
                 config[name] = value;
             }
             if let Ok(read) = parse(&config.to_string()) {
-                prop_assert_eq!(parse(&read.to_json()).unwrap(), read);
+                prop_assert_eq!(parse(&to_json(&read)).unwrap(), read);
             }
         }
 

@@ -6,12 +6,13 @@ use serde_json::json;
 
 use super::Outcome;
 use crate::Result;
-use crate::checkpoint::{Pipeline, resume};
+use crate::checkpoint::{pipeline, resume};
 use crate::data::{self, Dataset, Shape, Split};
 use crate::layers::Tensors;
 use crate::report::plot::{ErrorByTimestep, error_by_timestep};
 use crate::report::progress::Progress;
 use crate::report::table::table;
+use crate::sample::Pipeline;
 use crate::train::evaluation::{Evaluation, evaluate};
 
 /// The flags of `eval`.
@@ -49,7 +50,7 @@ pub struct Subject<'a> {
 
 /// Evaluates a model on validation images.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let model = Pipeline::load(&args.model)?;
+    let model = pipeline::read(&args.model)?;
     let (height, width, channels) = model.image_shape()?;
     let data = data::load(&args.data, Split::Validation, Shape { height, width, channels })?;
     let checkpoint = args.model.join(resume::FILE);

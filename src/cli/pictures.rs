@@ -5,8 +5,8 @@ use std::ops::Range;
 use ndarray::{Array4, Axis, concatenate};
 
 use crate::Result;
-use crate::checkpoint::Pipeline;
 use crate::report::progress::Progress;
+use crate::sample::Pipeline;
 use crate::sample::draw::{Moment, Settings, draw};
 
 /// Draws the pictures of these indices, `batch` at a time; `watch` hears of each batch's first place and each of its steps.

@@ -8,7 +8,7 @@ use serde_json::json;
 
 use super::Outcome;
 use super::pictures::{in_batches, scale_for};
-use crate::checkpoint::{Pipeline, weights::sha256};
+use crate::checkpoint::{pipeline, weights::sha256};
 use crate::diffusion::Variance;
 use crate::layers::flat;
 use crate::report::Picture;
@@ -16,7 +16,7 @@ use crate::report::animation::save_gif;
 use crate::report::grid::grid;
 use crate::report::strip::{Moment, strip};
 use crate::sample::draw::Settings;
-use crate::sample::{Ddim, Ddpm, Sampler, Spacing, timesteps};
+use crate::sample::{Ddim, Ddpm, Pipeline, Sampler, Spacing, timesteps};
 use crate::{Error, Result};
 
 /// The flags of `sample`.
@@ -162,7 +162,7 @@ impl Args {
 
 /// Draws pictures and writes what was asked for.
 pub fn run(args: &Args) -> Result<Outcome> {
-    let model = Pipeline::load(&args.model)?;
+    let model = pipeline::read(&args.model)?;
     let settings = Settings {
         seed: args.seed,
         sampler: args.sampler(&model)?,

@@ -9,13 +9,13 @@ use std::time::Instant;
 use super::Outcome;
 use super::eval::{self, Subject};
 use super::pictures::{in_batches, scale_for};
-use crate::checkpoint::{Pipeline, resume};
+use crate::checkpoint::{pipeline, resume};
 use crate::data::{self, Shape, Split};
 use crate::report::grid::grid;
 use crate::report::plot::loss_curve;
 use crate::report::progress::Progress;
 use crate::sample::draw::Settings;
-use crate::sample::{Ddim, Sampler, Spacing, timesteps};
+use crate::sample::{Ddim, Pipeline, Sampler, Spacing, timesteps};
 use crate::train::trainer::StepReport;
 use crate::train::{Config, Preset, Trainer};
 use crate::{Error, Result, atomic};
@@ -224,7 +224,7 @@ impl Run {
     /// The model folder, the last pictures and plots, the evaluation, and what is printed at the end.
     fn finish(&self, validation: &data::Dataset) -> Result<Outcome> {
         let model = self.pipeline()?;
-        let sha256 = model.save(&self.out.join("model"))?;
+        let sha256 = pipeline::write(&model, &self.out.join("model"))?;
         self.draw_grid(&self.out.join("samples.png"))?;
         self.plot()?;
         let state = &self.trainer.state;

@@ -20,14 +20,13 @@
 
 use ndarray::{Array, Dimension};
 
-use super::{flat, flat_mut};
+use super::{flat, flat_mut, shaped};
 use crate::numerics::Real;
 use crate::numerics::path::every_path;
 
-/// y = x σ(x), element by element, in place.
-pub fn silu<F: Real, D: Dimension>(mut x: Array<F, D>) -> Array<F, D> {
-    silu_in_place(flat_mut(&mut x));
-    x
+/// y = x σ(x), element by element.
+pub fn silu<F: Real, D: Dimension>(x: &Array<F, D>) -> Array<F, D> {
+    shaped(x.raw_dim(), silu_of(flat(x)))
 }
 
 /// dx = dy σ(x) (1 + x (1 − σ(x))).
@@ -65,10 +64,8 @@ fn gelu_tanh_of<F: Real>(x: F) -> F {
 }
 
 every_path! {
-    fn silu_in_place<F>(x: &mut [F]) {
-        for x in x {
-            *x *= x.sigmoid();
-        }
+    fn silu_of<F>(x: &[F]) -> Vec<F> {
+        x.iter().map(|&x| x * x.sigmoid()).collect()
     }
 }
 
@@ -93,7 +90,7 @@ mod tests {
             &Tensors(vec![]),
             &(normal(40, 1) * 3.0),
             2,
-            |_, x| (silu(x.clone()), x.clone()),
+            |_, x| (silu(x), x.clone()),
             |_, x, dy, _| silu_backward(&x, dy.clone()),
         )
         .expect("the gradient is right");
@@ -113,7 +110,7 @@ mod tests {
 
     #[test]
     fn silu_far_from_zero_is_zero_or_the_identity() {
-        let y = silu(ndarray::arr1(&[-120.0f32, 0.0, 120.0]));
+        let y = silu(&ndarray::arr1(&[-120.0f32, 0.0, 120.0]));
         assert!(y[0].abs() < 1e-45 * 1e3 && y[1] == 0.0 && y[2] == 120.0, "{y}");
     }
 }

@@ -93,19 +93,24 @@ impl Conv2d {
     pub fn backward<F: Real>(
         &self,
         w: &Tensors<F>,
-        Cache(padded): Cache<F>,
+        cache: Cache<F>,
         dy: &Array4<F>,
         grads: &mut Tensors<F>,
     ) -> Array4<F> {
+        let (n, height, width, _) = cache.0.dim();
+        let [left, right, top, bottom] = self.window.padding;
+        self.parameter_gradients(cache, dy, grads);
+        self.input_gradient(&w[self.weight], dy, (n, height - top - bottom, width - left - right))
+    }
+
+    /// dW and db alone, for a first layer whose dx nobody reads.
+    pub fn parameter_gradients<F: Real>(&self, Cache(padded): Cache<F>, dy: &Array4<F>, grads: &mut Tensors<F>) {
         let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, self.c_in));
         assert_eq!(dy.len(), pixels.len() * self.c_out, "conv2d: dy {:?} has the shape of y", dy.dim());
         let columns_transposed = Gather { data: flat(&padded), rows: &taps, steps: &pixels };
         let dy_panels = Panels::new(flat(dy), pixels.len(), self.c_out, self.c_out, 1);
         product(columns_transposed, &dy_panels, &mut grads[self.weight], self.c_out, Start::Accumulate);
         add_bias_gradient(flat(dy), &mut grads[self.bias]);
-        let (n, height, width, _) = padded.dim();
-        let [left, right, top, bottom] = self.window.padding;
-        self.input_gradient(&w[self.weight], dy, (n, height - top - bottom, width - left - right))
     }
 
     /// dx = col2im(dy · Wᵀ), phase by phase: see the orders of addition above.
@@ -143,16 +148,14 @@ impl Conv2d {
         let window = Window { kernel, stride: 1, padding: [0; 4] };
         let (pixels, taps) = (window.pixels(padded.dim()), window.taps(padded.dim().2, self.c_out));
 
-        // The taps that this phase sees, in descending order, each transposed to (c_out, c_in).
-        let one_tap = self.c_in * self.c_out;
-        let mut flipped = Vec::with_capacity(taps.len() * self.c_in);
-        for kh in (0..kernel.0).rev().map(|m| rows.remainder + m * rows.stride) {
-            for kw in (0..kernel.1).rev().map(|m| columns.remainder + m * columns.stride) {
-                let tap = &weight[(kh * self.window.kernel.1 + kw) * one_tap..][..one_tap];
-                flipped.extend((0..one_tap).map(|i| tap[i % self.c_in * self.c_out + i / self.c_in]));
-            }
-        }
-        let flipped = Panels::new(&flipped, taps.len(), self.c_in, self.c_in, 1);
+        // Row (tap, o) of the flipped and transposed weight: the taps that this phase sees, in descending order.
+        let row = |k: usize| {
+            let (tap, o) = (kernel.0 * kernel.1 - 1 - k / self.c_out, k % self.c_out);
+            let kh = rows.remainder + tap / kernel.1 * rows.stride;
+            let kw = columns.remainder + tap % kernel.1 * columns.stride;
+            (kh * self.window.kernel.1 + kw) * self.c_in * self.c_out + o
+        };
+        let flipped = Panels::from_rows(weight, taps.len(), self.c_in, self.c_out, row);
         let mut dx = vec![F::zero(); pixels.len() * self.c_in];
         let windows = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
         product(windows, &flipped, &mut dx, self.c_in, Start::Overwrite);

@@ -64,19 +64,25 @@ impl<F: Real> Panels<F> {
     /// # Panics
     /// If the last element lies outside of `b`.
     pub fn new(b: &[F], steps: usize, columns: usize, step: usize, column: usize) -> Self {
+        Self::from_rows(b, steps, columns, column, |k| k * step)
+    }
+
+    /// Copies the (k, n) matrix whose element (k, j) is `b[row(k) + j * column]`.
+    ///
+    /// # Panics
+    /// If an element lies outside of `b`.
+    pub fn from_rows(b: &[F], steps: usize, columns: usize, column: usize, row: impl Fn(usize) -> usize) -> Self {
         let width = tile_columns::<F>();
         let mut data = vec![F::zero(); columns.div_ceil(width) * width * steps];
-        if steps > 0 {
-            for (panel, rows) in data.chunks_exact_mut(steps * width).enumerate() {
-                let first = panel * width;
-                let valid = width.min(columns - first);
-                for (k, row) in rows.chunks_exact_mut(width).enumerate() {
-                    let at = k * step + first * column;
-                    if column == 1 {
-                        row[..valid].copy_from_slice(&b[at..at + valid]);
-                    } else {
-                        row[..valid].iter_mut().enumerate().for_each(|(j, r)| *r = b[at + j * column]);
-                    }
+        for (panel, rows) in data.chunks_exact_mut((steps * width).max(1)).enumerate() {
+            let first = panel * width;
+            let valid = width.min(columns - first);
+            for (k, packed) in rows.chunks_exact_mut(width).enumerate() {
+                let at = row(k) + first * column;
+                if column == 1 {
+                    packed[..valid].copy_from_slice(&b[at..at + valid]);
+                } else {
+                    packed[..valid].iter_mut().enumerate().for_each(|(j, p)| *p = b[at + j * column]);
                 }
             }
         }

@@ -11,10 +11,10 @@
 //! Picture i of a seed has its own streams: x_T is (seed, "sample.x_T", [i]) and z is (seed, "sample.noise", [i, t]). So
 //! it is the same alone or among others, whatever the batch and the threads.
 
-use ndarray::{Array4, Axis, concatenate};
+use ndarray::{Array4, Axis};
 
+use super::Pipeline;
 use super::{Sampler, Step, transitions};
-use crate::checkpoint::Pipeline;
 use crate::diffusion::network_timestep;
 use crate::layers::{flat, flat_mut, shaped};
 use crate::models::unet::{Conditions, Time};
@@ -76,7 +76,7 @@ pub fn draw(
     }
     for (step, (t, t_prev)) in transitions(&settings.timesteps).enumerate() {
         let parts = shards::ranges(indices.len(), SHARD);
-        let stepped = shards::map(parts.len(), |part| {
+        let stepped: Vec<Result<(Vec<f32>, Vec<f32>)>> = shards::map(parts.len(), |part| {
             let range = parts[part].clone();
             let x_t = x.slice_axis(Axis(0), range.clone().into()).to_owned();
             let output = predict(model, settings, &indices[range.clone()], &x_t, t)?;
@@ -90,14 +90,15 @@ pub fn draw(
                 next.0.extend(stepped.x_prev);
                 next.1.extend(stepped.x_0_hat);
             }
-            Ok((shaped(x_t.dim(), next.0), shaped(x_t.dim(), next.1)))
+            Ok(next)
         });
-        let stepped: Vec<(Array4<f32>, Array4<f32>)> = stepped.into_iter().collect::<Result<_>>()?;
-        let join = |pick: fn(&(Array4<f32>, Array4<f32>)) -> &Array4<f32>| {
-            let views: Vec<_> = stepped.iter().map(|part| pick(part).view()).collect();
-            concatenate(Axis(0), &views).expect("parts of equal shape")
-        };
-        let (x_prev, x_0_hat) = (join(|part| &part.0), join(|part| &part.1));
+        let (mut x_prev, mut x_0_hat) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
+        for part in stepped {
+            let (prev, hat) = part?;
+            x_prev.extend(prev);
+            x_0_hat.extend(hat);
+        }
+        let (x_prev, x_0_hat) = (shaped(x.dim(), x_prev), shaped(x.dim(), x_0_hat));
         watch(&Moment { step: step + 1, t, x_t: &x, x_0_hat: &x_0_hat })?;
         x = x_prev;
     }

@@ -6,6 +6,7 @@
 pub mod ddim;
 pub mod ddpm;
 pub mod draw;
+pub mod pipeline;
 pub mod timesteps;
 
 use crate::diffusion::{Marginal, Prediction, Schedule};
@@ -14,6 +15,7 @@ use crate::{Error, Result};
 
 pub use ddim::Ddim;
 pub use ddpm::Ddpm;
+pub use pipeline::{Pipeline, Scheduler};
 pub use timesteps::{Spacing, timesteps, transitions};
 
 /// The rule by which x_{t−1} follows from x_t.

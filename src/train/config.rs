@@ -7,10 +7,9 @@ use serde_json::Value;
 
 use super::adamw::AdamW;
 use super::learning_rate::Decay;
-use crate::checkpoint::scheduler::SchedulerConfig;
 use crate::diffusion::{BetaSchedule, Prediction, Schedule, Variance};
 use crate::models::UNetConfig;
-use crate::sample::{Ddpm, ReverseProcess, Sampler, Spacing};
+use crate::sample::{Ddpm, ReverseProcess, Sampler, Scheduler, Spacing};
 use crate::{Error, Result, atomic};
 
 /// A training run. Every field can stand in a config file under its name, TOML or JSON.
@@ -173,10 +172,10 @@ impl Config {
     ///
     /// # Errors
     /// A schedule that is out of range.
-    pub fn scheduler(&self) -> Result<SchedulerConfig> {
+    pub fn scheduler(&self) -> Result<Scheduler> {
         let s = &self.schedule;
         let schedule = Schedule::new(s.beta_schedule, s.num_train_timesteps, s.beta_start, s.beta_end)?;
-        Ok(SchedulerConfig {
+        Ok(Scheduler {
             reverse: ReverseProcess::new(schedule, s.prediction_type, Some(1.0))?,
             spacing: Spacing::Leading,
             steps_offset: 0,

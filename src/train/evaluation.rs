@@ -18,7 +18,6 @@ use serde::Serialize;
 
 use super::gradient::SHARD;
 use super::trainer::noised;
-use crate::checkpoint::Pipeline;
 use crate::data::Dataset;
 use crate::diffusion::Marginal;
 use crate::layers::{Tensors, flat, flat_mut};
@@ -26,6 +25,7 @@ use crate::models::unet::{Conditions, Time};
 use crate::numerics::rng::Stream;
 use crate::numerics::shards;
 use crate::numerics::sum::sum_by;
+use crate::sample::Pipeline;
 use crate::{Error, Result};
 
 /// Bins of t.

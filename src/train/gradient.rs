@@ -57,7 +57,7 @@ pub fn loss_and_gradient<F: Real>(
         let loss = squared_error(flat(&output), flat(&target));
         let d_output = shaped(output.dim(), l_simple_grad(flat(&output), flat(&target), count));
         let mut grads = Tensors::zeros(w.0.len());
-        unet.backward(w, tape, labels, &d_output, &mut grads);
+        unet.parameter_gradients(w, tape, labels, &d_output, &mut grads);
         Ok((loss, grads))
     };
     let (sum, grads) = shards::tree_sum(shards.len(), of_shard, |left, right| match (left, right) {

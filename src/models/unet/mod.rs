@@ -236,9 +236,9 @@ impl UNet {
             }
         }
         let (h, cache) = self.conv_norm_out.forward(w, h);
-        tape.norm(cache, &h);
-        let (y, cache) = self.conv_out.forward(w, silu(h));
-        tape.conv(cache);
+        let (y, conv_cache) = self.conv_out.forward(w, silu(&h));
+        tape.norm(cache, h);
+        tape.conv(conv_cache);
         y
     }
 
@@ -250,16 +250,34 @@ impl UNet {
             Time::Embedded(embedding) => embedding.mapv(F::from_f64),
         };
         let (h, cache) = first.forward(w, sinusoids);
-        tape.linear(cache, &h);
-        let (mut emb, cache) = second.forward(w, silu(h));
+        let (mut emb, second_cache) = second.forward(w, silu(&h));
+        tape.linear(cache, h);
         if let (Some(table), Some(labels)) = (&self.class_embedding, conditions.labels) {
             emb += &table.forward(w, labels);
         }
-        tape.linear(cache, &emb);
-        silu(emb)
+        let silu_emb = silu(&emb);
+        tape.linear(second_cache, emb);
+        silu_emb
     }
 
-    /// Gradients from dy = ∂L/∂(prediction), added into `grads`; returns ∂L/∂x.
+    /// Gradients of all parameters from dy = ∂L/∂(prediction), added into `grads`.
+    ///
+    /// # Panics
+    /// If the tape is not that of a [`forward`](UNet::forward) pass of this network.
+    pub fn parameter_gradients<F: Real>(
+        &self,
+        w: &Tensors<F>,
+        mut tape: Tape<F>,
+        labels: Option<&[usize]>,
+        dy: &Array4<F>,
+        grads: &mut Tensors<F>,
+    ) {
+        let (dh, d_silu_emb) = self.backward_to_conv_in(w, &mut tape, dy, grads);
+        self.conv_in.parameter_gradients(tape.pop_conv(), &dh, grads);
+        self.embed_backward(w, tape, labels, d_silu_emb, grads);
+    }
+
+    /// Gradients of all parameters from dy = ∂L/∂(prediction), added into `grads`; returns ∂L/∂x.
     ///
     /// # Panics
     /// If the tape is not that of a [`forward`](UNet::forward) pass of this network.
@@ -271,6 +289,23 @@ impl UNet {
         dy: &Array4<F>,
         grads: &mut Tensors<F>,
     ) -> Array4<F> {
+        let (dh, d_silu_emb) = self.backward_to_conv_in(w, &mut tape, dy, grads);
+        let mut dx = self.conv_in.backward(w, tape.pop_conv(), &dh, grads);
+        if self.config.center_input_sample {
+            dx.mapv_inplace(|dx| dx + dx);
+        }
+        self.embed_backward(w, tape, labels, d_silu_emb, grads);
+        dx
+    }
+
+    /// The gradients of what came out of `conv_in`, and of silu(emb).
+    fn backward_to_conv_in<F: Real>(
+        &self,
+        w: &Tensors<F>,
+        tape: &mut Tape<F>,
+        dy: &Array4<F>,
+        grads: &mut Tensors<F>,
+    ) -> (Array4<F>, Array2<F>) {
         let mut d_silu_emb = Array2::zeros((dy.dim().0, self.config.time_channels()));
         let dh = self.conv_out.backward(w, tape.pop_conv(), dy, grads);
         let (cache, before_silu) = tape.pop_norm();
@@ -282,14 +317,14 @@ impl UNet {
                 dh = upsample_nearest_2x_backward(&double.backward(w, tape.pop_conv(), &dh, grads));
             }
             for blocks in level.blocks.iter().rev() {
-                let d_both = run_blocks_backward(blocks, w, &mut tape, dh, &mut d_silu_emb, grads);
+                let d_both = run_blocks_backward(blocks, w, tape, dh, &mut d_silu_emb, grads);
                 let (d, d_skip) = split_channels(&d_both, tape.pop_concat());
                 dh = d;
                 d_kept.push(d_skip);
             }
         }
         for blocks in self.middle.iter().flat_map(|middle| middle.blocks.iter().rev()) {
-            dh = run_blocks_backward(blocks, w, &mut tape, dh, &mut d_silu_emb, grads);
+            dh = run_blocks_backward(blocks, w, tape, dh, &mut d_silu_emb, grads);
         }
         // The last block on the way up took the first result kept: its gradient was pushed first and is taken last.
         let mut take = || d_kept.pop().expect("a gradient for each result kept");
@@ -300,16 +335,11 @@ impl UNet {
             }
             for blocks in level.blocks.iter().rev() {
                 dh += &take();
-                dh = run_blocks_backward(blocks, w, &mut tape, dh, &mut d_silu_emb, grads);
+                dh = run_blocks_backward(blocks, w, tape, dh, &mut d_silu_emb, grads);
             }
         }
         dh += &take();
-        let mut dx = self.conv_in.backward(w, tape.pop_conv(), &dh, grads);
-        if self.config.center_input_sample {
-            dx.mapv_inplace(|dx| dx + dx);
-        }
-        self.embed_backward(w, tape, labels, d_silu_emb, grads);
-        dx
+        (dh, d_silu_emb)
     }
 
     fn embed_backward<F: Real>(

@@ -121,7 +121,7 @@ impl ResBlock {
             None => (x.clone(), None),
         };
         let (before_silu1, norm1) = self.norm1.forward(w, x);
-        let (mut h, conv1) = self.conv1.forward(w, silu(before_silu1.clone()));
+        let (mut h, conv1) = self.conv1.forward(w, silu(&before_silu1));
         let (u, time) = self.time_emb_proj.forward(w, silu_emb.clone());
         if !self.settings.scale_shift {
             each_image(&mut h, &u, |h, u| add_to_pixels(h, u));
@@ -132,7 +132,7 @@ impl ResBlock {
             each_image(&mut before_silu2, &u, |h, u| scale_and_shift(h, u));
             (normed, u)
         });
-        let (h, dropped) = dropout(silu(before_silu2.clone()), self.settings.dropout, self.index, key);
+        let (h, dropped) = dropout(silu(&before_silu2), self.settings.dropout, self.index, key);
         let (mut y, conv2) = self.conv2.forward(w, h);
         y += &shortcut;
         divide(&mut y, self.settings.scale_factor);

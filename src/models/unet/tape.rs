@@ -28,7 +28,7 @@ impl<F> Default for Tape<F> {
     }
 }
 
-impl<F: Clone> Tape<F> {
+impl<F> Tape<F> {
     /// A tape that keeps nothing: caches are dropped where they would be pushed.
     pub(super) fn without_caches() -> Self {
         Tape { entries: Vec::new(), keeps: false }
@@ -45,13 +45,13 @@ impl<F: Clone> Tape<F> {
     }
 
     /// A linear layer, and what came out of it before an activation.
-    pub(super) fn linear(&mut self, cache: linear::Cache<F>, before_silu: &Array2<F>) {
-        self.push(|| Entry::Linear(cache, before_silu.clone()));
+    pub(super) fn linear(&mut self, cache: linear::Cache<F>, before_silu: Array2<F>) {
+        self.push(|| Entry::Linear(cache, before_silu));
     }
 
     /// A norm, and what came out of it before an activation.
-    pub(super) fn norm(&mut self, cache: group_norm::Cache<F>, before_silu: &Array4<F>) {
-        self.push(|| Entry::Norm(cache, before_silu.clone()));
+    pub(super) fn norm(&mut self, cache: group_norm::Cache<F>, before_silu: Array4<F>) {
+        self.push(|| Entry::Norm(cache, before_silu));
     }
 
     pub(super) fn res(&mut self, cache: res_block::Cache<F>) {

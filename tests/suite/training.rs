@@ -1,7 +1,6 @@
 //! Twenty training steps of a diffusers U-Net on MNIST digits, against PyTorch's float64.
 
-mod peer;
-
+use crate::peer::{Peer, channels_last, fixture, worst};
 use ancestral::checkpoint::weights;
 use ancestral::diffusion::{BetaSchedule, Prediction, Schedule};
 use ancestral::layers::{Layout, Tensors};
@@ -12,7 +11,6 @@ use ancestral::train::clip::{clip_factor, global_norm};
 use ancestral::train::ema;
 use ancestral::train::gradient::loss_and_gradient;
 use ancestral::train::trainer::noised;
-use peer::{Peer, channels_last, fixture, worst};
 
 /// The twenty losses, gradient norms, last weights and last averages in precision F.
 fn twenty_steps<F: Real>(peer: &Peer) -> (Vec<f64>, Vec<f64>, Tensors<F>, Tensors<F>, Layout) {

@@ -1,7 +1,5 @@
 //! Foreign numbers: safetensors files written by PyTorch and diffusers, in their layouts.
 
-#![allow(dead_code)] // each test binary uses its part
-
 use std::collections::BTreeMap;
 use std::path::PathBuf;
 

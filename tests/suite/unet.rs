@@ -1,13 +1,11 @@
 //! U-Nets written by diffusers: outputs, loss and every parameter's gradient against PyTorch's float64.
 
-mod peer;
-
+use crate::peer::{Peer, fixture, worst};
 use ancestral::checkpoint::weights;
 use ancestral::layers::Tensors;
 use ancestral::models::unet::{Conditions, Time, UNet, UNetConfig};
 use ancestral::numerics::Real;
 use ndarray::{Array2, Array4};
-use peer::{Peer, fixture, worst};
 
 const NAMES: [&str; 3] = ["mnist_like", "cifar_like", "class_conditional"];
 

@@ -1,7 +1,6 @@
 //! Single layers against PyTorch's float64: outputs and all gradients, in f64 and in f32.
 
-mod peer;
-
+use crate::peer::{Peer, channels_last, worst};
 use ancestral::layers::activation::{gelu_tanh, gelu_tanh_backward, silu, silu_backward};
 use ancestral::layers::attention::{attention, attention_backward};
 use ancestral::layers::conv2d::Conv2d;
@@ -13,7 +12,6 @@ use ancestral::layers::resample::{upsample_nearest_2x, upsample_nearest_2x_backw
 use ancestral::layers::{Layout, Tensors};
 use ancestral::numerics::Real;
 use ndarray::{Array, Array4, Dimension};
-use peer::{Peer, channels_last, worst};
 
 /// What one precision may be off by, as a fraction of the largest element of a tensor.
 ///
@@ -129,7 +127,7 @@ fn linear<F: Real>() {
 fn activations<F: Real>() {
     let case = Case::<F>::open("silu");
     let (x, dy) = (case.array::<ndarray::Ix1>("input.x"), case.array::<ndarray::Ix1>("grad_output"));
-    case.same_array("output", &silu(x.clone()));
+    case.same_array("output", &silu(&x));
     case.same_array("grad.x", &silu_backward(&x, dy));
 
     let case = Case::<F>::open("gelu_tanh");

@@ -4,20 +4,18 @@
 //! factors, and 1 − ᾱ_t a difference of them, off by 1.7e-4 relative where ᾱ_t is near 1. The tolerances are that
 //! error, which is the peer's: with its tables replaced by f64, it ends where we do, to rounding (last test).
 
-mod peer;
-
-use ancestral::checkpoint::scheduler::SchedulerConfig;
+use crate::peer::Peer;
+use ancestral::checkpoint::scheduler;
 use ancestral::diffusion::network_timestep;
 use ancestral::numerics::Real;
-use ancestral::sample::{Ddim, Sampler, Step, timesteps, transitions};
-use peer::Peer;
+use ancestral::sample::{Ddim, Sampler, Scheduler, Step, timesteps, transitions};
 
 /// Elements of one image in every fixture: 3 channels of 4 x 4.
 const IMAGE: usize = 3 * 4 * 4;
 
 /// A trajectory of two images under one scheduler.
 struct Fixture {
-    config: SchedulerConfig,
+    config: Scheduler,
     /// The peer's config, as it is recorded, with its class.
     theirs: serde_json::Value,
     /// Images are (steps, 2, 3, 4, 4).
@@ -31,7 +29,7 @@ impl Fixture {
         let peer = Peer::open(&file);
         let mut theirs: serde_json::Value = serde_json::from_str(&peer.facts["config"]).unwrap();
         theirs["_class_name"] = peer.facts["class"].as_str().into();
-        let mut config = SchedulerConfig::from_json(&theirs.to_string(), &peer::fixture(&file)).unwrap();
+        let mut config = scheduler::from_json(&theirs.to_string(), &crate::peer::fixture(&file)).unwrap();
         if let Sampler::Ddim(ddim) = &mut config.sampler {
             // Arguments of the peer's `step`, not fields of its config.
             *ddim = Ddim { eta: peer.fact("eta"), use_clipped_model_output: false, ..*ddim };
@@ -47,7 +45,7 @@ impl Fixture {
 
     /// The visited pairs (t, t_prev), in paper-time.
     fn transitions(&self) -> Vec<(usize, usize)> {
-        let SchedulerConfig { reverse, spacing, steps_offset, .. } = &self.config;
+        let Scheduler { reverse, spacing, steps_offset, .. } = &self.config;
         let list = timesteps(*spacing, reverse.schedule.t_max(), self.steps, *steps_offset).unwrap();
         let fed: Vec<f64> = list.iter().map(|&t| network_timestep(t) as f64).collect();
         assert_eq!(fed, self.numbers("timesteps"));
@@ -209,7 +207,7 @@ fn model_of_the_fixtures_is_what_they_say() {
 fn peers_own_config_is_reproduced() {
     for name in ["ddpm_linear_small", "ddpm_cosine_large", "ddpm_v", "ddpm_full_1000", "ddim_eta0", "ddim_eta1"] {
         let Fixture { config, theirs, .. } = Fixture::read(name);
-        let mut ours: serde_json::Value = serde_json::from_str(&config.to_json()).unwrap();
+        let mut ours: serde_json::Value = serde_json::from_str(&scheduler::to_json(&config)).unwrap();
         ours.as_object_mut().unwrap().remove("_diffusers_version");
         assert_eq!(ours, theirs, "{name}");
     }

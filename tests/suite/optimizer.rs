@@ -1,13 +1,11 @@
 //! Twelve steps of clipping, AdamW and the average against PyTorch's own, which are float32.
 
-mod peer;
-
+use crate::peer::{Peer, worst};
 use ancestral::layers::parameters::{Axes, Init};
 use ancestral::layers::{Layout, Tensors};
 use ancestral::train::adamw::{AdamW, Moments};
 use ancestral::train::clip::{clip_factor, global_norm};
 use ancestral::train::ema;
-use peer::{Peer, worst};
 
 #[test]
 fn twelve_steps_of_clip_adamw_and_ema_equal_pytorch() {

@@ -1,0 +1,9 @@
+//! The library as a user has it, in one test binary: against foreign numbers, and against itself run otherwise.
+
+mod layers;
+mod optimizer;
+mod peer;
+mod reproducibility;
+mod schedulers;
+mod training;
+mod unet;
