@@ -11,6 +11,27 @@
 //!
 //! [`exp`], [`ln`], [`sin`], [`cos`] and [`tanh`] are those of the `libm` crate, pinned to one version and built without
 //! platform intrinsics: plain Rust, after FreeBSD's msun. [`sigmoid`] stands on its `exp`.
+//!
+//! # Error and fingerprint in f32
+//!
+//! Over all 2³² inputs; `tests/elementary_sweep.rs` finds these figures again. An ulp is the spacing of f32 at the true
+//! value. The fingerprint is the SHA-256 of the outputs as little-endian f32, in the order of the inputs' bits from 0 to
+//! 2³² − 1, every NaN written as 0x7fc00000.
+//!
+//! | function | largest error, ulp | at input | not correctly rounded | SHA-256 of all outputs |
+//! |---|---|---|---|---|
+//! | exp | 0.88 | 0x41798bc1 (15.59662) | 0.4 % | ce824315d02358bc6917d24f34ec4493c7d35ebb707720b644e7efbb72901c79 |
+//! | sigmoid | 1.65 | 0xbf8e18b2 (-1.110129) | 3.4 % | 619fdc96b12e5ed51081560240f92f34364c86c1dedb7a597d6cd9dc54f077e2 |
+//! | tanh | 1.33 | 0x3f208aab (0.6271159) | 0.2 % | bad692b00a71fc88dc1ef0aab2a77cd7136204b82260f983f27505378f802b69 |
+//! | ln | 0.5 | 0x1f116ab8 (3.079322e-20) | 5 | 552520b41156e6e02501cd90a480a4e0f2bb4437fc890a3ab5279888359968dd |
+//! | sin | 0.5 | 0x46199998 (9830.398) | 2 | 6c3de148364dbb15467d3b67e302eee893e5628bbfcc4b0089c08b8f1f4189ef |
+//! | cos | 0.5 | not yet taken | 4 | not yet taken |
+//!
+//! The reference is the f64 function. ln, sin and cos are that function, rounded once, so there the inputs at which it
+//! comes within 2⁻⁵⁰ of halfway between two f32 (46, 66 and 66 of them) were compared with 100 digits from mpmath 1.3: 5,
+//! 2 and 4 results lie on the wrong side, by less than 10⁻⁹ ulp, and all others are correctly rounded.
+//!
+//! None of them is promised to be monotone in the last place: σ can fall by an ulp from one f32 to the next.
 
 mod exp;
 mod sigmoid;

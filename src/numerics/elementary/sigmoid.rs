@@ -7,8 +7,8 @@
 //! ```
 //!
 //! In f32 both are c·(1 − q) with q = z / (1 + z) and c = 1 or z, by one fused multiply-add: where z is small, the
-//! roundings of 1 + z and of the quotient enter with the factor z and all but vanish. The division would keep them whole
-//! (2.4 ulp at the largest).
+//! roundings of 1 + z and of the quotient enter with the factor z and all but vanish. The division would keep them whole,
+//! and lose about 2 ulp.
 
 use super::exp;
 use super::exp::exp_of_nonpositive;

@@ -113,10 +113,16 @@ fn exp_at_its_edges_overflows_and_underflows_where_it_must() {
             (MIN_SUBNORMAL, 1.0),
             (last_finite, f32::from_bits(0x7f7f_ff84)),
             (last_finite.next_up(), INF),
+            (100.0, INF),
+            (250.0, INF),
+            (1e5, INF),
             (f32::MAX, INF),
             (INF, INF),
             (last_positive, MIN_SUBNORMAL),
             (last_positive.next_down(), 0.0),
+            (-110.0, 0.0),
+            (-250.0, 0.0),
+            (-1e5, 0.0),
             (f32::MIN, 0.0),
             (-INF, 0.0),
             (f32::NAN, f32::NAN),
@@ -137,6 +143,8 @@ fn sigmoid_at_its_edges_is_zero_one_or_subnormal() {
             (INF, 1.0),
             (-100.0, exp_f32(-100.0)),
             (-120.0, 0.0),
+            (-250.0, 0.0),
+            (-1e5, 0.0),
             (-INF, 0.0),
             (f32::NAN, f32::NAN),
         ],
@@ -153,7 +161,7 @@ fn tanh_is_odd_saturates_and_keeps_tiny_arguments() {
     for x in [0.0, MIN_SUBNORMAL, f32::MIN_POSITIVE, 1e-30, 1e-10, 1e-4] {
         check("tanh", tanh_f32, &[(x, x), (-x, -x)]);
     }
-    for x in [9.1, 10.0, 50.0, f32::MAX, INF] {
+    for x in [9.1, 10.0, 50.0, 100.0, 250.0, 1e5, f32::MAX, INF] {
         check("tanh", tanh_f32, &[(x, 1.0), (-x, -1.0)]);
     }
     check("tanh", tanh_f32, &[(f32::NAN, f32::NAN)]);
