@@ -206,7 +206,7 @@ fn functions_over_every_4099th_input_have_the_stated_fingerprint_and_stay_within
 
 #[test]
 fn documentation_states_these_figures() {
-    let documentation = include_str!("../src/numerics/elementary/mod.rs");
+    let documentation = include_str!("../../src/numerics/elementary/mod.rs");
     for Figures { name, max_ulp, swept, .. } in FIGURES {
         let row = documentation.lines().find(|line| line.starts_with(&format!("//! | {name} |"))).expect(name);
         let (worst_input, sha256) = match swept {
