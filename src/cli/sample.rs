@@ -27,7 +27,7 @@ Picture i of a seed is one fixed picture: alone or among others, whatever the ba
 Examples:
   ancestral sample                                                   64 digits from the model in the tree
   ancestral sample --count 1 --first-index 17 --out 17.png           the 18th of them alone
-  ancestral sample --sampler ddpm --steps 1000                       Algorithm 2 in full
+  ancestral sample --steps 1000                                      Algorithm 2 in full
   ancestral sample --count 8 --strip strip.png --animation film.gif  the reverse process")]
 pub struct Args {
     /// A run, a diffusers pipeline folder, or a bare U-Net folder
@@ -43,9 +43,9 @@ pub struct Args {
     #[arg(long, value_name = "I", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 48))]
     first_index: u64,
     /// The rule of a reverse step
-    #[arg(long, value_enum, default_value = "ddim")]
+    #[arg(long, value_enum, default_value = "ddpm")]
     sampler: SamplerName,
-    /// Reverse steps [default: 50 for ddim, the model's T for ddpm]
+    /// Reverse steps, at most the model's T [default: 200 for ddpm, 50 for ddim]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// Noise in ddim: 0 deterministic, 1 as much as ancestral sampling
@@ -151,7 +151,7 @@ impl Args {
             None => model.scheduler.spacing,
         };
         let default = match self.sampler {
-            SamplerName::Ddpm => t_max,
+            SamplerName::Ddpm => t_max.min(200),
             SamplerName::Ddim => t_max.min(50),
         };
         let steps = self.steps.unwrap_or(default);

@@ -15,7 +15,7 @@ use crate::report::grid::grid;
 use crate::report::plot::loss_curve;
 use crate::report::progress::Progress;
 use crate::sample::draw::Settings;
-use crate::sample::{Ddim, Pipeline, Sampler, Spacing, timesteps};
+use crate::sample::{Pipeline, Scheduler, timesteps};
 use crate::train::trainer::StepReport;
 use crate::train::{Config, Preset, Trainer};
 use crate::{Error, Result, atomic};
@@ -153,7 +153,7 @@ impl Run {
         let stop = stop_on_interrupt();
         let config = self.trainer.config.clone();
         let mut progress = Progress::resumed("training", self.trainer.state.step, config.steps, "steps");
-        let (mut smooth, mut mark) = (None, (Instant::now(), self.trainer.state.step));
+        let (mut smooth, mut speed) = (None, Speed::new(self.trainer.state.step));
         while self.trainer.state.step < config.steps
             && self.trainer.state.step < stop_at
             && !stop.load(Ordering::Relaxed)
@@ -162,11 +162,8 @@ impl Run {
             self.metrics.push(&report)?;
             let loss = smooth.map_or(report.loss, |s: f64| s + 0.02 * (report.loss - s));
             smooth = Some(loss);
-            if mark.0.elapsed().as_secs() >= 5 {
-                mark = (Instant::now(), report.step - 1);
-            }
-            let speed = (report.step - mark.1) as f64 * config.batch_size as f64 / mark.0.elapsed().as_secs_f64();
-            progress.set(report.step, &format!("loss {loss:.4}, {speed:.0} images/s"));
+            let images = speed.at(report.step) * config.batch_size as f64;
+            progress.set(report.step, &format!("loss {loss:.4}, {images:.0} images/s"));
             if report.step % config.checkpoint_every == 0 {
                 self.checkpoint()?;
             }
@@ -200,11 +197,11 @@ impl Run {
 
     fn draw_grid(&self, path: &Path) -> Result<()> {
         let (config, model) = (&self.trainer.config, self.pipeline()?);
-        let t_max = config.schedule.num_train_timesteps;
+        let Scheduler { sampler, spacing, ref reverse, steps_offset } = model.scheduler;
         let settings = Settings {
             seed: config.seed,
-            sampler: Sampler::Ddim(Ddim::DETERMINISTIC),
-            timesteps: timesteps(Spacing::Trailing, t_max, config.sample_steps, 0)?,
+            sampler,
+            timesteps: timesteps(spacing, reverse.schedule.t_max(), config.sample_steps, steps_offset)?,
             class: None,
             guidance: 1.0,
         };
@@ -238,6 +235,30 @@ impl Run {
         println!("model      {}", self.out.join("model").display());
         println!("SHA-256    {sha256}  unet/diffusion_pytorch_model.safetensors");
         Ok(Outcome::Passed)
+    }
+}
+
+/// Steps a second, over the last whole five seconds.
+struct Speed {
+    since: (Instant, u64),
+    steps_a_second: f64,
+    settled: bool,
+}
+
+impl Speed {
+    fn new(step: u64) -> Self {
+        Speed { since: (Instant::now(), step), steps_a_second: 0.0, settled: false }
+    }
+
+    fn at(&mut self, step: u64) -> f64 {
+        let seconds = self.since.0.elapsed().as_secs_f64();
+        if seconds >= 5.0 || !self.settled {
+            self.steps_a_second = (step - self.since.1) as f64 / seconds;
+        }
+        if seconds >= 5.0 {
+            (self.since, self.settled) = ((Instant::now(), step), true);
+        }
+        self.steps_a_second
     }
 }
 

@@ -15,12 +15,14 @@
 pub mod animation;
 pub mod grid;
 pub mod pixels;
+#[allow(clippy::disallowed_methods)] // a point's place in a plot is for the eye; no computed value depends on it
 pub mod plot;
 pub mod progress;
 pub mod strip;
 pub mod table;
 
 mod glyphs;
+#[allow(clippy::disallowed_methods)] // a point's place in a plot is for the eye; no computed value depends on it
 mod panel;
 
 pub use pixels::Picture;

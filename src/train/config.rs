@@ -41,7 +41,7 @@ pub struct Config {
     pub sample_every: u64,
     /// Pictures in a grid.
     pub sample_count: usize,
-    /// Steps of the sampler, DDIM with η = 0, for grids.
+    /// Steps of ancestral sampling for a grid, spread over all T with the trailing spacing.
     pub sample_steps: usize,
     /// Validation images that the final evaluation looks at.
     pub evaluation_images: usize,
@@ -168,7 +168,8 @@ impl Config {
         self.scheduler().map(|_| ())
     }
 
-    /// The scheduler that the trained model is saved with: DDPM with fixed small variance, pixels clipped to [−1, 1].
+    /// The scheduler that the trained model is saved with: DDPM with fixed small variance, pixels clipped to [−1, 1], and a
+    /// shorter chain starting at T.
     ///
     /// # Errors
     /// A schedule that is out of range.
@@ -177,7 +178,7 @@ impl Config {
         let schedule = Schedule::new(s.beta_schedule, s.num_train_timesteps, s.beta_start, s.beta_end)?;
         Ok(Scheduler {
             reverse: ReverseProcess::new(schedule, s.prediction_type, Some(1.0))?,
-            spacing: Spacing::Leading,
+            spacing: Spacing::Trailing,
             steps_offset: 0,
             sampler: Sampler::Ddpm(Ddpm { variance: Variance::FixedSmall }),
         })

@@ -58,7 +58,7 @@ impl Preset {
                 ema_decay: 0.9999,
                 checkpoint_every: 1000,
                 sample_every: 10_000,
-                sample_steps: 50,
+                sample_steps: 250,
                 evaluation_images: 1000,
                 ..grey_digits()
             },
@@ -87,7 +87,7 @@ fn grey_digits() -> Config {
         checkpoint_every: 500,
         sample_every: 1000,
         sample_count: 64,
-        sample_steps: 50,
+        sample_steps: 200,
         evaluation_images: 256,
     }
 }
