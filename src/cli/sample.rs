@@ -14,6 +14,7 @@ use crate::layers::flat;
 use crate::report::Picture;
 use crate::report::animation::save_gif;
 use crate::report::grid::grid;
+use crate::report::npy::save_npy;
 use crate::report::strip::{Moment, strip};
 use crate::sample::draw::Settings;
 use crate::sample::{Ddim, Ddpm, Pipeline, Sampler, Spacing, timesteps};
@@ -28,6 +29,7 @@ Examples:
   ancestral sample                                                   64 digits from the model in the tree
   ancestral sample --count 1 --first-index 17 --out 17.png           the 18th of them alone
   ancestral sample --steps 1000                                      Algorithm 2 in full
+  ancestral sample --npy pictures.npy                                float32 (n, c, h, w) for numpy.load
   ancestral sample --count 8 --strip strip.png --animation film.gif  the reverse process")]
 pub struct Args {
     /// A run, a diffusers pipeline folder, or a bare U-Net folder
@@ -75,6 +77,9 @@ pub struct Args {
     /// Also write each picture at its own size into this folder, as INDEX.png
     #[arg(long, value_name = "DIR")]
     singles: Option<PathBuf>,
+    /// Also write the pictures as numbers, float32 (n, c, h, w), for numpy.load
+    #[arg(long, value_name = "FILE.npy")]
+    npy: Option<PathBuf>,
     /// Also draw x_t and the predicted x_0 of the first 8 pictures along the reverse process
     #[arg(long, value_name = "FILE.png")]
     strip: Option<PathBuf>,
@@ -189,6 +194,10 @@ pub fn run(args: &Args) -> Result<Outcome> {
             Picture::new(picture).save_png(&file)?;
             files.push(file);
         }
+    }
+    if let Some(path) = &args.npy {
+        save_npy(pictures.view(), path)?;
+        files.push(path.clone());
     }
     files.extend(film.develop(args, &pictures, columns, scale)?);
 

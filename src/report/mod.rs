@@ -3,6 +3,7 @@
 //! | module | shows |
 //! |---|---|
 //! | [`pixels`] | an image in [−1, 1] as a PNG file |
+//! | [`npy`] | images as numbers, for NumPy |
 //! | [`grid`] | many images side by side |
 //! | [`strip`] | the reverse process, one column a moment |
 //! | [`animation`] | pictures one after another, as a GIF file |
@@ -14,6 +15,7 @@
 
 pub mod animation;
 pub mod grid;
+pub mod npy;
 pub mod pixels;
 #[allow(clippy::disallowed_methods)] // a point's place in a plot is for the eye; no computed value depends on it
 pub mod plot;
