@@ -5,7 +5,6 @@
 //! that is unknown. Keys that start with `_` are notes. Each class accepts, unread, the field that only the other has
 //! (`variance_type`, `set_alpha_to_one`): `diffusers` leaves it there when it makes one scheduler from the other.
 
-use std::fs;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -36,8 +35,7 @@ impl SchedulerConfig {
     /// # Errors
     /// If the file cannot be read, or as [`SchedulerConfig::from_json`].
     pub fn read(path: &Path) -> Result<Self> {
-        let text = fs::read_to_string(path).map_err(|cause| Error::io(path, "read", &cause))?;
-        SchedulerConfig::from_json(&text, path)
+        SchedulerConfig::from_json(&atomic::read_text(path)?, path)
     }
 
     /// Understands the text of a `scheduler_config.json`; `path` is for messages.
