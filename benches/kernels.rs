@@ -12,7 +12,6 @@
 
 use std::hint::black_box;
 
-use ancestral::checkpoint::Pipeline;
 use ancestral::layers::conv2d::Conv2d;
 use ancestral::layers::gradient_check::normal;
 use ancestral::layers::im2col::Window;
@@ -20,7 +19,7 @@ use ancestral::layers::{Layout, Tensors};
 use ancestral::models::UNet;
 use ancestral::numerics::gemm::{Matrix, Start, matrix_product};
 use ancestral::sample::draw::{Settings, draw};
-use ancestral::sample::{Ddim, Sampler};
+use ancestral::sample::{Ddim, Pipeline, Sampler};
 use ancestral::train::Preset;
 use ancestral::train::adamw::Moments;
 use ancestral::train::clip::{clip_factor, global_norm};

@@ -52,9 +52,11 @@ impl Error {
     /// A file that the operating system refused, `doing` being "read", "create", ...
     pub fn io(path: impl AsRef<Path>, doing: &str, cause: &std::io::Error) -> Self {
         let remedy = match cause.kind() {
-            std::io::ErrorKind::NotFound => "check the path",
+            std::io::ErrorKind::NotFound | std::io::ErrorKind::NotADirectory | std::io::ErrorKind::IsADirectory => {
+                "check the path"
+            }
             std::io::ErrorKind::PermissionDenied => "check its permissions",
-            std::io::ErrorKind::StorageFull => "free some space and run again with --resume",
+            std::io::ErrorKind::StorageFull => "free some space and run again, a training run with --resume",
             _ => "check the path, its permissions and the space on the disk",
         };
         Error::file(path, format!("cannot {doing}: {cause}"), remedy)

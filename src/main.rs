@@ -3,6 +3,7 @@
 use std::process::ExitCode;
 
 use ancestral::cli::{Cli, Outcome};
+use ancestral::report::progress::note;
 use clap::Parser;
 
 fn main() -> ExitCode {
@@ -10,7 +11,7 @@ fn main() -> ExitCode {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(1),
         Err(error) => {
-            eprintln!("ancestral: {error}");
+            note(&format!("ancestral: {error}"));
             ExitCode::from(2)
         }
     }

@@ -68,20 +68,18 @@ pub fn write(pipeline: &Pipeline, folder: &Path) -> Result<String> {
 }
 
 fn read_unet(path: &Path) -> Result<(UNet, Option<usize>)> {
-    let bytes = atomic::read(path)?;
-    let text = String::from_utf8(bytes)
-        .map_err(|_| Error::file(path, "expected text, found bytes that are no UTF-8", "copy or download it again"))?;
-    let unet = UNet::new(UNetConfig::from_json(&text, &path.display().to_string())?)?;
-    let note: Value = serde_json::from_str(&text).expect("read as JSON above");
-    let null_class = note[NULL_CLASS].as_u64().map(|label| label as usize);
-    match (null_class, unet.config.num_class_embeds) {
-        (Some(label), Some(classes)) if label >= classes => {
-            Err(Error::value(format!("{}: {NULL_CLASS}", path.display()), format!("below {classes}"), label))
+    let text = atomic::read_text(path)?;
+    let unet = UNet::new(UNetConfig::from_json(&text, &path.display().to_string())?)
+        .map_err(|e| Error::file(path, e.to_string(), "use a smaller model"))?;
+    let notes: Value = serde_json::from_str(&text).expect("read as JSON above");
+    let last = unet.config.num_class_embeds.map(|classes| classes - 1);
+    match (&notes[NULL_CLASS], last) {
+        (Value::Null, _) => Ok((unet, None)),
+        (label, Some(last)) if *label == last => Ok((unet, Some(last))),
+        (label, last) => {
+            let expected = last.map_or("null: there are no classes".into(), |last| format!("{last}, the last class"));
+            Err(Error::value(format!("{}: {NULL_CLASS}", path.display()), expected, label))
         }
-        (Some(label), None) => {
-            Err(Error::value(format!("{}: {NULL_CLASS}", path.display()), "no label without classes", label))
-        }
-        _ => Ok((unet, null_class)),
     }
 }
 

@@ -2,13 +2,15 @@
 //!
 //! Tensors `weights`, `m`, `v` and perhaps `ema`, flat, in the order of the model's layout. The metadata has one key,
 //! `state`: JSON with the contract's name, the step, and the config, from which the position in the data and all random
-//! streams follow. The file is replaced as a whole ([`atomic`]), so there is always a whole one.
+//! streams follow, and the SHA-256 of all that, without which one flipped bit would be trained on unseen. The file is
+//! replaced as a whole ([`atomic`]), so there is always a whole one.
 
 use std::collections::HashMap;
 use std::path::Path;
 
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 
 use crate::layers::Tensors;
 use crate::models::UNet;
@@ -20,39 +22,65 @@ use crate::{Error, Result, atomic};
 /// The file's name in the folder of a run.
 pub const FILE: &str = "checkpoint.safetensors";
 
+/// The tensors' names, in the order in which they are digested.
+const TENSORS: [&str; 4] = ["weights", "m", "v", "ema"];
+
 #[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
 struct Header {
     contract: String,
     step: u64,
     config: Config,
+    /// Of this header with an empty `sha256`, as JSON, and then the bytes of the tensors.
+    sha256: String,
+}
+
+impl Header {
+    fn digest<'a>(&self, tensors: impl Iterator<Item = &'a [u8]>) -> String {
+        let unsigned =
+            Header { contract: self.contract.clone(), config: self.config.clone(), sha256: String::new(), ..*self };
+        let mut hash = Sha256::new_with_prefix(serde_json::to_string(&unsigned).expect("numbers and strings are JSON"));
+        tensors.for_each(|bytes| hash.update(bytes));
+        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+    }
 }
 
 /// Replaces the checkpoint at `path`.
 ///
 /// # Errors
-/// Whatever the operating system refuses; the old checkpoint is then still there.
+/// Whatever the operating system refuses, and a state that is not finite; the old checkpoint is then still there.
 pub fn write(path: &Path, config: &Config, state: &State) -> Result<()> {
-    let header = Header { contract: CONTRACT.into(), step: state.step, config: config.clone() };
-    let header = serde_json::to_string(&header).expect("numbers and strings are JSON");
+    atomic::write(path, &to_bytes(config, state)?)
+}
+
+/// What [`write`] writes.
+///
+/// # Errors
+/// A state that is not finite, which nothing can go on from.
+pub fn to_bytes(config: &Config, state: &State) -> Result<Vec<u8>> {
     let bytes = |tensors: &Tensors<f32>| tensors.0.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-    let tensors = [
-        ("weights", Some(&state.weights)),
-        ("m", Some(&state.moments.m)),
-        ("v", Some(&state.moments.v)),
-        ("ema", state.ema.as_ref()),
-    ];
-    let data: Vec<(&str, Vec<u8>)> = tensors.iter().filter_map(|(name, t)| t.map(|t| (*name, bytes(t)))).collect();
+    let tensors = [Some(&state.weights), Some(&state.moments.m), Some(&state.moments.v), state.ema.as_ref()];
+    let named = || TENSORS.into_iter().zip(tensors).filter_map(|(name, tensor)| tensor.map(|tensor| (name, tensor)));
+    if let Some((name, _)) = named().find(|(_, tensor)| tensor.0.iter().any(|x| !x.is_finite())) {
+        let remedy = "an earlier checkpoint, if there is one, is whole; train with a lower optimizer.lr".into();
+        return Err(Error::NonFinite { step: state.step, tensor: format!("`{name}` of the checkpoint"), remedy });
+    }
+    let data: Vec<(&str, Vec<u8>)> = named().map(|(name, tensor)| (name, bytes(tensor))).collect();
+    let mut header =
+        Header { contract: CONTRACT.into(), step: state.step, config: config.clone(), sha256: String::new() };
+    header.sha256 = header.digest(data.iter().map(|(_, bytes)| bytes.as_slice()));
+    let header = serde_json::to_string(&header).expect("numbers and strings are JSON");
     let views = data.iter().map(|(name, bytes)| {
         (*name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes).expect("four bytes a number"))
     });
-    let file = safetensors::serialize(views, Some(HashMap::from([("state".into(), header)]))).expect("a header");
-    atomic::write(path, &file)
+    Ok(safetensors::serialize(views, Some(HashMap::from([("state".into(), header)]))).expect("a header"))
 }
 
 /// Reads the checkpoint at `path`.
 ///
 /// # Errors
-/// A file that is cut off, foreign, of another contract, or whose tensors are not those of its config.
+/// A file that is cut off, foreign, of another contract, whose tensors are not those of its config, or in which a bit
+/// has changed since it was written.
 pub fn read(path: &Path) -> Result<(Config, State)> {
     from_bytes(&atomic::read(path)?, path)
 }
@@ -78,7 +106,11 @@ pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(Config, State)> {
     }
     let header: Header = serde_json::from_value(contract).map_err(|e| bad(format!("metadata `state`: {e}")))?;
     header.config.validate().map_err(|e| bad(format!("metadata `state`: {e}")))?;
-    let count = UNet::new(header.config.model.clone())?.layout.count();
+    if header.step > header.config.steps {
+        return Err(bad(format!("expected a step of 0 to {}, found {}", header.config.steps, header.step)));
+    }
+    let unet = UNet::new(header.config.model.clone()).map_err(|e| bad(format!("metadata `state`: {e}")))?;
+    let count = unet.layout.count();
     let tensor = |name: &str| -> Result<Tensors<f32>> {
         let view = file.tensor(name).map_err(|_| bad(format!("tensor `{name}` is missing")))?;
         if view.dtype() != Dtype::F32 || view.shape() != [count] {
@@ -94,7 +126,20 @@ pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(Config, State)> {
         }
         Ok(Tensors(values))
     };
-    let ema = if header.config.ema_decay > 0.0 { Some(tensor("ema")?) } else { None };
+    let averages = header.config.ema_decay > 0.0;
+    let names = &TENSORS[..if averages { 4 } else { 3 }];
+    if let Some(name) = file.names().into_iter().find(|name| !names.contains(name)) {
+        return Err(bad(format!("tensor `{name}` is not expected")));
+    }
+    let ema = if averages { Some(tensor("ema")?) } else { None };
     let moments = Moments { m: tensor("m")?, v: tensor("v")? };
-    Ok((header.config, State { step: header.step, weights: tensor("weights")?, moments, ema }))
+    let weights = tensor("weights")?;
+    let found = header.digest(names.iter().filter_map(|name| file.tensor(name).ok()).map(|view| view.data()));
+    if found != header.sha256 {
+        return Err(bad(format!(
+            "expected contents of SHA-256 {}, found {found}: they have changed since they were written",
+            header.sha256
+        )));
+    }
+    Ok((header.config, State { step: header.step, weights, moments, ema }))
 }

@@ -5,7 +5,6 @@
 //! that is unknown. Keys that start with `_` are notes. Each class accepts, unread, the field that only the other has
 //! (`variance_type`, `set_alpha_to_one`): `diffusers` leaves it there when it makes one scheduler from the other.
 
-use std::fs;
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -21,8 +20,7 @@ use crate::{Error, Result, atomic};
 /// # Errors
 /// If the file cannot be read, or as [`from_json`].
 pub fn read(path: &Path) -> Result<Scheduler> {
-    let text = fs::read_to_string(path).map_err(|cause| Error::io(path, "read", &cause))?;
-    from_json(&text, path)
+    from_json(&atomic::read_text(path)?, path)
 }
 
 /// Understands the text of a `scheduler_config.json`; `path` is for messages.

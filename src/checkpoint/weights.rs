@@ -31,7 +31,7 @@ pub fn from_bytes(bytes: &[u8], path: &Path, layout: &Layout) -> Result<Tensors<
     if found.len() != file.len() {
         return Err(bad("two tensors have the same name".into()));
     }
-    let mut tensors = Tensors::zeros(layout.count());
+    let mut views = Vec::with_capacity(layout.entries.len());
     for entry in &layout.entries {
         let view = found.remove(&entry.name).ok_or_else(|| bad(format!("tensor `{}` is missing", entry.name)))?;
         let shape = entry.axes.shape();
@@ -46,16 +46,21 @@ pub fn from_bytes(bytes: &[u8], path: &Path, layout: &Layout) -> Result<Tensors<
                 view.dtype()
             )));
         }
+        views.push((entry, view));
+    }
+    if let Some(name) = found.keys().next() {
+        return Err(bad(format!("tensor `{name}` belongs to no layer of the model")));
+    }
+    // Only now: the file has all the numbers that memory is asked for.
+    let mut tensors = Tensors::zeros(layout.count());
+    for (entry, view) in views {
         let values: Vec<f32> = view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
         if let Some(value) = values.iter().find(|v| !v.is_finite()) {
             return Err(bad(format!("tensor `{}` holds {value}", entry.name)));
         }
         tensors[entry.span].copy_from_slice(&entry.axes.from_file(&values));
     }
-    match found.keys().next() {
-        Some(name) => Err(bad(format!("tensor `{name}` belongs to no layer of the model"))),
-        None => Ok(tensors),
-    }
+    Ok(tensors)
 }
 
 /// Names that diffusers gave to an attention's projections before version 0.15, as they are called now.

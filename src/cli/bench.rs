@@ -5,8 +5,7 @@ use std::time::Instant;
 use clap::ValueEnum;
 use serde_json::json;
 
-use super::Outcome;
-use crate::Result;
+use super::{Outcome, print};
 use crate::layers::Tensors;
 use crate::layers::gradient_check::normal;
 use crate::models::UNet;
@@ -16,6 +15,7 @@ use crate::train::adamw::Moments;
 use crate::train::clip::{clip_factor, global_norm};
 use crate::train::gradient::{Batch, SHARD, loss_and_gradient};
 use crate::train::{Config, Preset};
+use crate::{Error, Result};
 
 /// The flags of `bench`.
 #[derive(Debug, clap::Args)]
@@ -52,6 +52,9 @@ enum Mode {
 
 /// Measures steps and prints them.
 pub fn run(args: &Args) -> Result<Outcome> {
+    if !args.seconds.is_finite() || args.seconds < 0.0 {
+        return Err(Error::value("--seconds", "a number of seconds, 0 or more", args.seconds));
+    }
     let config = args.preset.config();
     let unet = UNet::new(config.model.clone())?;
     let batch_size = args.batch_size.map_or(config.batch_size, |b| b as usize);
@@ -78,24 +81,17 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let (gflops, peak) = (flop as f64 / median / 1e9, peak::gflops());
     if !args.json {
         let mode = if args.mode == Mode::Train { "training step" } else { "prediction" };
-        println!(
-            "{mode} of {:?}, batch {batch_size}, {} threads, {:?}",
-            args.preset,
-            rayon::current_num_threads(),
-            path::current()
-        );
-        println!("{:.1} GFLOP in {median:.4} s (median of {}), {min:.4} s (fastest)", flop as f64 / 1e9, seconds.len());
-        println!("{gflops:.1} GFLOP/s of a measured peak of {peak:.1}: {:.0} %", 100.0 * gflops / peak);
+        let (threads, path, gflop) = (rayon::current_num_threads(), path::current(), flop as f64 / 1e9);
+        print(format!("{mode} of {:?}, batch {batch_size}, {threads} threads, {path:?}", args.preset))?;
+        print(format!("{gflop:.1} GFLOP in {median:.4} s (median of {}), {min:.4} s (fastest)", seconds.len()))?;
+        print(format!("{gflops:.1} GFLOP/s of a measured peak of {peak:.1}: {:.0} %", 100.0 * gflops / peak))?;
     }
-    println!(
-        "{}",
-        json!({
+    print(json!({
             "preset": format!("{:?}", args.preset).to_lowercase(), "mode": format!("{:?}", args.mode).to_lowercase(),
             "batch_size": batch_size, "threads": rayon::current_num_threads(), "path": format!("{:?}", path::current()),
             "steps": seconds.len(), "median_s": median, "min_s": min, "gflop": flop as f64 / 1e9, "gflops": gflops,
             "peak_gflops": peak, "peak_fraction": gflops / peak, "peak_mb": peak_mb,
-        })
-    );
+    }))?;
     Ok(Outcome::Passed)
 }
 

@@ -4,8 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::Outcome;
-use crate::Result;
+use super::{Outcome, print};
 use crate::checkpoint::{pipeline, resume};
 use crate::data::{self, Dataset, Shape, Split};
 use crate::layers::Tensors;
@@ -14,6 +13,7 @@ use crate::report::progress::Progress;
 use crate::report::table::table;
 use crate::sample::Pipeline;
 use crate::train::evaluation::{Evaluation, evaluate};
+use crate::{Error, Result, atomic};
 
 /// The flags of `eval`.
 #[derive(Debug, clap::Args)]
@@ -51,10 +51,16 @@ pub struct Subject<'a> {
 /// Evaluates a model on validation images.
 pub fn run(args: &Args) -> Result<Outcome> {
     let model = pipeline::read(&args.model)?;
+    args.plot.as_deref().map_or(Ok(()), atomic::probe)?;
     let (height, width, channels) = model.image_shape()?;
     let data = data::load(&args.data, Split::Validation, Shape { height, width, channels })?;
     let checkpoint = args.model.join(resume::FILE);
     let state = if checkpoint.is_file() { Some(resume::read(&checkpoint)?.1) } else { None };
+    let (expected, found) = (model.weights.0.len(), state.as_ref().map(|state| state.weights.0.len()));
+    if found.is_some_and(|found| found != expected) {
+        let problem = format!("expected the {expected} parameters of the model beside it, found {found:?}");
+        return Err(Error::file(&checkpoint, problem, "evaluate the model alone: give its own folder to --model"));
+    }
     let subjects = match &state {
         Some(state) => {
             let raw = Subject { name: "raw weights", weights: &state.weights };
@@ -67,7 +73,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     if let Some(path) = &args.plot {
         plot(&results, path)?;
     }
-    print!("{}", if args.json { to_json(&results) } else { to_table(&results) + "\n" });
+    print(if args.json { to_json(&results) } else { to_table(&results) }.trim_end())?;
     Ok(Outcome::Passed)
 }
 

@@ -6,6 +6,9 @@ mod pictures;
 mod sample;
 mod train;
 
+use std::fmt::Display;
+use std::io::{self, Write};
+
 use clap::{Parser, Subcommand};
 
 use crate::{Error, Result};
@@ -48,6 +51,15 @@ pub enum Outcome {
     Passed,
     /// A check failed.
     Failed,
+}
+
+/// Writes a line to standard output; that its reader has gone, as `head` does, is no error.
+fn print(line: impl Display) -> Result<()> {
+    let mut out = io::stdout();
+    match writeln!(out, "{line}").and_then(|()| out.flush()) {
+        Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write", &cause)),
+        _ => Ok(()),
+    }
 }
 
 /// Runs the command.

@@ -4,10 +4,25 @@ use std::ops::Range;
 
 use ndarray::{Array4, Axis, concatenate};
 
-use crate::Result;
 use crate::report::progress::Progress;
 use crate::sample::Pipeline;
 use crate::sample::draw::{Moment, Settings, draw};
+use crate::{Error, Result};
+
+/// The most numbers in all pictures of a call, and the most bytes in a sheet of them.
+const MAX_NUMBERS: usize = 1 << 30;
+
+/// Refuses pictures, or a sheet of them at this scale, that memory would not hold when they are done.
+pub fn check_count(count: usize, (height, width, channels): (usize, usize, usize), scale: usize) -> Result<()> {
+    let of_one = height * width * channels;
+    let on_sheet = of_one.saturating_mul(scale * scale);
+    if count.saturating_mul(of_one.max(on_sheet)) <= MAX_NUMBERS {
+        return Ok(());
+    }
+    let expected =
+        format!("at most {} pictures of {height}x{width}x{channels} at --scale {scale}", MAX_NUMBERS / on_sheet);
+    Err(Error::value("--count", expected, count))
+}
 
 /// Draws the pictures of these indices, `batch` at a time; `watch` hears of each batch's first place and each of its steps.
 pub fn in_batches(

@@ -6,8 +6,8 @@ use clap::ValueEnum;
 use ndarray::{Array4, Axis, concatenate};
 use serde_json::json;
 
-use super::Outcome;
-use super::pictures::{in_batches, scale_for};
+use super::pictures::{check_count, in_batches, scale_for};
+use super::{Outcome, print};
 use crate::checkpoint::{pipeline, weights::sha256};
 use crate::diffusion::Variance;
 use crate::layers::flat;
@@ -18,7 +18,7 @@ use crate::report::npy::save_npy;
 use crate::report::strip::{Moment, strip};
 use crate::sample::draw::Settings;
 use crate::sample::{Ddim, Ddpm, Pipeline, Sampler, Spacing, timesteps};
-use crate::{Error, Result};
+use crate::{Error, Result, atomic};
 
 /// The flags of `sample`.
 #[derive(Debug, clap::Args)]
@@ -160,6 +160,9 @@ impl Args {
             SamplerName::Ddim => t_max.min(50),
         };
         let steps = self.steps.unwrap_or(default);
+        if !(1..=t_max).contains(&steps) {
+            return Err(Error::value("--steps", format!("1 to {t_max}, the model's T"), steps));
+        }
         let offset = if steps == t_max { 0 } else { model.scheduler.steps_offset };
         timesteps(spacing, t_max, steps, offset)
     }
@@ -175,16 +178,22 @@ pub fn run(args: &Args) -> Result<Outcome> {
         class: args.class,
         guidance: args.guidance,
     };
-    let channels = model.image_shape()?.2;
+    let (height, width, channels) = model.image_shape()?;
     if channels != 1 && channels != 3 {
         return Err(Error::value("in_channels", "1 (grey) or 3 (colour), for pictures", channels));
     }
+    let scale = args.scale.map_or(scale_for(height), usize::from);
+    check_count(args.count as usize, (height, width, channels), scale)?;
+    let single = args.singles.as_ref().map(|folder| folder.join("000000.png"));
+    [Some(&args.out), args.strip.as_ref(), args.animation.as_ref(), single.as_ref()]
+        .into_iter()
+        .flatten()
+        .try_for_each(|file| atomic::probe(file))?;
     let mut film = Film::new(args, settings.timesteps.len());
     let indices = args.first_index..args.first_index + u64::from(args.count);
     let pictures = in_batches(&model, &settings, indices.clone(), args.batch_size as usize, |first, moment| {
         film.watch(first, moment)
     })?;
-    let scale = args.scale.map_or(scale_for(pictures.dim().1), usize::from);
     let columns = args.columns.map(|n| n as usize);
     let mut files = vec![args.out.clone()];
     grid(&pictures, columns, 2, scale).save_png(&args.out)?;
@@ -205,16 +214,14 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let sha256 = sha256(&bytes);
     if args.json {
         let (n, h, w, c) = pictures.dim();
-        println!(
-            "{}",
-            json!({
+        let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+        print(json!({
                 "count": n, "height": h, "width": w, "channels": c, "seed": args.seed, "first_index": args.first_index,
                 "steps": settings.timesteps.len(), "files": files, "sha256": sha256,
-            })
-        );
+        }))?;
     } else {
-        files.iter().for_each(|file| println!("{}", file.display()));
-        println!("SHA-256 of the pictures, float32 (n, h, w, c): {sha256}");
+        files.iter().try_for_each(|file| print(file.display()))?;
+        print(format!("SHA-256 of the pictures, float32 (n, h, w, c): {sha256}"))?;
     }
     Ok(Outcome::Passed)
 }

@@ -6,14 +6,14 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
-use super::Outcome;
 use super::eval::{self, Subject};
 use super::pictures::{in_batches, scale_for};
+use super::{Outcome, print};
 use crate::checkpoint::{pipeline, resume};
 use crate::data::{self, Shape, Split};
 use crate::report::grid::grid;
 use crate::report::plot::loss_curve;
-use crate::report::progress::Progress;
+use crate::report::progress::{Progress, note};
 use crate::sample::draw::Settings;
 use crate::sample::{Pipeline, Scheduler, timesteps};
 use crate::train::trainer::StepReport;
@@ -118,23 +118,26 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let name = training.name().to_string();
     let images = training.len();
     let trainer = Trainer::new(config, training, state)?;
+    for folder in ["", "samples", "model", "model/unet", "model/scheduler"] {
+        atomic::sweep(&out.join(folder));
+    }
     atomic::write(&out.join("train.json"), trainer.config.to_json().as_bytes())?;
-    eprintln!("{name}: {images} images of {shape}, {} to validate", validation.len());
-    eprintln!(
+    note(&format!("{name}: {images} images of {shape}, {} to validate", validation.len()));
+    note(&format!(
         "{} parameters, {} steps of {} images, into {}",
         trainer.unet.layout.count(),
         trainer.config.steps,
         trainer.config.batch_size,
         out.display()
-    );
+    ));
 
     let mut run = Run { metrics: Metrics::open(&out.join("metrics.jsonl"), trainer.state.step)?, out, trainer };
     if !run.train(args.stop_at.unwrap_or(u64::MAX))? {
         let step = run.trainer.state.step;
-        eprintln!(
+        note(&format!(
             "stopped after step {step} with a checkpoint; go on with: ancestral train --resume --out {}",
             run.out.display()
-        );
+        ));
         return Ok(Outcome::Passed);
     }
     run.finish(&validation)
@@ -230,10 +233,10 @@ impl Run {
         let results = eval::evaluate_all(&model, &subjects, validation, self.trainer.config.evaluation_images)?;
         atomic::write(&self.out.join("evaluation.json"), eval::to_json(&results).as_bytes())?;
         eval::plot(&results, &self.out.join("evaluation.svg"))?;
-        println!("{}", eval::to_table(&results));
-        println!("pictures   {}", self.out.join("samples.png").display());
-        println!("model      {}", self.out.join("model").display());
-        println!("SHA-256    {sha256}  unet/diffusion_pytorch_model.safetensors");
+        print(eval::to_table(&results))?;
+        print(format!("pictures   {}", self.out.join("samples.png").display()))?;
+        print(format!("model      {}", self.out.join("model").display()))?;
+        print(format!("SHA-256    {sha256}  unet/diffusion_pytorch_model.safetensors"))?;
         Ok(Outcome::Passed)
     }
 }
@@ -270,26 +273,30 @@ struct Metrics {
 }
 
 impl Metrics {
-    /// Opens the file of a run that has taken `step` steps; lines of later steps, which a killed run left, are cut off.
+    /// Opens the file of a run that has taken `step` steps; what follows their lines, which a killed run left, is cut off.
     fn open(path: &Path, step: u64) -> Result<Self> {
-        let mut kept = String::new();
-        let mut losses = Vec::new();
-        if step > 0 {
-            let text = fs::read_to_string(path).map_err(|e| Error::io(path, "read", &e))?;
-            for line in text.lines() {
-                let value: serde_json::Value = match serde_json::from_str(line) {
-                    Ok(value) => value,
-                    Err(_) => break, // the line that a killed run was writing
+        let (mut kept, mut losses) = (Vec::new(), Vec::new());
+        if step > 0 && path.exists() {
+            let lines = atomic::read(path)?;
+            let mut lines = lines.split_inclusive(|&byte| byte == b'\n').enumerate();
+            let mut last = 0;
+            while last < step {
+                let (i, line) = lines.next().unwrap_or((losses.len(), b""));
+                let value: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
+                let (Some(n), Some(loss)) = (value["step"].as_u64().filter(|n| *n > last), value["loss"].as_f64())
+                else {
+                    let problem = format!("line {}: expected the metrics of a step after {last}", i + 1);
+                    let remedy =
+                        "the checkpoint is whole: move this file away and resume again; a new one goes on from there";
+                    return Err(Error::file(path, problem, remedy));
                 };
-                match (value["step"].as_u64(), value["loss"].as_f64()) {
-                    (Some(n), Some(loss)) if n <= step => losses.push((n, loss)),
-                    _ => break,
-                }
-                kept += line;
-                kept.push('\n');
+                last = n;
+                losses.push((n, loss));
+                kept.extend_from_slice(line.trim_ascii_end());
+                kept.push(b'\n');
             }
         }
-        atomic::write(path, kept.as_bytes())?;
+        atomic::write(path, &kept)?;
         let file = fs::OpenOptions::new().append(true).open(path).map_err(|e| Error::io(path, "open", &e))?;
         Ok(Metrics { path: path.into(), file: std::io::BufWriter::new(file), losses })
     }
@@ -300,8 +307,9 @@ impl Metrics {
         writeln!(self.file, "{line}").map_err(|e| Error::io(&self.path, "write", &e))
     }
 
+    /// Brings all lines to the disk.
     fn flush(&mut self) -> Result<()> {
-        self.file.flush().map_err(|e| Error::io(&self.path, "write", &e))
+        self.file.flush().and_then(|()| self.file.get_ref().sync_data()).map_err(|e| Error::io(&self.path, "write", &e))
     }
 }
 
@@ -312,7 +320,7 @@ fn stop_on_interrupt() -> &'static AtomicBool {
         if STOP.swap(true, Ordering::Relaxed) {
             std::process::exit(130);
         }
-        eprintln!("\nstopping after this step; once more to stop at once");
+        note("\nstopping after this step; once more to stop at once");
     };
     // It fails only where a handler is set already, by an embedding program whose business it then is.
     let _ = ctrlc::set_handler(handler);

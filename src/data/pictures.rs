@@ -31,7 +31,13 @@ const EXTENSIONS: [&str; 3] = ["png", "jpg", "jpeg"];
 /// several, the first in order is named).
 pub fn load(folder: &Path, split: Split, shape: Shape) -> Result<Dataset> {
     let Listing { files, classes } = list_split(folder, split)?;
-    let mut pixels = vec![0; files.len() * shape.elements()];
+    let size = files.len().saturating_mul(shape.elements());
+    let mut pixels = Vec::new();
+    pixels.try_reserve_exact(size).map_err(|_| {
+        let problem = format!("expected pictures that fit into memory, found {} of {shape}, {size} bytes", files.len());
+        Error::file(folder, problem, "give fewer pictures, or a model for smaller ones")
+    })?;
+    pixels.resize(size, 0);
     let outcomes: Vec<Result<()>> = pixels
         .par_chunks_exact_mut(shape.elements())
         .zip(&files)

@@ -24,20 +24,21 @@ pub const CLASSES: usize = 4;
 /// The shortest side, in pixels, on which the classes can be told apart.
 const SHORTEST_SIDE: usize = 8;
 
+/// The longest side, in pixels, with which all images take at most 3.6 GB.
+const LONGEST_SIDE: usize = 512;
+
 /// The length of a pixel.
 const PIXEL: i64 = 8;
 
 /// The data set drawn from `seed`. Image i of a split depends on seed, split, i and `shape` alone.
 ///
 /// # Errors
-/// If a side is shorter than 8 pixels.
+/// If a side is shorter than 8 pixels or longer than 512.
 pub fn draw(seed: u64, split: Split, shape: Shape) -> Result<Dataset> {
-    if shape.height.min(shape.width) < SHORTEST_SIDE {
-        return Err(Error::value(
-            "image size for `shapes`",
-            format!("sides of at least {SHORTEST_SIDE} pixels"),
-            shape,
-        ));
+    let sides = SHORTEST_SIDE..=LONGEST_SIDE;
+    if !sides.contains(&shape.height) || !sides.contains(&shape.width) {
+        let expected = format!("sides of {SHORTEST_SIDE} to {LONGEST_SIDE} pixels");
+        return Err(Error::value("image size (model.sample_size) for `shapes`", expected, shape));
     }
     let count = match split {
         Split::Train => TRAIN,
@@ -157,8 +158,10 @@ mod tests {
     }
 
     #[test]
-    fn draw_on_sides_below_eight_pixels_is_an_error() {
-        let error = draw(0, Split::Train, Shape { height: 7, width: 20, channels: 1 }).expect_err("too small");
-        assert!(error.to_string().contains("at least 8 pixels, found 7x20x1"), "{error}");
+    fn draw_on_sides_out_of_range_is_an_error() {
+        for (height, width) in [(7, 20), (20, 513)] {
+            let error = draw(0, Split::Train, Shape { height, width, channels: 1 }).expect_err("out of range");
+            assert!(error.to_string().contains(&format!("8 to 512 pixels, found {height}x{width}x1")), "{error}");
+        }
     }
 }

@@ -75,10 +75,12 @@ pub struct Layout {
 }
 
 impl Layout {
-    /// Adds a tensor behind the others.
+    /// Adds a tensor behind the others. Sizes saturate: a layout holds no numbers, and what builds one from a file
+    /// refuses a count out of reach before it allocates them.
     pub fn add(&mut self, name: String, axes: Axes, init: Init) -> Span {
-        let span = Span { start: self.len, len: axes.shape().iter().product() };
-        self.len += span.len;
+        let len = axes.shape().into_iter().fold(1, usize::saturating_mul);
+        let span = Span { start: self.len, len };
+        self.len = self.len.saturating_add(len);
         self.entries.push(Entry { name, axes, span, init });
         span
     }

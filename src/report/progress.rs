@@ -1,8 +1,14 @@
 //! How far a long run has come: a bar on a terminal, plain lines elsewhere.
 
+use std::io::Write;
 use std::time::{Duration, Instant};
 
 use indicatif::{HumanDuration, ProgressBar, ProgressFinish, ProgressStyle};
+
+/// Writes a line to standard error. A terminal that has gone away must not end a run, as `eprintln!` would.
+pub fn note(line: &str) {
+    let _ = writeln!(std::io::stderr(), "{line}");
+}
 
 /// The progress of a run, on standard error.
 ///
@@ -47,7 +53,7 @@ impl Progress {
             }
             Output::Lines { lines, started } => {
                 if let Some(line) = lines.advance(position, message, started.elapsed()) {
-                    eprintln!("{line}");
+                    note(&line);
                 }
             }
         }
@@ -57,7 +63,7 @@ impl Progress {
     pub fn println(&self, line: &str) {
         match &self.0 {
             Output::Bar(bar) => bar.println(line),
-            Output::Lines { .. } => eprintln!("{line}"),
+            Output::Lines { .. } => note(line),
         }
     }
 
@@ -66,7 +72,7 @@ impl Progress {
         match self.0 {
             Output::Bar(bar) => bar.abandon_with_message(message.to_string()),
             Output::Lines { lines, started } => {
-                eprintln!("{}: {message}, {:#} elapsed", lines.title, HumanDuration(started.elapsed()));
+                note(&format!("{}: {message}, {:#} elapsed", lines.title, HumanDuration(started.elapsed())));
             }
         }
     }

@@ -87,6 +87,8 @@ pub fn draw(
                 Stream::keyed(settings.seed, "sample.noise", &[i, t as u64]).fill_normal(&mut noise);
                 let stepped =
                     settings.sampler.step(&model.scheduler.reverse, &Step { t, t_prev, x_t, output, noise: &noise });
+                check_finite(&stepped.x_prev, t)?;
+                check_finite(&stepped.x_0_hat, t)?;
                 next.0.extend(stepped.x_prev);
                 next.1.extend(stepped.x_0_hat);
             }
@@ -123,30 +125,28 @@ fn predict(model: &Pipeline, settings: &Settings, indices: &[u64], x_t: &Array4<
         let w = settings.guidance as f32;
         predicted.zip_mut_with(&without, |with, &without| *with = without + w * (*with - without));
     }
-    if predicted.iter().any(|y| !y.is_finite()) {
-        return Err(Error::NonFinite {
-            step: network_timestep(t) as u64 + 1,
-            tensor: "the network's output while sampling".into(),
-            remedy: "the weights are damaged or the guidance is too strong".into(),
-        });
-    }
+    check_finite(flat(&predicted), t)?;
     Ok(predicted)
 }
 
-fn check(model: &Pipeline, settings: &Settings) -> Result<()> {
-    let config = &model.unet.config;
-    if config.in_channels != config.out_channels {
-        return Err(Error::value(
-            "out_channels",
-            format!("{}, as many as in_channels", config.in_channels),
-            config.out_channels,
-        ));
+/// Refuses an output, or what a step made of it, that no picture can be drawn from.
+fn check_finite(numbers: &[f32], t: usize) -> Result<()> {
+    if numbers.iter().all(|x| x.is_finite()) {
+        return Ok(());
     }
-    let real = config.num_class_embeds.map(|classes| classes - usize::from(model.null_class.is_some()));
+    Err(Error::NonFinite {
+        step: t as u64,
+        tensor: "the network's output while sampling".into(),
+        remedy: "the weights are damaged or the guidance is too strong".into(),
+    })
+}
+
+fn check(model: &Pipeline, settings: &Settings) -> Result<()> {
+    let real = model.unet.config.num_class_embeds.map(|classes| classes - usize::from(model.null_class.is_some()));
     match (real, settings.class) {
         (None, Some(class)) => Err(Error::value("--class", "none: the model is not conditional", class)),
-        (Some(real), Some(class)) if class >= real => Err(Error::value("--class", format!("0 to {}", real - 1), class)),
         (Some(0), _) => Err(Error::value("num_class_embeds", "at least one class beside the one for none", 1)),
+        (Some(real), Some(class)) if class >= real => Err(Error::value("--class", format!("0 to {}", real - 1), class)),
         _ if !settings.guidance.is_finite() => Err(Error::value("--guidance", "a finite number", settings.guidance)),
         _ if settings.guidance != 1.0 && model.null_class.is_none() => Err(Error::value(
             "--guidance",

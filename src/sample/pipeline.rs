@@ -35,11 +35,16 @@ impl Pipeline {
     /// Height, width and channels of its pictures.
     ///
     /// # Errors
-    /// A configuration without `sample_size`.
+    /// A configuration without `sample_size`, or a network whose output is no image of its input's shape.
     pub fn image_shape(&self) -> Result<(usize, usize, usize)> {
         let (height, width) = self.unet.config.image_size().ok_or_else(|| {
             Error::value("unet/config.json: sample_size", "the height and width of the pictures", "null")
         })?;
-        Ok((height, width, self.unet.config.in_channels))
+        let (channels, out) = (self.unet.config.in_channels, self.unet.config.out_channels);
+        if channels != out {
+            let expected = format!("{channels}, as many as in_channels");
+            return Err(Error::value("unet/config.json: out_channels", expected, out));
+        }
+        Ok((height, width, channels))
     }
 }

@@ -3,7 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::adamw::AdamW;
 use super::learning_rate::Decay;
@@ -85,6 +85,12 @@ pub struct OptimizerConfig {
     pub clip_norm: f64,
 }
 
+/// The most steps: images are counted in 64 bits, with at most 65536 images in a step.
+const MAX_STEPS: u64 = 1 << 40;
+
+/// The most numbers in the images of a step: 4 GiB of float32.
+const MAX_BATCH: usize = 1 << 30;
+
 impl OptimizerConfig {
     /// The optimizer's constants.
     pub fn adamw(&self) -> AdamW {
@@ -98,19 +104,23 @@ impl Config {
     /// # Errors
     /// A file that is neither TOML nor JSON, a field that is unknown or of another type.
     pub fn with_file(&self, file: &Path) -> Result<Self> {
-        let bytes = atomic::read(file)?;
         let bad = |problem: String| {
             Error::file(file, problem, "see `ancestral train --help` and the README's list of fields")
         };
-        let text = String::from_utf8(bytes).map_err(|_| bad("expected text, found bytes that are no UTF-8".into()))?;
+        let text = atomic::read_text(file)?;
         let changes: Value = if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
             serde_json::from_str(&text).map_err(|e| bad(format!("not JSON: {e}")))?
         } else {
             toml::from_str(&text).map_err(|e| bad(format!("not TOML: {e}")))?
         };
-        let mut merged = serde_json::to_value(self).expect("numbers and strings are JSON");
-        merge(&mut merged, changes);
-        let config: Config = serde_json::from_value(merged).map_err(|e| bad(e.to_string()))?;
+        let base = serde_json::to_value(self).expect("numbers and strings are JSON");
+        let mut fields = Vec::new();
+        leaves("", &changes, &|change| change, &mut fields);
+        for (name, change) in fields {
+            // One at a time, because serde does not say which field had the wrong type.
+            read_over(&base, change).map_err(|e| bad(format!("{name}: {e}")))?;
+        }
+        let config = read_over(&base, changes).map_err(|e| bad(e.to_string()))?;
         config.validate().map_err(|e| bad(e.to_string()))?;
         Ok(config)
     }
@@ -141,7 +151,13 @@ impl Config {
         };
         let o = &self.optimizer;
         let fraction = |x: f64| (0.0..1.0).contains(&x);
-        check(self.steps > 0, "steps", "at least 1", &self.steps)?;
+        check((1..=MAX_STEPS).contains(&self.steps), "steps", "1 to 2^40", &self.steps)?;
+        check(
+            self.data.to_str().is_some(),
+            "data",
+            "a path of UTF-8, which train.json can hold",
+            &self.data.display(),
+        )?;
         check((1..=1 << 16).contains(&self.batch_size), "batch_size", "1 to 65536 images", &self.batch_size)?;
         check(fraction(self.ema_decay), "ema_decay", "0 (off) or a number below 1", &self.ema_decay)?;
         check(fraction(self.label_dropout), "label_dropout", "a probability in 0..1", &self.label_dropout)?;
@@ -160,7 +176,16 @@ impl Config {
         )?;
         check(o.clip_norm.is_finite() && o.clip_norm >= 0.0, "optimizer.clip_norm", "0 (off) or more", &o.clip_norm)?;
         self.model.validate("model")?;
-        check(self.model.image_size().is_some(), "model.sample_size", "height and width", &"null")?;
+        let Some((height, width)) = self.model.image_size() else {
+            return Err(Error::value("model.sample_size", "height and width", "null"));
+        };
+        let numbers = self.batch_size.saturating_mul(height * width * self.model.in_channels);
+        check(
+            numbers <= MAX_BATCH,
+            "batch_size",
+            "fewer images: at most 2^30 numbers in the images of a step",
+            &format!("{}, with {numbers} numbers", self.batch_size),
+        )?;
         let same = self.model.in_channels == self.model.out_channels;
         check(same, "model.out_channels", "as many as in_channels", &self.model.out_channels)?;
         let steps = 1..=self.schedule.num_train_timesteps;
@@ -187,6 +212,25 @@ impl Config {
     /// The label that stands for "no class": the last, if labels are hidden in training.
     pub fn null_class(&self) -> Option<usize> {
         self.model.num_class_embeds.filter(|_| self.label_dropout > 0.0).map(|classes| classes - 1)
+    }
+}
+
+/// The config that is `base` with `changes`.
+fn read_over(base: &Value, changes: Value) -> std::result::Result<Config, serde_json::Error> {
+    let mut merged = base.clone();
+    merge(&mut merged, changes);
+    serde_json::from_value(merged)
+}
+
+/// Each value of `changes` that is no table: its full name, and the changes that it alone makes, which `within` puts
+/// into their tables.
+fn leaves(table: &str, changes: &Value, within: &dyn Fn(Value) -> Value, found: &mut Vec<(String, Value)>) {
+    for (key, value) in changes.as_object().into_iter().flatten() {
+        let (name, alone) = (format!("{table}{key}"), |value| within(json!({ key: value })));
+        match value {
+            Value::Object(_) => leaves(&format!("{name}."), value, &alone, found),
+            _ => found.push((name, alone(value.clone()))),
+        }
     }
 }
 
@@ -233,6 +277,12 @@ mod tests {
             ("[schedule]\nbeta_schedule = \"sigmoid\"", "sigmoid"),
             ("batch_size = 0", "batch_size"),
             ("[optimizer]\nlr = nan", "lr"),
+            ("[optimizer]\nlr = \"high\"", "optimizer.lr"),
+            ("[model]\nsample_size = \"big\"", "model.sample_size"),
+            ("[model]\nlayers_per_block = -1", "model.layers_per_block"),
+            ("optimizer = 1", "optimizer"),
+            ("steps = 9000000000000000000", "steps"),
+            ("batch_size = 65536\n[model]\nsample_size = 512", "batch_size"),
         ] {
             let error = with_text("c.toml", text).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("c.toml"), "{error}");

@@ -8,6 +8,12 @@ use crate::{Error, Result};
 /// The version of diffusers whose fields these are.
 pub const DIFFUSERS_VERSION: &str = "0.42.1";
 
+/// The most parameters of a network: 4 GiB of float32, four times as much in training.
+pub const MAX_PARAMETERS: usize = 1 << 30;
+
+/// The most numbers that one image may have between two layers: 1 GiB of float32.
+pub const MAX_ACTIVATION: usize = 1 << 28;
+
 /// Height and width of the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(untagged)]
@@ -128,8 +134,14 @@ impl UNetConfig {
             return Err(Error::value(format!("{place}: _class_name"), "\"UNet2DModel\"", class));
         }
         let public: Map<String, Value> = fields.into_iter().filter(|(key, _)| !key.starts_with('_')).collect();
-        let config: UNetConfig = serde_json::from_value(Value::Object(public))
-            .map_err(|e| Error::value(place, "the fields of a UNet2DModel", format!("a file in which {e}")))?;
+        for (key, value) in &public {
+            // One at a time, because serde does not say which field had the wrong type.
+            let alone = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
+            serde_json::from_value::<UNetConfig>(alone).map_err(|e| {
+                Error::value(format!("{place}: {}", excerpt(key)), "a field of a UNet2DModel", excerpt(&e.to_string()))
+            })?;
+        }
+        let config: UNetConfig = serde_json::from_value(Value::Object(public)).expect("each field was read above");
         config.validate(place)?;
         Ok(config)
     }
@@ -148,7 +160,8 @@ impl UNetConfig {
     /// The first field that does not hold.
     pub fn validate(&self, place: &str) -> Result<()> {
         let check = |holds: bool, field: &str, expected: &str, found: &dyn std::fmt::Debug| {
-            if holds { Ok(()) } else { Err(Error::value(format!("{place}: {field}"), expected, format!("{found:?}"))) }
+            let found = || excerpt(&format!("{found:?}"));
+            if holds { Ok(()) } else { Err(Error::value(format!("{place}: {field}"), expected, found())) }
         };
         let all_of = |list: &[String], known: [&str; 2]| list.iter().all(|name| known.contains(&name.as_str()));
         let levels = self.block_out_channels.len();
@@ -266,17 +279,48 @@ impl UNetConfig {
         })
     }
 
-    /// Refuses images that do not halve as often as there are resolutions.
+    /// Refuses images that do not halve as often as there are resolutions, or that would take more memory than
+    /// [`MAX_ACTIVATION`] between two layers.
     ///
     /// # Errors
-    /// If height or width is 0 or no multiple of 2 to the number of downsamplings.
+    /// If height or width is 0 or no multiple of 2 to the number of downsamplings, or the images are too large.
     pub fn check_image(&self, (height, width): (usize, usize), field: &str) -> Result<()> {
         let multiple = 1 << (self.block_out_channels.len() - 1);
         let fits = |side: usize| side > 0 && side <= 1 << 14 && side.is_multiple_of(multiple);
-        if fits(height) && fits(width) {
-            return Ok(());
+        if !fits(height) || !fits(width) {
+            let expected = format!("multiples of {multiple}, at most 16384");
+            return Err(Error::value(field, expected, format!("{height} x {width}")));
         }
-        Err(Error::value(field, format!("multiples of {multiple}, at most 16384"), format!("{height} x {width}")))
+        let numbers = self.largest_activation((height, width));
+        if numbers > MAX_ACTIVATION {
+            let expected = format!("images with at most {MAX_ACTIVATION} numbers between two layers");
+            return Err(Error::value(field, expected, format!("{height} x {width}, with {numbers}")));
+        }
+        Ok(())
+    }
+
+    /// The numbers of one image where they are most: the channels of all pixels, or the scores of an attention.
+    fn largest_activation(&self, (height, width): (usize, usize)) -> usize {
+        let levels = self.block_out_channels.len();
+        let outside = self.in_channels.max(self.out_channels) * height * width;
+        let at = |level: usize| {
+            let (channels, pixels) = (self.block_out_channels[level], (height >> level) * (width >> level));
+            let attends = self.down_block_types[level] == "AttnDownBlock2D"
+                || self.up_block_types[levels - 1 - level] == "AttnUpBlock2D"
+                || (level + 1 == levels && self.add_attention && self.mid_block_type.is_some());
+            let heads = channels / self.attention_head_dim.unwrap_or(channels);
+            let scores = if attends { pixels.saturating_mul(pixels).saturating_mul(heads) } else { 0 };
+            (channels * pixels).max(scores)
+        };
+        (0..levels).map(at).fold(outside, usize::max)
+    }
+}
+
+/// At most 200 characters of something from a file.
+fn excerpt(text: &str) -> String {
+    match text.char_indices().nth(200) {
+        Some((end, _)) => format!("{}…", &text[..end]),
+        None => text.to_string(),
     }
 }
 
@@ -320,7 +364,25 @@ mod tests {
             assert!(error.contains(field), "{error}");
             assert!(error.contains(value.trim_matches(['"', '[', ']'])), "{error}");
         }
-        let error = UNetConfig::from_json("{\"new_field\": 1}", "config.json").unwrap_err().to_string();
-        assert!(error.contains("new_field"), "{error}");
+        for (field, value) in [("new_field", "1"), ("layers_per_block", "\"two\""), ("sample_size", "\"big\"")] {
+            let text = format!("{{\"{field}\": {value}}}");
+            let error = UNetConfig::from_json(&text, "config.json").unwrap_err().to_string();
+            assert!(error.contains(field), "{error}");
+        }
+    }
+
+    #[test]
+    fn config_of_images_out_of_reach_is_refused_by_the_tensor_that_is_too_large() {
+        // Pixels times channels: 1024 · 1024 · 224 is below 2²⁸. An attention on 512 · 512 tokens is not.
+        let plain = "\"down_block_types\": [\"DownBlock2D\"], \"up_block_types\": [\"UpBlock2D\"], \
+            \"block_out_channels\": [224], \"add_attention\": false";
+        let read = |side: usize, rest: &str| {
+            UNetConfig::from_json(&format!("{{\"sample_size\": {side}, {rest}}}"), "config.json")
+        };
+        assert!(read(1024, plain).is_ok());
+        for (side, rest) in [(2048, plain), (1024, "\"dropout\": 0.0")] {
+            let error = read(side, rest).unwrap_err().to_string();
+            assert!(error.contains("sample_size") && error.contains("268435456"), "{error}");
+        }
     }
 }

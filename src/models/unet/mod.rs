@@ -34,6 +34,7 @@ use crate::layers::{Layout, Tensors};
 use crate::numerics::Real;
 use crate::{Error, Result};
 use attention_block::AttentionBlock;
+use config::MAX_PARAMETERS;
 pub use config::{SampleSize, UNetConfig};
 use res_block::{ResBlock, ResBlockSettings};
 pub use tape::Tape;
@@ -122,6 +123,12 @@ impl UNet {
         let conv_norm_out =
             GroupNorm::new(build.layout, "conv_norm_out", first, config.norm_num_groups, config.norm_eps);
         let conv_out = Conv2d::with_init(build.layout, "conv_out", first, config.out_channels, three, Init::Zeros);
+        if layout.count() > MAX_PARAMETERS {
+            let largest = layout.entries.iter().max_by_key(|entry| entry.span.len).expect("a network has tensors");
+            let found = format!("{}, of which {} in {}", layout.count(), largest.span.len, largest.name);
+            let field = "config: block_out_channels, layers_per_block, time_embedding_dim, num_class_embeds";
+            return Err(Error::value(field, format!("at most {MAX_PARAMETERS} parameters"), found));
+        }
         let time_proj =
             TimeEmbedding { dim: first, flip_sin_to_cos: config.flip_sin_to_cos, freq_shift: config.freq_shift };
         Ok(UNet {
