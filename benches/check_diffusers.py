@@ -28,8 +28,8 @@ import torch
 from diffusers import DDIMScheduler, DDPMPipeline
 
 # Both networks compute in float32 and add in different orders: k roundings of 2^-24 = 6e-8 in sums of values of order
-# 1 leave differences of some 1e-6. Of the preset `tiny`, a norm's epsilon of 1e-6 for 1e-5 moves the output by 1.6e-4, the
-# other convention of the time embedding by 4e-2, one flipped kernel by 2.
+# 1 leave differences of some 1e-6. In a run of `tiny`, a norm's epsilon of 1e-6 for 1e-5 moves the output by 1.6e-4,
+# the other convention of the time embedding by 4e-2, one flipped kernel by 2.
 OUTPUT_TOLERANCE = 1e-5
 
 # diffusers computes t * frequency in float32, which at t near 1000 is off by 3e-5 radians; ancestral computes the

@@ -24,6 +24,10 @@ WORKLOADS = {  # preset, mode, batch size
     "cifar10-train": ("cifar10", "train", 4),
     "cifar10-forward": ("cifar10", "forward", 4),
 }
+COLUMNS = [
+    "workload", "ancestral s", "PyTorch s", "PyTorch / ancestral", "ancestral GFLOP/s", "of peak", "ancestral MB",
+    "PyTorch MB",
+]  # fmt: skip
 
 
 def measured(command):
@@ -63,8 +67,7 @@ def main():
     if args.channels_last:
         variants |= {f"{name}, channels last": [*flags, "--channels-last"] for name, flags in variants.items()}
 
-    print("| workload | ancestral s | PyTorch s | PyTorch / ancestral | ancestral GFLOP/s | of peak | ancestral MB | PyTorch MB |")
-    print("|---|--:|--:|--:|--:|--:|--:|--:|")
+    print("| " + " | ".join(COLUMNS) + " |\n|---" + "|--:" * (len(COLUMNS) - 1) + "|")
     for name in workloads:
         preset, mode, batch_size = WORKLOADS[name]
         flags = ["--preset", preset, "--mode", mode, "--batch-size", str(batch_size)]
