@@ -65,7 +65,11 @@ fn gelu_tanh_of<F: Real>(x: F) -> F {
 
 every_path! {
     fn silu_of<F>(x: &[F]) -> Vec<F> {
-        x.iter().map(|&x| x * x.sigmoid()).collect()
+        let mut y = vec![F::zero(); x.len()];
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y = x * x.sigmoid();
+        }
+        y
     }
 }
 

@@ -38,7 +38,7 @@ fn has_avx2_fma() -> bool {
 /// Defines a function generic over [`Real`](super::Real) whose body is compiled for every [`Path`].
 ///
 /// The body must be made of loops over slices and of `#[inline(always)]` functions, so that all of it takes on the
-/// instructions of the path.
+/// instructions of the path. A closure handed to a library's iterator (`map(...).collect()`) is compiled apart and does not.
 macro_rules! every_path {
     ($(#[$attribute:meta])* $vis:vis fn $name:ident<$F:ident $(, const $N:ident: usize)*>($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$attribute])*
