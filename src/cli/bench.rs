@@ -87,10 +87,10 @@ pub fn run(args: &Args) -> Result<Outcome> {
         print(format!("{gflops:.1} GFLOP/s of a measured peak of {peak:.1}: {:.0} %", 100.0 * gflops / peak))?;
     }
     print(json!({
-            "preset": format!("{:?}", args.preset).to_lowercase(), "mode": format!("{:?}", args.mode).to_lowercase(),
-            "batch_size": batch_size, "threads": rayon::current_num_threads(), "path": format!("{:?}", path::current()),
-            "steps": seconds.len(), "median_s": median, "min_s": min, "gflop": flop as f64 / 1e9, "gflops": gflops,
-            "peak_gflops": peak, "peak_fraction": gflops / peak, "peak_mb": peak_mb,
+        "preset": format!("{:?}", args.preset).to_lowercase(), "mode": format!("{:?}", args.mode).to_lowercase(),
+        "batch_size": batch_size, "threads": rayon::current_num_threads(), "path": format!("{:?}", path::current()),
+        "steps": seconds.len(), "median_s": median, "min_s": min, "gflop": flop as f64 / 1e9, "gflops": gflops,
+        "peak_gflops": peak, "peak_fraction": gflops / peak, "peak_mb": peak_mb,
     }))?;
     Ok(Outcome::Passed)
 }

@@ -9,14 +9,13 @@ use crate::sample::Pipeline;
 use crate::sample::draw::{Moment, Settings, draw};
 use crate::{Error, Result};
 
-/// The most numbers in all pictures of a call, and the most bytes in a sheet of them.
+/// The most numbers in all pictures of a call, magnified.
 const MAX_NUMBERS: usize = 1 << 30;
 
 /// Refuses pictures, or a sheet of them at this scale, that memory would not hold when they are done.
 pub fn check_count(count: usize, (height, width, channels): (usize, usize, usize), scale: usize) -> Result<()> {
-    let of_one = height * width * channels;
-    let on_sheet = of_one.saturating_mul(scale * scale);
-    if count.saturating_mul(of_one.max(on_sheet)) <= MAX_NUMBERS {
+    let on_sheet = (height * width * channels).saturating_mul(scale * scale);
+    if count.saturating_mul(on_sheet) <= MAX_NUMBERS {
         return Ok(());
     }
     let expected =

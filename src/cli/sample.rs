@@ -216,8 +216,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
         let (n, h, w, c) = pictures.dim();
         let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
         print(json!({
-                "count": n, "height": h, "width": w, "channels": c, "seed": args.seed, "first_index": args.first_index,
-                "steps": settings.timesteps.len(), "files": files, "sha256": sha256,
+            "count": n, "height": h, "width": w, "channels": c, "seed": args.seed, "first_index": args.first_index,
+            "steps": settings.timesteps.len(), "files": files, "sha256": sha256,
         }))?;
     } else {
         files.iter().try_for_each(|file| print(file.display()))?;

@@ -283,9 +283,10 @@ impl Metrics {
             while last < step {
                 let (i, line) = lines.next().unwrap_or((losses.len(), b""));
                 let value: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
-                let (Some(n), Some(loss)) = (value["step"].as_u64().filter(|n| *n > last), value["loss"].as_f64())
+                let (Some(n), Some(loss)) =
+                    (value["step"].as_u64().filter(|n| (last + 1..=step).contains(n)), value["loss"].as_f64())
                 else {
-                    let problem = format!("line {}: expected the metrics of a step after {last}", i + 1);
+                    let problem = format!("line {}: expected the metrics of a step of {} to {step}", i + 1, last + 1);
                     let remedy =
                         "the checkpoint is whole: move this file away and resume again; a new one goes on from there";
                     return Err(Error::file(path, problem, remedy));

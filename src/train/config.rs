@@ -111,7 +111,12 @@ impl Config {
         let changes: Value = if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
             serde_json::from_str(&text).map_err(|e| bad(format!("not JSON: {e}")))?
         } else {
-            toml::from_str(&text).map_err(|e| bad(format!("not TOML: {e}")))?
+            toml::from_str(&text).map_err(|e: toml::de::Error| {
+                // Its own Display repeats the line, however long.
+                let line =
+                    e.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.split('\n').count());
+                bad(format!("not TOML: line {line}: {}", e.message()))
+            })?
         };
         let base = serde_json::to_value(self).expect("numbers and strings are JSON");
         let mut fields = Vec::new();
@@ -282,7 +287,7 @@ mod tests {
             ("[model]\nlayers_per_block = -1", "model.layers_per_block"),
             ("optimizer = 1", "optimizer"),
             ("steps = 9000000000000000000", "steps"),
-            ("batch_size = 65536\n[model]\nsample_size = 512", "batch_size"),
+            ("batch_size = 65536\n[model]\nsample_size = 256", "batch_size"),
         ] {
             let error = with_text("c.toml", text).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("c.toml"), "{error}");
