@@ -42,6 +42,7 @@ impl Preset {
             },
             Preset::Digits => grey_digits(),
             Preset::Mnist => Config {
+                sample_steps: 200,
                 steps: 20_000,
                 batch_size: 64,
                 model: grey(&[32, 64, 64]),
@@ -70,8 +71,8 @@ impl Preset {
 fn grey_digits() -> Config {
     Config {
         seed: 42,
-        steps: 4000,
-        batch_size: 32,
+        steps: 4400,
+        batch_size: 16,
         data: PathBuf::from("data/mnist"),
         model: grey(&[16, 32, 64]),
         schedule: ScheduleConfig {
@@ -85,9 +86,9 @@ fn grey_digits() -> Config {
         ema_decay: 0.999,
         label_dropout: 0.0,
         checkpoint_every: 500,
-        sample_every: 1000,
+        sample_every: 1100,
         sample_count: 64,
-        sample_steps: 200,
+        sample_steps: 100,
         evaluation_images: 256,
     }
 }
