@@ -53,3 +53,8 @@ pub fn in_batches(
 pub fn scale_for(height: usize) -> usize {
     (56 / height).clamp(1, 4)
 }
+
+/// A column a class, where a model is told classes and they fit side by side.
+pub fn columns_for(model: &Pipeline) -> Option<usize> {
+    model.classes().filter(|classes| (2..=16).contains(classes))
+}

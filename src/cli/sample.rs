@@ -6,7 +6,7 @@ use clap::ValueEnum;
 use ndarray::{Array4, Axis, concatenate};
 use serde_json::json;
 
-use super::pictures::{check_count, in_batches, scale_for};
+use super::pictures::{check_count, columns_for, in_batches, scale_for};
 use super::{Outcome, print};
 use crate::checkpoint::{pipeline, weights::sha256};
 use crate::diffusion::Variance;
@@ -26,8 +26,9 @@ use crate::{Error, Result, atomic};
 Picture i of a seed is one fixed picture: alone or among others, whatever the batch size and the threads.
 
 Examples:
-  ancestral sample                                                   64 digits from the model in the tree
+  ancestral sample                                                   60 digits from the model in the tree, a column each
   ancestral sample --count 1 --first-index 17 --out 17.png           the 18th of them alone
+  ancestral sample --class 7 --guidance 3                            sevens, and nothing like other digits
   ancestral sample --steps 1000                                      Algorithm 2 in full
   ancestral sample --npy pictures.npy                                float32 (n, c, h, w) for numpy.load
   ancestral sample --count 8 --strip strip.png --animation film.gif  the reverse process")]
@@ -36,7 +37,7 @@ pub struct Args {
     #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
     model: PathBuf,
     /// Pictures to draw
-    #[arg(long, value_name = "N", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=65536))]
+    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=65536))]
     count: u32,
     /// The seed
     #[arg(long, value_name = "S", default_value_t = 42)]
@@ -65,9 +66,10 @@ pub struct Args {
     /// The class of every picture, for a conditional model [default: all in turn]
     #[arg(long, value_name = "K")]
     class: Option<usize>,
-    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none
-    #[arg(long, value_name = "W", default_value_t = 1.0)]
-    guidance: f64,
+    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none [default: 2 where the model was
+    /// trained with hidden labels, else 1]
+    #[arg(long, value_name = "W")]
+    guidance: Option<f64>,
     /// Pictures in memory at a time
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     batch_size: u32,
@@ -86,7 +88,7 @@ pub struct Args {
     /// Also animate the grid of the first 64 pictures along the reverse process
     #[arg(long, value_name = "FILE.gif")]
     animation: Option<PathBuf>,
-    /// Pictures in a row of the grid [default: near square]
+    /// Pictures in a row of the grid [default: a column a class, or near square]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     columns: Option<u32>,
     /// Screen pixels a picture's pixel [default: 1 to 4 by size]
@@ -176,7 +178,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         sampler: args.sampler(&model)?,
         timesteps: args.timesteps(&model)?,
         class: args.class,
-        guidance: args.guidance,
+        guidance: args.guidance.unwrap_or(if model.null_class.is_some() { 2.0 } else { 1.0 }),
     };
     let (height, width, channels) = model.image_shape()?;
     if channels != 1 && channels != 3 {
@@ -194,7 +196,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let pictures = in_batches(&model, &settings, indices.clone(), args.batch_size as usize, |first, moment| {
         film.watch(first, moment)
     })?;
-    let columns = args.columns.map(|n| n as usize);
+    let all_classes = if args.class.is_none() { columns_for(&model) } else { None };
+    let columns = args.columns.map(|n| n as usize).or(all_classes);
     let mut files = vec![args.out.clone()];
     grid(&pictures, columns, 2, scale).save_png(&args.out)?;
     if let Some(folder) = &args.singles {

@@ -1,13 +1,11 @@
 //! `ancestral train`: Algorithm 1 with a progress bar, checkpoints, pictures and a last evaluation.
 
-use std::fs;
-use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
 use super::eval::{self, Subject};
-use super::pictures::{in_batches, scale_for};
+use super::pictures::{columns_for, in_batches, scale_for};
 use super::{Outcome, print};
 use crate::checkpoint::{pipeline, resume};
 use crate::data::{self, Shape, Split};
@@ -16,7 +14,7 @@ use crate::report::plot::loss_curve;
 use crate::report::progress::{Progress, note};
 use crate::sample::draw::Settings;
 use crate::sample::{Pipeline, Scheduler, timesteps};
-use crate::train::trainer::StepReport;
+use crate::train::metrics::Metrics;
 use crate::train::{Config, Preset, Trainer};
 use crate::{Error, Result, atomic};
 
@@ -102,7 +100,7 @@ impl Args {
 pub fn run(args: &Args) -> Result<Outcome> {
     let out = args.out();
     let checkpoint = out.join(resume::FILE);
-    let (config, state) = if args.resume {
+    let (mut config, state) = if args.resume {
         let (config, state) = resume::read(&checkpoint)?;
         (config, Some(state))
     } else if checkpoint.exists() {
@@ -115,6 +113,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let shape = Shape { height, width, channels: config.model.in_channels };
     let training = data::load(&config.data, Split::Train, shape)?;
     let validation = data::load(&config.data, Split::Validation, shape)?;
+    if !args.resume && args.config.is_none() {
+        // A preset that is told classes is told those of the images at hand, or none where they have none.
+        let hidden = usize::from(config.label_dropout > 0.0);
+        config.model.num_class_embeds = config.model.num_class_embeds.and(training.classes()).map(|n| n + hidden);
+    }
     let name = training.name().to_string();
     let images = training.len();
     let trainer = Trainer::new(config, training, state)?;
@@ -206,16 +209,16 @@ impl Run {
             sampler,
             timesteps: timesteps(spacing, reverse.schedule.t_max(), config.sample_steps, steps_offset)?,
             class: None,
-            guidance: 1.0,
+            guidance: if model.null_class.is_some() { config.sample_guidance } else { 1.0 },
         };
         let pictures = in_batches(&model, &settings, 0..config.sample_count as u64, 64, |_, _| {})?;
-        grid(&pictures, None, 2, scale_for(pictures.dim().1)).save_png(path)
+        grid(&pictures, columns_for(&model), 2, scale_for(pictures.dim().1)).save_png(path)
     }
 
     fn plot(&self) -> Result<()> {
         loss_curve(
             "Training loss: mean squared error of the prediction",
-            &self.metrics.losses,
+            self.metrics.losses(),
             &[],
             &self.out.join("loss.svg"),
         )
@@ -262,55 +265,6 @@ impl Speed {
             (self.since, self.settled) = ((Instant::now(), step), true);
         }
         self.steps_a_second
-    }
-}
-
-/// `metrics.jsonl`: one JSON object a step, appended.
-struct Metrics {
-    path: PathBuf,
-    file: std::io::BufWriter<fs::File>,
-    losses: Vec<(u64, f64)>,
-}
-
-impl Metrics {
-    /// Opens the file of a run that has taken `step` steps; what follows their lines, which a killed run left, is cut off.
-    fn open(path: &Path, step: u64) -> Result<Self> {
-        let (mut kept, mut losses) = (Vec::new(), Vec::new());
-        if step > 0 && path.exists() {
-            let lines = atomic::read(path)?;
-            let mut lines = lines.split_inclusive(|&byte| byte == b'\n').enumerate();
-            let mut last = 0;
-            while last < step {
-                let (i, line) = lines.next().unwrap_or((losses.len(), b""));
-                let value: serde_json::Value = serde_json::from_slice(line).unwrap_or_default();
-                let (Some(n), Some(loss)) =
-                    (value["step"].as_u64().filter(|n| (last + 1..=step).contains(n)), value["loss"].as_f64())
-                else {
-                    let problem = format!("line {}: expected the metrics of a step of {} to {step}", i + 1, last + 1);
-                    let remedy =
-                        "the checkpoint is whole: move this file away and resume again; a new one goes on from there";
-                    return Err(Error::file(path, problem, remedy));
-                };
-                last = n;
-                losses.push((n, loss));
-                kept.extend_from_slice(line.trim_ascii_end());
-                kept.push(b'\n');
-            }
-        }
-        atomic::write(path, &kept)?;
-        let file = fs::OpenOptions::new().append(true).open(path).map_err(|e| Error::io(path, "open", &e))?;
-        Ok(Metrics { path: path.into(), file: std::io::BufWriter::new(file), losses })
-    }
-
-    fn push(&mut self, report: &StepReport) -> Result<()> {
-        self.losses.push((report.step, report.loss));
-        let line = serde_json::to_string(report).expect("numbers are JSON");
-        writeln!(self.file, "{line}").map_err(|e| Error::io(&self.path, "write", &e))
-    }
-
-    /// Brings all lines to the disk.
-    fn flush(&mut self) -> Result<()> {
-        self.file.flush().and_then(|()| self.file.get_ref().sync_data()).map_err(|e| Error::io(&self.path, "write", &e))
     }
 }
 

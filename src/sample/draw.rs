@@ -114,11 +114,8 @@ fn predict(model: &Pipeline, settings: &Settings, indices: &[u64], x_t: &Array4<
         let conditions = Conditions { time: Time::Steps(&time), labels: labels.as_deref() };
         model.unet.predict(&model.weights, x_t.clone(), conditions)
     };
-    let classes = model.unet.config.num_class_embeds;
-    let labels = classes.map(|classes| {
-        let real = classes - usize::from(model.null_class.is_some());
-        indices.iter().map(|&i| settings.class.unwrap_or((i % real as u64) as usize)).collect()
-    });
+    let label = |classes: usize| move |&i: &u64| settings.class.unwrap_or((i % classes as u64) as usize);
+    let labels = model.classes().map(|classes| indices.iter().map(label(classes)).collect());
     let mut predicted = output(labels)?;
     if let Some(null) = model.null_class.filter(|_| settings.guidance != 1.0) {
         let without = output(Some(vec![null; indices.len()]))?;
@@ -142,8 +139,7 @@ fn check_finite(numbers: &[f32], t: usize) -> Result<()> {
 }
 
 fn check(model: &Pipeline, settings: &Settings) -> Result<()> {
-    let real = model.unet.config.num_class_embeds.map(|classes| classes - usize::from(model.null_class.is_some()));
-    match (real, settings.class) {
+    match (model.classes(), settings.class) {
         (None, Some(class)) => Err(Error::value("--class", "none: the model is not conditional", class)),
         (Some(0), _) => Err(Error::value("num_class_embeds", "at least one class beside the one for none", 1)),
         (Some(real), Some(class)) if class >= real => Err(Error::value("--class", format!("0 to {}", real - 1), class)),

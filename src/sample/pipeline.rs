@@ -47,4 +47,9 @@ impl Pipeline {
         }
         Ok((height, width, channels))
     }
+
+    /// The classes that can be asked for: all but the one that stands for none.
+    pub fn classes(&self) -> Option<usize> {
+        self.unet.config.num_class_embeds.map(|classes| classes - usize::from(self.null_class.is_some()))
+    }
 }

@@ -5,6 +5,8 @@
 //! | [`config`], [`preset`] | all that decides what a run computes |
 //! | [`trainer`] | Algorithm 1, one step a call |
 //! | [`gradient`] | the loss of a batch and its gradient, shard by shard |
+//! | [`evaluation`] | errors of the predicted noise on images never trained on |
+//! | [`metrics`] | `metrics.jsonl`, a line a step |
 //! | [`clip`], [`adamw`], [`ema`], [`learning_rate`] | what is done with a gradient |
 
 pub mod adamw;
@@ -14,6 +16,7 @@ pub mod ema;
 pub mod evaluation;
 pub mod gradient;
 pub mod learning_rate;
+pub mod metrics;
 pub mod preset;
 pub mod trainer;
 

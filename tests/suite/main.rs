@@ -1,6 +1,7 @@
 //! The library as a user has it, in one test binary: against foreign numbers, and against itself run otherwise.
 
 mod elementary_sweep;
+mod guidance;
 mod layers;
 mod optimizer;
 mod peer;
@@ -8,3 +9,4 @@ mod reproducibility;
 mod schedulers;
 mod training;
 mod unet;
+mod whole_network;
