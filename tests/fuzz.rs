@@ -5,8 +5,7 @@ mod run;
 use std::path::Path;
 use std::sync::LazyLock;
 
-use ancestral::checkpoint::scheduler::SchedulerConfig;
-use ancestral::checkpoint::{Pipeline, resume, weights};
+use ancestral::checkpoint::{pipeline, resume, scheduler, weights};
 use ancestral::layers::Layout;
 use ancestral::models::UNet;
 use ancestral::models::unet::{Conditions, Time, UNetConfig};
@@ -33,10 +32,10 @@ static WEIGHTS: LazyLock<Vec<u8>> = LazyLock::new(|| weights::to_bytes(&LAYOUT, 
 
 /// The files of a model. They are not saved as a pipeline saves them, which waits for the disk.
 static MODEL: LazyLock<[(&str, Vec<u8>); 3]> = LazyLock::new(|| {
-    let scheduler = SMALL.0.scheduler().expect("a preset").to_json();
+    let scheduler_json = scheduler::to_json(&SMALL.0.scheduler().expect("a preset"));
     [
         ("unet/config.json", SMALL.0.model.to_json().into_bytes()),
-        ("scheduler/scheduler_config.json", scheduler.into_bytes()),
+        ("scheduler/scheduler_config.json", scheduler_json.into_bytes()),
         ("unet/diffusion_pytorch_model.safetensors", WEIGHTS.clone()),
     ]
 });
@@ -228,13 +227,13 @@ proptest! {
     fn scheduler_config_of_any_text_does_not_panic(
         any in "\\PC*", damages in damages(), at: Index, value in nasty()
     ) {
-        let _ = SchedulerConfig::from_json(&any, Path::new("s"));
-        let json = SMALL.0.scheduler().expect("a preset").to_json();
-        let _ = SchedulerConfig::from_json(&text(damaged(json.as_bytes(), json.len(), &damages)), Path::new("s"));
+        let _ = scheduler::from_json(&any, Path::new("s"));
+        let json = scheduler::to_json(&SMALL.0.scheduler().expect("a preset"));
+        let _ = scheduler::from_json(&text(damaged(json.as_bytes(), json.len(), &damages)), Path::new("s"));
         let mut fields: Value = serde_json::from_str(&json).expect("our own file");
         let names: Vec<String> = fields.as_object().expect("fields").keys().cloned().collect();
         fields[at.get(&names)] = value;
-        let _ = SchedulerConfig::from_json(&fields.to_string(), Path::new("s"));
+        let _ = scheduler::from_json(&fields.to_string(), Path::new("s"));
     }
 
     #[test]
@@ -247,7 +246,7 @@ proptest! {
             let bytes = if i == file { damaged(bytes, head, &damages) } else { bytes.clone() };
             std::fs::write(folder.path().join(name), bytes).expect("a file");
         }
-        if let Ok(model) = Pipeline::load(folder.path()) {
+        if let Ok(model) = pipeline::read(folder.path()) {
             prop_assert_eq!(model.weights.0.len(), model.unet.layout.count());
         }
     }

@@ -6,8 +6,9 @@ use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
-use ancestral::checkpoint::{Pipeline, resume};
+use ancestral::checkpoint::{pipeline, resume};
 use ancestral::models::UNet;
+use ancestral::sample::Pipeline;
 use ancestral::train::adamw::Moments;
 use ancestral::train::{Config, Preset, State};
 use tempfile::TempDir;
@@ -33,7 +34,7 @@ pub fn state(config: &Config) -> State {
 }
 
 /// A model as a pipeline.
-pub fn pipeline(config: &Config) -> Pipeline {
+pub fn model_of(config: &Config) -> Pipeline {
     Pipeline {
         unet: UNet::new(config.model.clone()).expect("a preset"),
         weights: state(config).weights,
@@ -54,7 +55,7 @@ impl Place {
 
     pub fn of(config: &Config) -> Self {
         let place = Place { folder: tempfile::tempdir().expect("a temporary folder") };
-        pipeline(config).save(&place.path("run/model")).expect("a model");
+        pipeline::write(&model_of(config), &place.path("run/model")).expect("a model");
         resume::write(&place.path("run/checkpoint.safetensors"), config, &state(config)).expect("a checkpoint");
         place.write("run/metrics.jsonl", b"{\"step\":1,\"loss\":1.0,\"grad_norm\":1.0,\"lr\":0.1}\n");
         place

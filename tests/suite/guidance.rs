@@ -47,7 +47,9 @@ fn pictures(model: &Pipeline, class: Option<usize>, guidance: f64) -> ancestral:
 #[test]
 fn guidance_of_zero_ignores_the_class_and_of_three_exaggerates_it() {
     let mut trainer = trainer(conditional());
-    (0..5).for_each(|_| drop(trainer.step().expect("a finite step")));
+    for _ in 0..5 {
+        trainer.step().expect("a finite step");
+    }
     let model = pipeline(&trainer);
     let draw = |class, guidance| pictures(&model, Some(class), guidance).expect("pictures");
     assert_ne!(draw(0, 1.0), draw(1, 1.0), "the class matters");
