@@ -76,7 +76,7 @@ impl Preset {
 fn grey_digits() -> Config {
     Config {
         seed: 42,
-        steps: 4000,
+        steps: 3600,
         batch_size: 16,
         data: PathBuf::from("data/mnist"),
         model: grey(&[16, 32, 64]),
@@ -91,7 +91,7 @@ fn grey_digits() -> Config {
         ema_decay: 0.999,
         label_dropout: 0.0,
         checkpoint_every: 500,
-        sample_every: 2000,
+        sample_every: 1800,
         sample_count: 64,
         sample_steps: 100,
         sample_guidance: 2.0,
