@@ -33,7 +33,7 @@ pub fn write(path: &Path, bytes: &[u8]) -> Result<()> {
     Ok(())
 }
 
-/// Refuses a path that [`write`] could not write to, before hours are spent on what belongs there.
+/// Refuses a path that [`write()`] could not write to, before hours are spent on what belongs there.
 ///
 /// # Errors
 /// Whatever the operating system refuses, or a folder of that name.
@@ -49,7 +49,7 @@ pub fn probe(path: &Path) -> Result<()> {
     made.map_err(|e| Error::io(path, "write", &e))
 }
 
-/// Removes what a process that was killed in [`write`] left in `folder`: `.NAME.PID.partial`. Nobody else may be writing
+/// Removes what a process that was killed in [`write()`] left in `folder`: `.NAME.PID.partial`. Nobody else may be writing
 /// there.
 pub fn sweep(folder: &Path) {
     let is_leftover = |name: &str| {

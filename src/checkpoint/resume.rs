@@ -53,7 +53,7 @@ pub fn write(path: &Path, config: &Config, state: &State) -> Result<()> {
     atomic::write(path, &to_bytes(config, state)?)
 }
 
-/// What [`write`] writes.
+/// What [`write()`] writes.
 ///
 /// # Errors
 /// A state that is not finite, which nothing can go on from.

@@ -11,7 +11,7 @@
 //! As a matrix product, with col = im2col(x) ([`im2col`](super::im2col)): y = col · W + b. Given dy = ∂L/∂y:
 //!
 //! 1. W[k, o] meets every output pixel p: dW[k, o] = Σ_p col[p, k] dy[p, o], that is dW = colᵀ dy.
-//! 2. b[o] is added to every output pixel: db[o] = Σ_p dy[p, o].
+//! 2. b_o is added to every output pixel: db_o = Σ_p dy_po.
 //! 3. x reaches y through every copy that im2col made of it: dx = col2im(dy · Wᵀ). Written for one pixel, with the
 //!    substitution h = oh·s + kh − top, it is a sum over the taps through which (h, w) was seen:
 //!

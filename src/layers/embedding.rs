@@ -14,7 +14,7 @@
 //!
 //! # Class embedding
 //!
-//! y_n = E[label_n], a row of a table. Each row is read by the images of its class: dE[k] = Σ over n with label k of dy_n,
+//! y_n = E_label(n), a row of a table. Each row is read by the images of its class: dE_k = Σ over n with label k of dy_n,
 //! in ascending n. Proven by central differences and PyTorch's numbers through a conditional U-Net.
 
 use ndarray::Array2;

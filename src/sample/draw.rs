@@ -8,7 +8,7 @@
 //! return x_0
 //! ```
 //!
-//! Picture i of a seed has its own streams: x_T is (seed, "sample.x_T", [i]) and z is (seed, "sample.noise", [i, t]). So
+//! Picture i of a seed has its own streams: x_T is `(seed, "sample.x_T", [i])` and z is `(seed, "sample.noise", [i, t])`. So
 //! it is the same alone or among others, whatever the batch and the threads.
 
 use ndarray::{Array4, Axis};
