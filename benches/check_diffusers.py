@@ -77,7 +77,7 @@ def drawn_by_ancestral(args, model, folder, steps):
     """The pictures of `ancestral sample`, float32 (n, c, h, w)."""
     file = Path(folder, "pictures.npy")
     command = [args.binary, "sample", "--model", model, "--count", args.count, "--seed", args.seed]
-    command += ["--sampler", "ddim", "--eta", 0, "--steps", steps, "--spacing", "leading"]
+    command += ["--sampler", "ddim", "--eta", 0, "--guidance", 1, "--steps", steps, "--spacing", "leading"]
     command += ["--npy", file, "--out", Path(folder, "pictures.png")]
     done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
     if done.returncode != 0:
