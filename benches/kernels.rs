@@ -76,7 +76,8 @@ fn training_step(criterion: &mut Criterion) {
         let (h, w) = config.model.image_size().expect("a preset has a size");
         let x_t = normal((config.batch_size, h, w, config.model.in_channels), 1).mapv(|x| x as f32);
         let t = (0..config.batch_size).map(|n| n as f64).collect();
-        let batch = Batch { target: x_t.clone(), x_t, t, labels: None };
+        let labels = config.model.num_class_embeds.map(|_| vec![0; config.batch_size]);
+        let batch = Batch { target: x_t.clone(), x_t, t, labels };
         let mut weights: Tensors<f32> = unet.layout.initial(config.seed);
         let mut moments = Moments::zeros(weights.0.len());
         let mut n = 0;

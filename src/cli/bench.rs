@@ -60,7 +60,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let batch_size = args.batch_size.map_or(config.batch_size, |b| b as usize);
     let (h, w) = config.model.image_size().expect("presets have sizes");
     let images = normal((batch_size, h, w, config.model.in_channels), 1).mapv(|x| x as f32);
-    let batch = Batch { target: images.clone(), x_t: images, t: vec![500.0; batch_size], labels: None };
+    let labels = config.model.num_class_embeds.map(|_| vec![0; batch_size]);
+    let batch = Batch { target: images.clone(), x_t: images, t: vec![500.0; batch_size], labels };
     let flop = 2 * unet.multiply_adds((h, w)) * batch_size as u64 * if args.mode == Mode::Train { 3 } else { 1 };
 
     let mut step: Box<dyn FnMut() -> Result<()>> = match args.mode {
@@ -116,7 +117,8 @@ fn prediction(unet: &UNet, config: &Config, batch: &Batch<f32>) -> impl FnMut() 
         let parts = shards::ranges(batch.t.len(), SHARD);
         let outputs = shards::map(parts.len(), |i| {
             let x = batch.x_t.slice_axis(ndarray::Axis(0), parts[i].clone().into()).to_owned();
-            unet.predict(&w, x, Conditions { time: Time::Steps(&batch.t[parts[i].clone()]), labels: None })
+            let labels = batch.labels.as_ref().map(|labels| &labels[parts[i].clone()]);
+            unet.predict(&w, x, Conditions { time: Time::Steps(&batch.t[parts[i].clone()]), labels })
         });
         outputs.into_iter().try_for_each(|output| output.map(|_| ()))
     }
