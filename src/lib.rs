@@ -12,6 +12,7 @@
 //! | [`train`] | Algorithm 1: the loss, its gradient, the optimizer, evaluation |
 //! | [`sample`] | Algorithm 2: which steps a chain visits, and one reverse step of each sampler |
 //! | [`checkpoint`] | models in diffusers' folders, weights, the state of a run |
+//! | [`golden`] | values that other implementations are tested with |
 //! | [`report`] | what people look at: image grids, animations, plots, tables, progress |
 
 #![deny(missing_docs)]
@@ -22,6 +23,7 @@ pub mod cli;
 pub mod data;
 pub mod diffusion;
 pub mod error;
+pub mod golden;
 pub mod layers;
 pub mod models;
 pub mod numerics;

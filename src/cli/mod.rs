@@ -2,6 +2,7 @@
 
 mod bench;
 mod eval;
+mod golden;
 mod pictures;
 mod sample;
 mod train;
@@ -42,6 +43,8 @@ enum Command {
     Eval(eval::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
+    /// The right answers for other implementations, and where theirs are wrong
+    Golden(golden::Args),
 }
 
 /// How a command that ran to its end went.
@@ -75,5 +78,6 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         Command::Sample(args) => sample::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Golden(args) => golden::run(&args),
     })
 }

@@ -86,6 +86,17 @@ impl Schedule {
         Ok(Schedule { curve, beta_start, beta_end, beta, alpha_bar })
     }
 
+    /// The same schedule with every ᾱ_t, t = 1..=T in order, changed a little: what another precision of the table would give.
+    /// ᾱ stays in [0, 1) and does not rise.
+    pub(crate) fn map_alpha_bar(&self, mut change: impl FnMut(f64) -> f64) -> Schedule {
+        let mut changed = self.clone();
+        for t in 1..changed.alpha_bar.len() {
+            let (alpha_bar, before) = (change(changed.alpha_bar[t]), changed.alpha_bar[t - 1]);
+            changed.alpha_bar[t] = if alpha_bar < before { alpha_bar } else { before };
+        }
+        changed
+    }
+
     /// The curve that β follows.
     pub fn curve(&self) -> BetaSchedule {
         self.curve

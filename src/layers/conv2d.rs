@@ -44,7 +44,7 @@ use crate::numerics::gemm::{Gather, Panels, Start, product};
 /// A kernel, a bias and a geometry.
 #[derive(Clone, Debug)]
 pub struct Conv2d {
-    weight: Span,
+    pub(crate) weight: Span,
     bias: Span,
     c_in: usize,
     c_out: usize,

@@ -61,7 +61,7 @@ impl TimeEmbedding {
 /// A table of a vector a class.
 #[derive(Clone, Debug)]
 pub struct ClassEmbedding {
-    weight: Span,
+    pub(crate) weight: Span,
     classes: usize,
     dim: usize,
 }

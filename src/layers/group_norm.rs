@@ -37,7 +37,7 @@ use crate::numerics::sum::column_sums;
 /// A scale and a shift a channel, and the number of groups.
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
-    weight: Span,
+    pub(crate) weight: Span,
     bias: Span,
     channels: usize,
     groups: usize,

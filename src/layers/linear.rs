@@ -22,7 +22,7 @@ use crate::numerics::sum::column_sums;
 /// A matrix and a bias.
 #[derive(Clone, Debug)]
 pub struct Linear {
-    weight: Span,
+    pub(crate) weight: Span,
     bias: Span,
     inputs: usize,
     outputs: usize,

@@ -14,6 +14,7 @@
 
 use ndarray::Array4;
 
+use super::Trace;
 use super::res_block::divide;
 use crate::layers::attention::{self, attention, attention_backward};
 use crate::layers::group_norm::{self, GroupNorm};
@@ -70,28 +71,33 @@ impl AttentionBlock {
     ///
     /// # Shapes
     /// x (n, h, w, c) to y of the same shape.
-    pub fn forward<F: Real>(&self, w: &Tensors<F>, x: Array4<F>) -> (Array4<F>, Cache<F>) {
+    pub fn forward<F: Real>(&self, w: &Tensors<F>, x: Array4<F>, trace: &mut Trace<F>) -> (Array4<F>, Cache<F>) {
         let (n, height, width, c) = x.dim();
         let pixels = n * height * width;
         let (h, group_norm) = match &self.group_norm {
             Some(norm) => {
                 let (h, cache) = norm.forward(w, x.clone());
+                trace.layer(norm.weight, &h);
                 (h, Some(cache))
             }
             None => (x.clone(), None),
         };
         let h = h.into_shape_with_order((pixels, c)).expect("pixels as rows");
-        let project = |linear: &Linear| {
+        let mut project = |linear: &Linear| {
             let (y, cache) = linear.forward(w, h.clone());
-            (y.into_shape_with_order((n, height * width, self.inner)).expect("rows as tokens"), cache)
+            let y = y.into_shape_with_order((n, height * width, self.inner)).expect("rows as tokens");
+            trace.layer(linear.weight, &y);
+            (y, cache)
         };
-        let [(q, q_cache), (k, k_cache), (v, v_cache)] = self.to_qkv.each_ref().map(project);
+        let [(q, q_cache), (k, k_cache), (v, v_cache)] = self.to_qkv.each_ref().map(&mut project);
         let (o, attention) = attention(q, k, v, self.heads);
         let o = o.into_shape_with_order((pixels, self.inner)).expect("tokens as rows");
         let (y, to_out) = self.to_out.forward(w, o);
         let mut y = y.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
+        trace.layer(self.to_out.weight, &y);
         y += &x;
         divide(&mut y, self.scale_factor);
+        trace.block(self.to_qkv[0].weight, &y);
         (y, Cache { group_norm, to_qkv: [q_cache, k_cache, v_cache], attention, to_out })
     }
 

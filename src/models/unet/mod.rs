@@ -19,8 +19,9 @@ pub mod config;
 mod cost;
 pub mod res_block;
 mod tape;
+mod trace;
 
-use ndarray::{Array2, Array4};
+use ndarray::{Array2, Array4, ArrayD};
 
 use crate::layers::activation::{silu, silu_backward};
 use crate::layers::conv2d::Conv2d;
@@ -36,6 +37,7 @@ use attention_block::AttentionBlock;
 pub use config::{SampleSize, UNetConfig};
 use res_block::ResBlock;
 pub use tape::Tape;
+pub use trace::Trace;
 
 /// The architecture: which layers there are and where their parameters lie. It holds no numbers.
 #[derive(Clone, Debug)]
@@ -45,7 +47,8 @@ pub struct UNet {
     /// Its parameters' names, shapes and places.
     pub layout: Layout,
     conv_in: Conv2d,
-    time_proj: TimeEmbedding,
+    /// The sinusoids of time.
+    pub(crate) time_proj: TimeEmbedding,
     time_linears: [Linear; 2],
     class_embedding: Option<ClassEmbedding>,
     down: Vec<Level>,
@@ -119,6 +122,23 @@ impl UNet {
         Ok((y, tape))
     }
 
+    /// [`forward`](UNet::forward), and what came out of every module, by diffusers' names and in the order of the pass.
+    ///
+    /// # Errors
+    /// As [`predict`](UNet::predict).
+    pub fn forward_traced<F: Real>(
+        &self,
+        w: &Tensors<F>,
+        x: Array4<F>,
+        conditions: Conditions,
+    ) -> Result<(Array4<F>, Tape<F>, Vec<(String, ArrayD<F>)>)> {
+        self.check(&x, conditions)?;
+        let mut tape = Tape::traced();
+        let y = self.run(w, x, conditions, None, &mut tape);
+        let trace = std::mem::replace(&mut tape.trace, Trace::off());
+        Ok((y, tape, trace.named(&self.layout)))
+    }
+
     fn check<F>(&self, x: &Array4<F>, conditions: Conditions) -> Result<()> {
         let (n, h, w, c) = x.dim();
         self.config.check_image((h, w), "image size")?;
@@ -157,6 +177,7 @@ impl UNet {
         let x = if self.config.center_input_sample { x.mapv_into(|x| two * x - one) } else { x };
 
         let (mut h, cache) = self.conv_in.forward(w, x);
+        tape.trace.layer(self.conv_in.weight, &h);
         tape.conv(cache);
         let mut kept = vec![h.clone()];
         for level in &self.down {
@@ -166,6 +187,7 @@ impl UNet {
             }
             if let Some(half) = &level.resample {
                 let (y, cache) = half.forward(w, h);
+                tape.trace.layer(half.weight, &y);
                 tape.conv(cache);
                 h = y;
                 kept.push(h.clone());
@@ -182,11 +204,13 @@ impl UNet {
             }
             if let Some(double) = &level.resample {
                 let (y, cache) = double.forward(w, upsample_nearest_2x(&h));
+                tape.trace.layer(double.weight, &y);
                 tape.conv(cache);
                 h = y;
             }
         }
         let (h, cache) = self.conv_norm_out.forward(w, h);
+        tape.trace.layer(self.conv_norm_out.weight, &h);
         let (y, conv_cache) = self.conv_out.forward(w, silu(&h));
         tape.norm(cache, h);
         tape.conv(conv_cache);
@@ -202,9 +226,12 @@ impl UNet {
         };
         let (h, cache) = first.forward(w, sinusoids);
         let (mut emb, second_cache) = second.forward(w, silu(&h));
+        tape.trace.block(second.weight, &emb);
         tape.linear(cache, h);
         if let (Some(table), Some(labels)) = (&self.class_embedding, conditions.labels) {
-            emb += &table.forward(w, labels);
+            let of_class = table.forward(w, labels);
+            tape.trace.layer(table.weight, &of_class);
+            emb += &of_class;
         }
         let silu_emb = silu(&emb);
         tape.linear(second_cache, emb);
@@ -321,10 +348,10 @@ fn run_blocks<F: Real>(
     key: Option<Key>,
     tape: &mut Tape<F>,
 ) -> Array4<F> {
-    let (mut h, cache) = res.forward(w, h, silu_emb, key);
+    let (mut h, cache) = res.forward(w, h, silu_emb, key, &mut tape.trace);
     tape.res(cache);
     if let Some(attention) = attention {
-        let (y, cache) = attention.forward(w, h);
+        let (y, cache) = attention.forward(w, h, &mut tape.trace);
         tape.attention(cache);
         h = y;
     }

@@ -20,6 +20,7 @@
 
 use ndarray::{Array2, Array4};
 
+use super::Trace;
 use crate::layers::activation::{silu, silu_backward};
 use crate::layers::conv2d::{self, Conv2d};
 use crate::layers::dropout::{self, dropout, dropout_backward};
@@ -112,21 +113,27 @@ impl ResBlock {
         x: Array4<F>,
         silu_emb: &Array2<F>,
         key: Option<dropout::Key>,
+        trace: &mut Trace<F>,
     ) -> (Array4<F>, Cache<F>) {
         let (shortcut, shortcut_cache) = match &self.conv_shortcut {
             Some(conv) => {
                 let (y, cache) = conv.forward(w, x.clone());
+                trace.layer(conv.weight, &y);
                 (y, Some(cache))
             }
             None => (x.clone(), None),
         };
         let (before_silu1, norm1) = self.norm1.forward(w, x);
+        trace.layer(self.norm1.weight, &before_silu1);
         let (mut h, conv1) = self.conv1.forward(w, silu(&before_silu1));
+        trace.layer(self.conv1.weight, &h);
         let (u, time) = self.time_emb_proj.forward(w, silu_emb.clone());
+        trace.layer(self.time_emb_proj.weight, &u);
         if !self.settings.scale_shift {
             each_image(&mut h, &u, |h, u| add_to_pixels(h, u));
         }
         let (mut before_silu2, norm2) = self.norm2.forward(w, h);
+        trace.layer(self.norm2.weight, &before_silu2);
         let scale_shift = self.settings.scale_shift.then(|| {
             let normed = before_silu2.clone();
             each_image(&mut before_silu2, &u, |h, u| scale_and_shift(h, u));
@@ -134,8 +141,10 @@ impl ResBlock {
         });
         let (h, dropped) = dropout(silu(&before_silu2), self.settings.dropout, self.index, key);
         let (mut y, conv2) = self.conv2.forward(w, h);
+        trace.layer(self.conv2.weight, &y);
         y += &shortcut;
         divide(&mut y, self.settings.scale_factor);
+        trace.block(self.norm1.weight, &y);
         let cache = Cache {
             norm1,
             before_silu1,

@@ -2,14 +2,17 @@
 
 use ndarray::{Array2, Array4};
 
-use super::{attention_block, res_block};
+use super::{Trace, attention_block, res_block};
 use crate::layers::{conv2d, group_norm, linear};
+use crate::numerics::Real;
 
 /// The caches of a forward pass, the last layer's on top.
 #[derive(Debug)]
 pub struct Tape<F> {
     entries: Vec<Entry<F>>,
     keeps: bool,
+    /// What else is kept of the pass, for people.
+    pub(super) trace: Trace<F>,
 }
 
 #[derive(Debug)]
@@ -22,16 +25,21 @@ enum Entry<F> {
     Concat(usize),
 }
 
-impl<F> Default for Tape<F> {
+impl<F: Real> Default for Tape<F> {
     fn default() -> Self {
-        Tape { entries: Vec::new(), keeps: true }
+        Tape { entries: Vec::new(), keeps: true, trace: Trace::off() }
     }
 }
 
-impl<F> Tape<F> {
+impl<F: Real> Tape<F> {
+    /// A tape that also keeps what comes out of every module.
+    pub(super) fn traced() -> Self {
+        Tape { trace: Trace::on(), ..Tape::default() }
+    }
+
     /// A tape that keeps nothing: caches are dropped where they would be pushed.
     pub(super) fn without_caches() -> Self {
-        Tape { entries: Vec::new(), keeps: false }
+        Tape { keeps: false, ..Tape::default() }
     }
 
     fn push(&mut self, entry: impl FnOnce() -> Entry<F>) {
@@ -70,7 +78,7 @@ impl<F> Tape<F> {
 
 macro_rules! pop {
     ($($name:ident: $pattern:pat => $value:expr, $type:ty;)*) => {
-        impl<F> Tape<F> {
+        impl<F: Real> Tape<F> {
             $(pub(super) fn $name(&mut self) -> $type {
                 match self.entries.pop() {
                     Some($pattern) => $value,

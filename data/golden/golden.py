@@ -1,0 +1,399 @@
+"""The golden kit of `ancestral`: checks another diffusion backend against float64 truth. One file, NumPy only.
+
+    import golden
+    kit = golden.open("data/golden")
+    for case in kit.cases(level="ops"):            # level=None: all; op="conv2d": that op
+        case.report(my_backend(case.op, case.attributes, **case.inputs))   # dict of arrays, or None: unsupported
+    kit.finish()                                    # totals and verdict; exits 0 pass, 1 fail, 2 incomplete
+
+A backend gets arrays named as in the kit ("x", "norm1.weight", "grad_output") and returns arrays named "output",
+"output.x", "grad.x", "taps.conv_in". Every element has its own tolerance, which a correct float32 implementation keeps.
+
+    python golden.py check DIR RESULTS      judges RESULTS/LEVEL/NAME.safetensors or RESULTS/LEVEL/NAME/*.npy
+    python golden.py mutants DIR            a table: which known mistakes other tolerances let pass
+    python golden.py show CASE.safetensors  what is in a case
+"""
+
+import collections
+import copy
+import functools
+import hashlib
+import json
+import math
+import os
+import pathlib
+import struct
+import sys
+
+import numpy as np
+
+FORMAT = "ancestral golden kit 1"
+DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1"}
+FAILURES = ("looks like TF32", "looks like bf16/f16", "FAIL")  # from mild to severe
+INCOMPLETE = ("unsupported", "incomplete", "missing")
+# Inputs of a product rounded to p bits shift it by at most 2 * 2^-p S: here in units of u S, u = 2^-24, and 1% for the
+# second order.
+TF32_UNITS, BF16_UNITS = 1.01 * 2 * 2**13, 1.01 * 2 * 2**16
+FEW = 8  # elements: fewer say nothing about how errors are spread
+# Known mistakes that are precisions. Inputs of usual size are the same numbers in TF32 and in f16: the first that fits.
+INPUTS = {"tf32_inputs": FAILURES[0], "f16_inputs": FAILURES[1], "bf16_inputs": FAILURES[1]}
+
+
+class GoldenError(Exception):
+    """A kit or a result that cannot be read: what, where, and what to do."""
+
+
+def read_safetensors(path):
+    """The tensors and the metadata of a file."""
+    data = pathlib.Path(path).read_bytes()
+    try:
+        (size,) = struct.unpack_from("<Q", data)
+        header = json.loads(data[8 : 8 + size])
+        metadata = header.pop("__metadata__", {})
+        tensors = {}
+        for name, entry in header.items():
+            start, end = (8 + size + offset for offset in entry["data_offsets"])
+            tensors[name] = np.frombuffer(data[start:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
+    except KeyError as error:
+        raise GoldenError(f"{path}: {error} is unknown here; the dtypes are {', '.join(DTYPES)}") from None
+    except (ValueError, struct.error) as error:
+        raise GoldenError(f"{path}: not a safetensors file ({error}); write it again") from None
+    return tensors, metadata
+
+
+def write_safetensors(path, tensors, metadata=None):
+    codes = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
+    header, blobs, offset = {"__metadata__": metadata} if metadata else {}, [], 0
+    for name, array in tensors.items():
+        array = np.asarray(array, order="C")
+        if array.dtype not in codes:
+            raise GoldenError(f"{path}: {name} is {array.dtype}; return one of {', '.join(map(str, codes))}")
+        end = offset + array.nbytes
+        header[name] = {"dtype": codes[array.dtype], "shape": array.shape, "data_offsets": [offset, end]}
+        blobs.append(array.tobytes())
+        offset = end
+    text = json.dumps(header).encode()
+    text += b" " * (-len(text) % 8)
+    pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
+    pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+
+
+def checked_bytes(path, sha256):
+    if not path.is_file():
+        raise GoldenError(f"{path}: is missing; get the kit again")
+    if hashlib.sha256(path.read_bytes()).hexdigest() != sha256:
+        raise GoldenError(f"{path}: its SHA-256 is not the kit's: it was changed or damaged; get the kit again")
+    return path.read_bytes()
+
+
+# --- Judgement ---
+
+
+def ulp(x):
+    """The unit in the last place of float32 at x."""
+    return np.ldexp(1.0, np.maximum(np.frexp(np.abs(x).astype(np.float64))[1] - 1, -126) - 23)
+
+
+def distance(r, truth):
+    """|r - truth|: 0 where both are the same infinity or NaN, infinite where only one is finite."""
+    with np.errstate(all="ignore"):
+        error = np.abs(r - truth)
+    same = (r == truth) | (np.isnan(r) & np.isnan(truth))
+    return np.where(same, 0.0, np.where(np.isnan(error), np.inf, error))
+
+
+def in_units(error, unit):
+    """error / unit, where 0 / 0 is 0 and inf / inf is 1: float32 may overflow where the tolerance says so."""
+    with np.errstate(all="ignore"):
+        return np.where(error == 0, 0.0, np.where(error <= unit, np.fmin(error / unit, 1), error / unit))
+
+
+def same_bits(r, expected):
+    return r.shape == expected.shape and r.tobytes() == expected.astype(np.float64).tobytes()
+
+
+def in_bf16_or_f16(r):
+    with np.errstate(all="ignore"):
+        r32 = r.astype(np.float32)
+        return not (r32.view(np.uint32) & 0xFFFF).any() or (r32.astype(np.float16) == r32).all()
+
+
+def precision_class(r, truth, tol, terms):
+    """The member of FAILURES that the error of one tensor looks like."""
+    error = r - truth
+    energy, energy_of_truth = np.square(error).sum(), np.square(truth).sum()
+    if not energy <= 0.05**2 * energy_of_truth:
+        return "FAIL"
+    if in_bf16_or_f16(r) and not in_bf16_or_f16(truth):  # times are small integers: representable anyway
+        return "looks like bf16/f16"
+    scaled = abs((error * truth).sum()) >= 0.5 * math.sqrt(energy * energy_of_truth)
+    few = (np.abs(error) > tol).mean() < 0.25
+    if scaled or few:
+        return "FAIL"
+    units = in_units(np.abs(error), tol).max() * (2 + math.sqrt(terms))
+    return FAILURES[0] if units <= TF32_UNITS else FAILURES[1] if units <= BF16_UNITS else "FAIL"
+
+
+class Verdict:
+    """What `judge` finds: `name`, the largest error `ratio` in units of its tolerance and its `place`, and a `note`."""
+
+    def __init__(self, name, ratio=0.0, place="", note=""):
+        self.name, self.ratio, self.place, self.note = name, ratio, place, note
+
+    def __str__(self):
+        return f"{self.name:20}{self.place}{'  ' if self.place and self.note else ''}{self.note}"
+
+
+def judge(stored, metadata, results):
+    """The verdict on `results` by the tensors and the metadata of a case's file."""
+    order, terms = json.loads(metadata["order"]), json.loads(metadata.get("terms", "{}"))
+    results = {name: np.asarray(x, np.float64) for name, x in results.items()}
+    absent = [name for name in order if name not in results and not name.startswith("taps.")]
+    judged = [name for name in order if name in results]
+    for name in judged:
+        if results[name].shape != stored[name].shape:
+            note = f"{name} has shape {results[name].shape}, expected {stored[name].shape}"
+            return Verdict("FAIL", math.inf, note=note)
+
+    errors = {name: distance(results[name], stored[name]) for name in judged}
+    tol = {name: stored[f"tol.{name}"] for name in judged}
+    ratios = {name: in_units(errors[name], tol[name]) for name in judged}
+    largest = {name: ratios[name].max(initial=0) for name in judged}
+    # float32 cannot hold every truth (uniforms): the truth itself is exact, too.
+    exact = {n for n in judged if same_bits(results[n], stored[f"bits.{n}"]) or same_bits(results[n], stored[n])}
+    wrong = [name for name in judged if largest[name] > 1 and name not in exact]
+    verdict = Verdict("exact" if len(exact) == len(judged) else "within f32")
+    if judged:
+        worst = max(judged, key=largest.get)
+        verdict.ratio, verdict.place = largest[worst], place(worst, ratios[worst], errors[worst], stored[worst])
+    notes = []
+    if absent:
+        unknown = sorted(results.keys() - set(order))
+        notes.append(f"no {', '.join(absent)}" + (f"; unknown: {', '.join(unknown)}" if unknown else ""))
+        verdict.name = "incomplete"
+    if wrong:
+        mistake = known_mistake(stored, judged, wrong, results, tol)
+        many = [n for n in wrong if stored[n].size >= FEW]
+        classes = [precision_class(results[n], stored[n], tol[n], terms.get(n, 1)) for n in many] or ["FAIL"]
+        # Of another precision most of the tensors show it, and the largest error tells which.
+        shown = [like for like in classes if like != "FAIL"]
+        like = max(shown, key=FAILURES.index) if len(shown) > len(classes) / 2 else "FAIL"
+        verdict.name = INPUTS.get(mistake, "FAIL") if mistake else like
+        if mistake:
+            notes.append(f"this is what the mistake `{mistake}` gives")
+        if any(name.startswith("taps.") for name in judged):
+            notes.append(f"first wrong: {wrong[0]}")
+    verdict.note = "; ".join(notes)
+    return verdict
+
+
+def place(name, ratios, errors, truth):
+    if not ratios.size:
+        return f"{name} is empty"
+    at = np.unravel_index(ratios.argmax(), ratios.shape)
+    error, value = float(errors[at]), abs(float(truth[at]))
+    relative = error / value if value else math.inf if error else 0.0
+    index = f"[{','.join(map(str, at))}]" if at else ""
+    return f"{ratios[at]:9.3g} tol {error / ulp(truth[at]):9.3g} ulp {relative:9.2e} rel  {name}{index}"
+
+
+def mutants(stored):
+    """The known mistakes of a case, by name: {name: {truth tensor: what the mistake gives}}."""
+    found = collections.defaultdict(dict)
+    for key in sorted(key for key in stored if key.startswith("mutant.")):
+        _, mistake, tensor = key.split(".", 2)
+        found[mistake][tensor] = stored[key]
+    return found
+
+
+def known_mistake(stored, judged, wrong, results, tol):
+    """The first mistake whose values the results have, those that it does not change being right; or None."""
+
+    def fits(name, mutant):
+        if name not in mutant:
+            return name not in wrong
+        m = mutant[name].astype(np.float64)  # of another size than the truth: its own rounding counts, too
+        return (distance(results[name], m) <= tol[name] + ulp(m) + 8 * 2.0**-24 * np.abs(m)).all()
+
+    names = sorted(mutants(stored).items(), key=lambda item: list(INPUTS).index(item[0]) if item[0] in INPUTS else -1)
+    return next((m for m, mutant in names if all(fits(name, mutant) for name in judged)), None)
+
+
+# --- The kit ---
+
+
+class Case:
+    """One case: `id`, `op`, `level`, `attributes`, `inputs`; `report` takes what the backend computed."""
+
+    def __init__(self, kit, entry):
+        self.kit, self.entry = kit, entry
+        self.id, self.op, self.level = entry["id"], entry["op"], entry["level"]
+        self.path = kit.folder / entry["path"]
+
+    @functools.cached_property
+    def attributes(self):
+        attributes = copy.deepcopy(self.entry["attributes"])
+        if "model" in attributes:  # a folder named relative to the case
+            folder = pathlib.Path(os.path.normpath(self.path.parent / attributes["model"]))
+            for path, sha256 in self.kit.manifest["files"].items():
+                if folder in (self.kit.folder / path).parents:
+                    checked_bytes(self.kit.folder / path, sha256)
+            attributes["model"] = str(folder)
+        return attributes
+
+    @functools.cached_property
+    def stored(self):
+        """The tensors and the metadata of the case's file."""
+        checked_bytes(self.path, self.entry["sha256"])
+        return read_safetensors(self.path)
+
+    @property
+    def inputs(self):
+        kept = (name for name in self.stored[0] if name.startswith("input.") or name == "grad_output")
+        return {name.removeprefix("input."): self.stored[0][name].copy() for name in kept}
+
+    def report(self, results, reason="the backend returned None"):
+        """Judges the results, prints a line and returns the verdict."""
+        if results is None:
+            verdict, results, metadata = Verdict("unsupported", note=reason), {}, {"unsupported": reason}
+        else:
+            results, metadata = {name: np.asarray(x) for name, x in results.items()}, None
+            verdict = judge(*self.stored, results)
+        if self.kit.results:
+            write_safetensors(self.kit.results / f"{self.id}.safetensors", results, metadata)
+        if self.level == "probes" and "output" in results:
+            keys = [key for key in self.stored[0] if key.startswith("order.") and key.endswith(".output")]
+            output = results["output"].astype(np.float64)
+            equal = [key for key in keys if same_bits(output, self.stored[0][key])]
+            self.kit.orders.append({key[len("order.") : -len(".output")] for key in equal})
+        self.kit.verdicts[self.id] = verdict
+        print(f"{self.id:44} {verdict}")
+        self.__dict__.pop("stored", None)  # a kit may be larger than the memory
+        return verdict
+
+
+class Kit:
+    def __init__(self, folder, results=None):
+        self.folder, self.results = pathlib.Path(folder), results and pathlib.Path(results)
+        sums = self.folder / "SHA256SUMS"
+        if not sums.is_file():
+            raise GoldenError(f"{sums}: is missing; name a folder that `ancestral golden export` made")
+        known = dict(reversed(line.split(maxsplit=1)) for line in sums.read_text().splitlines())
+        self.manifest = json.loads(checked_bytes(self.folder / "MANIFEST.json", known.get("MANIFEST.json")))
+        if self.manifest["format"] != FORMAT:
+            raise GoldenError(f'{self.folder}: format "{self.manifest["format"]}", this golden.py reads "{FORMAT}"')
+        self.selected, self.verdicts, self.orders, self.short = {}, {}, [], {}
+
+    def cases(self, level=None, op=None):
+        """The cases of a level and of an op, in the kit's order; every one of them has to be reported."""
+        entries = self.manifest["cases"]
+        for asked, what in ((level, "level"), (op, "op")):
+            known = dict.fromkeys(entry[what] for entry in entries)
+            if asked is not None and asked not in known:
+                raise GoldenError(f'no {what} "{asked}" in {self.folder}; there are {", ".join(known)}')
+        for name in self.manifest["levels"] if level is None else [level]:
+            count = sum(entry["level"] == name for entry in entries)
+            if count < self.manifest["levels"][name]["fewest"]:
+                self.short[name] = count
+        chosen = [e for e in entries if level in (None, e["level"]) and op in (None, e["op"])]
+        self.selected |= {entry["id"]: entry for entry in chosen}
+        return [Case(self, entry) for entry in chosen]
+
+    def finish(self, exit=True):
+        """Prints totals and the verdict. Exits with 0 pass, 1 fail, 2 incomplete, or returns that number."""
+        for id in self.selected:
+            if id not in self.verdicts:
+                self.verdicts[id] = Verdict("missing", note="not reported")
+                print(f"{id:44} {self.verdicts[id]}")
+        names = [self.verdicts[id].name for id in self.selected]
+        for name, count in self.short.items():
+            print(f"level {name}: {count} cases, at least {self.manifest['levels'][name]['fewest']} expected")
+        if self.orders:
+            same = sorted(set.intersection(*self.orders))
+            print(f"order of addition: {', '.join(same) if same else 'none of the probed ones'}")
+        print(", ".join(f"{count} {name}" for name, count in collections.Counter(names).items()) or "no cases")
+        failed = any(name in FAILURES for name in names)
+        incomplete = not names or self.short or any(name in INCOMPLETE for name in names)
+        code = 1 if failed else 2 if incomplete else 0
+        print(["PASS", "FAIL", "INCOMPLETE"][code])
+        if exit:
+            sys.exit(code)
+        return code
+
+
+def open(folder, results=None):  # golden.open, as in gzip.open
+    """The kit in a folder; with `results` every reported result is also written there."""
+    return Kit(folder, results)
+
+
+# --- Command line ---
+
+
+def check(folder, results):
+    kit = open(folder)
+    for case in kit.cases():
+        path = pathlib.Path(results) / case.id
+        file = path.with_name(path.name + ".safetensors")
+        if file.is_file():
+            tensors, metadata = read_safetensors(file)
+            reason = metadata.get("unsupported")
+            case.report(None if reason is not None and not tensors else tensors, reason)
+        elif (path / "unsupported").is_file():
+            case.report(None, (path / "unsupported").read_text().strip())
+        elif path.is_dir():
+            case.report({file.name.removesuffix(".npy"): np.load(file) for file in sorted(path.glob("*.npy"))})
+    kit.finish()
+
+
+def accepts(results, stored, rtol, atol):
+    """torch.testing.assert_close and numpy.testing.assert_allclose: |r - truth| <= atol + rtol |truth|."""
+    return all((distance(r, stored[k]) <= atol + rtol * np.abs(stored[k])).all() for k, r in results.items())
+
+
+def show_mutants(folder):
+    """A markdown table: which known mistakes, and as a control which correct results, three judges accept."""
+    usual = {"assert_close (1.3e-6, 1e-5)": (1.3e-6, 1e-5), "assert_allclose (1e-3)": (1e-3, 0.0)}
+    accepted = {"mistakes": [], "correct results": []}
+    print("| case | mistake | error / tolerance | " + " | ".join([*usual, "this kit"]) + " |\n|" + "---|" * 6)
+    for case in open(folder).cases():
+        stored, metadata = case.stored
+        # Where the tolerance is 0 float32 may be too small for the truth itself.
+        order = json.loads(metadata["order"])
+        correct = {name: stored[f"bits.{name}" if stored[f"tol.{name}"].any() else name] for name in order}
+        for mistake, tensors in {None: {}, **mutants(stored)}.items():
+            results = correct | tensors
+            verdict = judge(stored, metadata, results)
+            row = [accepts(results, stored, *limits) for limits in usual.values()] + [verdict.name not in FAILURES]
+            accepted["mistakes" if mistake else "correct results"].append(row)
+            if mistake:
+                words = " | ".join("accepts" if accepts else "rejects" for accepts in row)
+                print(f"| {case.id} | {mistake} | {verdict.ratio:.3g} | {words} |")
+        del case.stored
+    for what, rows in accepted.items():
+        print(f"| {len(rows)} {what}, accepted | | | " + " | ".join(str(sum(column)) for column in zip(*rows)) + " |")
+
+
+def show(path):
+    tensors, metadata = read_safetensors(path)
+    for key, value in metadata.items():
+        print(f"{key}: {value}")
+    for name, x in tensors.items():
+        ends = f"{x.min():.6g} to {x.max():.6g}" if x.size else ""
+        print(f"{name:44} {x.dtype!s:8} {x.shape!s:20} {ends}")
+
+
+def main():
+    commands = {"check": (check, 2), "mutants": (show_mutants, 1), "show": (show, 1)}
+    command, count = commands.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, 0))
+    if command is None or len(sys.argv) != 2 + count:
+        print(__doc__, file=sys.stderr)
+        sys.exit(2)
+    try:
+        command(*sys.argv[2:])
+    except (GoldenError, OSError) as error:
+        print(error, file=sys.stderr)
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,185 @@
+//! `ancestral golden`: the right answers for other implementations, and where theirs are wrong.
+
+use std::path::PathBuf;
+
+use clap::{Args as ClapArgs, Subcommand};
+use serde_json::json;
+
+use super::{Outcome, print};
+use crate::golden::case::Case;
+use crate::golden::check::{self, Checked, Report, Selection, check};
+use crate::golden::judge::Verdict;
+use crate::golden::kit::{LEVELS, drafts, export};
+use crate::golden::mutants::MUTANTS;
+use crate::golden::oracle::{Precision, complete};
+use crate::report::progress::Progress;
+use crate::{Error, Result, atomic};
+
+/// The flags of `golden`.
+#[derive(Debug, ClapArgs)]
+pub struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Compute the results of any case: the truth, the bits, the tolerances
+    Compute(Compute),
+    /// Write the kit: cases with their golden values, and what runs them
+    Export(Export),
+    /// Judge what a backend computed for the cases of a kit
+    Check(Check),
+}
+
+/// The flags of `golden compute`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+A case is a safetensors file: `op` and `attributes` (JSON) in its metadata, tensors input.NAME (float32, PyTorch's
+layouts; int64 for timesteps and labels) and, where gradients are wanted, grad_output. Added are output and grad.NAME
+(float64, the truth), bits.NAME (float32, what this program computes), tol.NAME (what float32 may be off by).
+
+Example, with Python's safetensors:
+  save_file({\"input.x\": x, \"grad_output\": g}, \"case.safetensors\", {\"op\": \"silu\", \"attributes\": \"{}\"})
+  ancestral golden compute case.safetensors --out result.safetensors")]
+struct Compute {
+    /// The case: a safetensors file with inputs
+    #[arg(value_name = "CASE")]
+    case: PathBuf,
+    /// Where the completed case goes
+    #[arg(long, value_name = "RESULT")]
+    out: PathBuf,
+    /// Compute the float64 truth or the float32 bits alone, without tolerances [default: everything]
+    #[arg(long, value_enum)]
+    precision: Option<Precision>,
+}
+
+/// The flags of `golden export`.
+#[derive(Debug, ClapArgs)]
+struct Export {
+    /// The folder of the kit; one that stands there is replaced
+    #[arg(long, value_name = "DIR")]
+    out: PathBuf,
+    /// Only this level; may be repeated [default: all]
+    #[arg(long, value_name = "LEVEL", value_parser = clap::builder::PossibleValuesParser::new(LEVELS))]
+    level: Vec<String>,
+}
+
+/// The flags of `golden check`.
+#[derive(Debug, ClapArgs)]
+#[command(after_help = "\
+RESULTS holds for each case a file LEVEL/NAME.safetensors with the tensors output, grad.x, ... that the backend computed,
+or a folder LEVEL/NAME with output.npy, grad.x.npy, ... Errors are printed in units of the tolerance.
+Exit status: 0 the backend passes, 1 it is wrong somewhere, 2 not all cases were seen, or the kit is damaged.
+
+Example:
+  ancestral golden check data/golden results --level ops")]
+struct Check {
+    /// The kit
+    #[arg(value_name = "DIR")]
+    kit: PathBuf,
+    /// What the backend computed
+    #[arg(value_name = "RESULTS")]
+    results: PathBuf,
+    /// Only this level; may be repeated [default: all]
+    #[arg(long, value_name = "LEVEL")]
+    level: Vec<String>,
+    /// Only this operation; may be repeated [default: all]
+    #[arg(long, value_name = "OP")]
+    op: Vec<String>,
+    /// Print one JSON object instead of a line a case
+    #[arg(long)]
+    json: bool,
+}
+
+/// Runs a subcommand.
+pub fn run(args: &Args) -> Result<Outcome> {
+    match &args.command {
+        Command::Compute(args) => compute(args),
+        Command::Export(args) => export_kit(args),
+        Command::Check(args) => check_results(args),
+    }
+}
+
+fn compute(args: &Compute) -> Result<Outcome> {
+    let mut case = Case::read(&args.case)?;
+    atomic::probe(&args.out)?;
+    complete(&mut case, args.precision)?;
+    atomic::write(&args.out, &case.to_bytes())?;
+    Ok(Outcome::Passed)
+}
+
+fn export_kit(args: &Export) -> Result<Outcome> {
+    let (mut progress, mut done) = (Progress::new("export", drafts(&args.level).len() as u64, "cases"), 0);
+    let manifest = export(&args.out, &args.level, |entry| {
+        done += 1;
+        progress.set(done, &entry.id);
+    })?;
+    progress.finish("done");
+    print(format!("{} cases in {}", manifest.cases.len(), args.out.display()))?;
+    Ok(Outcome::Passed)
+}
+
+fn check_results(args: &Check) -> Result<Outcome> {
+    let selection = Selection { levels: args.level.clone(), ops: args.op.clone() };
+    let mut printed = Ok(());
+    let report = check(&args.kit, &args.results, &selection, |case| {
+        if !args.json && printed.is_ok() {
+            printed = print(line(case));
+        }
+    })?;
+    printed?;
+    if args.json {
+        print(json!(report))?;
+    } else {
+        print(totals(&report))?;
+    }
+    match report.outcome {
+        check::Outcome::Pass => Ok(Outcome::Passed),
+        check::Outcome::Fail => Ok(Outcome::Failed),
+        check::Outcome::Incomplete => Err(Error::value(
+            args.results.display().to_string(),
+            "results for every case",
+            report.incomplete.join("; "),
+        )),
+    }
+}
+
+/// One case in one line, and what a person would ask next under it.
+fn line(case: &Checked) -> String {
+    let judgement = &case.judgement;
+    let mut text = format!("{:<44} {:<20}", case.id, judgement.verdict.to_string());
+    if let Some(worst) = &judgement.worst {
+        text += &format!("{:9.3} tol {:11.4} ulp  rel {:8.1e}", worst.tolerances, worst.ulp, worst.relative);
+        text += &format!("  {}{:?}", worst.tensor, worst.index);
+    }
+    if judgement.verdict >= Verdict::LikeTf32 {
+        if let Some(worst) = &judgement.worst {
+            text += &format!("\n    expected {:e}, found {:e}", worst.expected, worst.found);
+        }
+        if let Some(first) = &judgement.first_wrong {
+            text += &format!("\n    the first wrong tensor in the order of execution: {first}");
+        }
+        if let Some(mutant) = judgement.mistake.as_ref().and_then(|name| MUTANTS.iter().find(|m| m.name == name)) {
+            text += &format!("\n    this is what yours looks like: {} ({})", mutant.mistake, mutant.name);
+        }
+    }
+    if let Some(note) = &judgement.note {
+        text += &format!("\n    {note}");
+    }
+    text.trim_end().to_string()
+}
+
+fn totals(report: &Report) -> String {
+    let counts: Vec<String> = report.totals.iter().map(|(verdict, count)| format!("{count} {verdict}")).collect();
+    let mut text = format!("\n{}", counts.join(", "));
+    if let Some(orders) = &report.orders {
+        let list = if orders.is_empty() { "none of the known ones".to_string() } else { orders.join(", ") };
+        text += &format!("\norder of addition in products: {list}");
+    }
+    text + match report.outcome {
+        check::Outcome::Pass => "\nPASS",
+        check::Outcome::Fail => "\nFAIL",
+        check::Outcome::Incomplete => "\nINCOMPLETE",
+    }
+}

@@ -1,0 +1,112 @@
+//! The networks of the kit, and their cases: forward passes with every module's result, gradients, training.
+
+use serde_json::{Value, json};
+
+use super::draft::Draft;
+use crate::checkpoint::weights;
+use crate::layers::Tensors;
+use crate::models::unet::SampleSize;
+use crate::models::{UNet, UNetConfig};
+use crate::numerics::rng::Stream;
+
+/// A network of the kit: its name, its configuration and the bytes of its weights.
+#[derive(Clone, Debug)]
+pub struct Model {
+    /// The folder in `models`.
+    pub name: &'static str,
+    /// The text of config.json.
+    pub config: String,
+    /// The safetensors file of its weights.
+    pub weights: Vec<u8>,
+}
+
+/// All networks: small, but with every kind of layer.
+pub fn models() -> Vec<Model> {
+    let names = |list: &[&str]| list.iter().map(|name| name.to_string()).collect();
+    let plain = UNetConfig {
+        sample_size: Some(SampleSize::Rectangle([8, 4])),
+        in_channels: 1,
+        out_channels: 1,
+        block_out_channels: vec![4, 8],
+        down_block_types: names(&["DownBlock2D", "AttnDownBlock2D"]),
+        up_block_types: names(&["AttnUpBlock2D", "UpBlock2D"]),
+        layers_per_block: 1,
+        norm_num_groups: 2,
+        attention_head_dim: None,
+        ..UNetConfig::default()
+    };
+    let conditional = UNetConfig {
+        sample_size: Some(SampleSize::Rectangle([4, 8])),
+        in_channels: 3,
+        out_channels: 3,
+        block_out_channels: vec![4, 8],
+        down_block_types: names(&["AttnDownBlock2D", "DownBlock2D"]),
+        up_block_types: names(&["UpBlock2D", "AttnUpBlock2D"]),
+        layers_per_block: 2,
+        norm_num_groups: 4,
+        attention_head_dim: Some(2),
+        num_class_embeds: Some(5),
+        resnet_time_scale_shift: "scale_shift".into(),
+        downsample_padding: 0,
+        flip_sin_to_cos: false,
+        freq_shift: 1.0,
+        mid_block_scale_factor: 1.25,
+        ..UNetConfig::default()
+    };
+    vec![model("plain", plain), model("conditional", conditional)]
+}
+
+/// Weights that leave no branch zero: normal, of a size that keeps activations near 1; the scales of norms around 1.
+fn model(name: &'static str, config: UNetConfig) -> Model {
+    let unet = UNet::new(config.clone()).expect("a supported network");
+    let mut w = Tensors::<f32>::zeros(unet.layout.count());
+    for entry in &unet.layout.entries {
+        let values = &mut w[entry.span];
+        Stream::keyed(0, &format!("golden.models/{name}/{}", entry.name), &[]).fill_normal(values);
+        let shape = entry.axes.shape();
+        let fan_in = shape[1..].iter().product::<usize>().max(4) as f64;
+        let deviation = if entry.name.contains("class_embedding") { 1.0 } else { (1.0 / fan_in.sqrt()) as f32 };
+        let mean = if entry.name.contains("norm") && entry.name.ends_with("weight") { 1.0 } else { 0.0 };
+        values.iter_mut().for_each(|x| *x = mean + deviation * *x);
+    }
+    Model { name, config: config.to_json(), weights: weights::to_bytes(&unet.layout, &w) }
+}
+
+fn unet(level: &'static str, name: &str, model: &str, attributes: Value) -> Draft {
+    let mut all = json!({"model": format!("../../models/{model}")});
+    for (key, value) in attributes.as_object().expect("attributes") {
+        all[key] = value.clone();
+    }
+    let draft = Draft::new(level, name, "unet", all);
+    let shape = if model == "plain" { [4, 1, 8, 4] } else { [4, 3, 4, 8] };
+    let draft = draft.normal("x", &shape).normal("noise", &shape).integers("t", &[4], &[0, 1, 500, 999]);
+    if model == "conditional" { draft.integers("class_labels", &[4], &[4, 0, 2, 2]) } else { draft }
+}
+
+/// Forward passes, t at both ends of the schedule.
+pub fn forward() -> Vec<Draft> {
+    let traced = json!({"gradients": false, "taps": true});
+    vec![
+        unet("network", "plain", "plain", traced.clone()).mutants(&["timestep_off_by_one"]),
+        unet("network", "conditional", "conditional", traced),
+    ]
+}
+
+/// The loss and every gradient.
+pub fn gradients() -> Vec<Draft> {
+    let with = json!({"gradients": true});
+    vec![
+        unet("gradients", "plain", "plain", with.clone()).mutants(&["gradients_of_the_sum"]),
+        unet("gradients", "conditional", "conditional", with),
+    ]
+}
+
+/// Ten training steps of five images, more than a shard.
+pub fn training() -> Vec<Draft> {
+    let attributes = json!({
+        "model": "../../models/plain", "lr": 1e-3, "weight_decay": 0.01, "clip_norm": 1.0, "ema_decay": 0.99,
+        "config": {"beta_schedule": "linear", "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02},
+    });
+    let draft = Draft::new("training", "ten_steps", "training", attributes);
+    vec![draft.normal("x_0", &[10, 5, 1, 8, 4]).normal("eps", &[10, 5, 1, 8, 4]).drawn("t", &[10, 5], 1000)]
+}

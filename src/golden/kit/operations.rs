@@ -1,0 +1,196 @@
+//! The cases of single operations: elementary functions, layers, blocks, and the orders of products.
+
+use serde_json::json;
+
+use super::draft::Draft;
+
+/// Elementary functions and random streams.
+pub fn elementary() -> Vec<Draft> {
+    let of = |op: &str| Draft::new("elementary", op, op, json!({}));
+    let stream = |name: &str, seed: u64, purpose: &str, indices: &[u64]| {
+        let attributes = json!({"seed": seed, "purpose": purpose, "indices": indices, "count": 64});
+        Draft::new("elementary", name, "random_stream", attributes)
+    };
+    let magnitudes = (-120..=120).map(|e| f32::from_bits(((127 + e) as u32) << 23 | 0x2a_aaaa));
+    vec![
+        of("exp").range("x", -87.0, 88.5, 352),
+        of("sigmoid").range("x", -87.0, 87.0, 349),
+        of("tanh").range("x", -12.0, 12.0, 241),
+        of("ln").values("x", magnitudes),
+        of("sin").range("x", -1000.0, 1000.0, 400),
+        of("cos").range("x", -1000.0, 1000.0, 400),
+        stream("stream_of_noise", 42, "sample.noise", &[17, 600]),
+        stream("stream_without_indices", 0, "init.conv_in.weight", &[]),
+        stream("stream_of_a_large_seed", 1 << 52, "train.noise", &[1, 2, 3]),
+    ]
+}
+
+/// y = x Wᵀ + b with m rows, K inputs and n outputs.
+fn linear(name: &str, m: usize, k: usize, n: usize) -> Draft {
+    let draft = Draft::new("ops", name, "linear", json!({}));
+    draft.normal("x", &[m, k]).normal("weight", &[n, k]).normal("bias", &[n])
+}
+
+/// A convolution with its gradients, x of (n, c_in, h, w), weight (c_out, c_in, kh, kw) and output oh x ow.
+fn conv2d(
+    name: &str,
+    attributes: serde_json::Value,
+    x: [usize; 4],
+    c_out: usize,
+    kernel: [usize; 2],
+    output: [usize; 2],
+) -> Draft {
+    let draft = Draft::new("ops", &format!("conv2d_{name}"), "conv2d", attributes);
+    let draft = draft.normal("x", &x).normal("weight", &[c_out, x[1], kernel[0], kernel[1]]).normal("bias", &[c_out]);
+    draft.grad(&[x[0], c_out, output[0], output[1]])
+}
+
+/// Products and convolutions.
+pub fn products() -> Vec<Draft> {
+    const ROUNDED: [&str; 3] = ["tf32_inputs", "bf16_inputs", "f16_inputs"];
+    let gradients = ["weight_gradient_zero", "weight_gradient_x1_001", "bias_gradient_mean"];
+    let same = json!({"stride": 1, "padding": 1});
+    let mut drafts = vec![
+        linear("linear_k1", 3, 1, 5).grad(&[3, 5]),
+        linear("linear_k27", 7, 27, 5).grad(&[7, 5]).mutants(&gradients),
+        linear("linear_k255", 3, 255, 5),
+        linear("linear_k256", 4, 256, 4).grad(&[4, 4]).mutants(&ROUNDED),
+        linear("linear_k257", 3, 257, 5),
+        linear("linear_k576", 4, 576, 6),
+        linear("linear_k4608", 2, 4608, 3).mutants(&ROUNDED),
+        Draft::new("ops", "linear_of_three_axes_without_bias", "linear", json!({}))
+            .normal("x", &[2, 3, 10])
+            .normal("weight", &[4, 10])
+            .grad(&[2, 3, 4]),
+        Draft::new("ops", "linear_of_large_means", "linear", json!({}))
+            .normal_around("x", &[5, 40], 100.0, 1.0)
+            .normal("weight", &[6, 40])
+            .normal("bias", &[6])
+            .grad(&[5, 6]),
+        conv2d("3x3", same.clone(), [2, 3, 5, 7], 4, [3, 3], [5, 7]).mutants(&["flipped_kernel"]),
+        conv2d("1x1", json!({}), [2, 6, 3, 5], 4, [1, 1], [3, 5]),
+        conv2d("3x3_stride2", json!({"stride": 2, "padding": 1}), [1, 3, 8, 6], 4, [3, 3], [4, 3]),
+        conv2d("3x3_stride2_odd", json!({"stride": 2, "padding": 1}), [2, 2, 7, 9], 3, [3, 3], [4, 5]),
+        conv2d("3x3_stride2_right_bottom", json!({"stride": 2, "padding": [0, 1, 0, 1]}), [2, 3, 8, 8], 4, [3, 3], [4, 4])
+            .mutants(&["padding_on_the_wrong_side"]),
+        conv2d("3x2_uneven", json!({"padding": [1, 0, 2, 1]}), [2, 3, 6, 5], 4, [3, 2], [7, 5]),
+        conv2d("5x5", json!({"padding": 2}), [1, 2, 6, 6], 3, [5, 5], [6, 6]),
+        conv2d("3x3_stride3_with_rest", json!({"stride": 3}), [1, 2, 10, 8], 3, [3, 3], [3, 2]),
+        conv2d("3x3_of_one_pixel", same.clone(), [3, 4, 1, 1], 5, [3, 3], [1, 1]),
+        conv2d("1x1_stride2", json!({"stride": 2}), [1, 3, 6, 6], 2, [1, 1], [3, 3]),
+        conv2d("3x3_one_channel", same.clone(), [1, 1, 9, 9], 1, [3, 3], [9, 9]),
+    ];
+    drafts.push(
+        Draft::new("ops", "conv2d_3x3_64_channels", "conv2d", same)
+            .normal("x", &[1, 64, 6, 6])
+            .normal("weight", &[8, 64, 3, 3])
+            .normal("bias", &[8])
+            .mutants(&ROUNDED),
+    );
+    drafts
+}
+
+/// Norms, activations, softmax, attention, resampling, embeddings, the loss.
+pub fn layers() -> Vec<Draft> {
+    let norm = |name: &str, x: &[usize], groups: usize| {
+        let draft = Draft::new("ops", &format!("group_norm_{name}"), "group_norm", json!({"groups": groups, "eps": 1e-5}));
+        draft.normal_around("weight", &x[1..2], 1.0, 0.5).normal("bias", &x[1..2]).grad(x)
+    };
+    let (wide, small) = ([2, 12, 5, 4], [2, 8, 4, 4]);
+    let rows = |name: &str| Draft::new("ops", &format!("layer_norm_{name}"), "layer_norm", json!({"eps": 1e-6})).grad(&[3, 4, 10]);
+    let op = |name: &str, op: &str| Draft::new("ops", name, op, json!({}));
+    let attention = |name: &str, heads: usize, tokens: usize, keys: usize, deviation: f32| {
+        let draft = Draft::new("ops", &format!("attention_{name}"), "attention", json!({"heads": heads}));
+        let draft = draft.normal_around("q", &[2, tokens, 8], 0.0, deviation).normal_around("k", &[2, keys, 8], 0.0, deviation);
+        draft.normal("v", &[2, keys, 8]).grad(&[2, tokens, 8])
+    };
+    let embedding = |name: &str, dim: usize, flip: bool, shift: f64| {
+        let attributes = json!({"dim": dim, "flip_sin_to_cos": flip, "freq_shift": shift});
+        let draft = Draft::new("ops", &format!("time_embedding_{name}"), "time_embedding", attributes);
+        draft.integers("t", &[6], &[0, 1, 7, 250, 500, 999])
+    };
+    vec![
+        norm("4_groups", &wide, 4).normal("x", &wide).mutants(&["unbiased_variance", "one_group_a_channel"]),
+        norm("1_group", &wide, 1).normal_around("x", &wide, 0.3, 2.0),
+        norm("12_groups", &wide, 12).normal("x", &wide),
+        norm("mean_100", &wide, 4).normal_around("x", &wide, 100.0, 1.0),
+        norm("small_variance", &small, 2).normal_around("x", &small, 0.0, 0.01).mutants(&["norm_eps_1e-6"]),
+        norm("one_axis", &[3, 6, 9], 3).normal("x", &[3, 6, 9]),
+        rows("plain").normal("x", &[3, 4, 10]),
+        rows("affine").normal("x", &[3, 4, 10]).normal("weight", &[10]).normal("bias", &[10]),
+        rows("mean_100").normal_around("x", &[3, 4, 10], 100.0, 1.0),
+        op("silu", "silu").range("x", -80.0, 120.0, 401).grad(&[401]),
+        op("gelu_tanh", "gelu_tanh").range("x", -6.0, 6.0, 241).grad(&[241]).mutants(&["exact_gelu"]),
+        op("softmax", "softmax").normal("x", &[5, 19]).grad(&[5, 19]),
+        op("softmax_of_80", "softmax").normal_around("x", &[6, 17], 0.0, 40.0).grad(&[6, 17]),
+        op("softmax_of_400", "softmax").values("x", [400.0, 399.0, -400.0, 0.0, 400.0, 398.5]).grad(&[6]),
+        op("softmax_of_one", "softmax").normal("x", &[4, 1]).grad(&[4, 1]),
+        attention("1_head", 1, 6, 6, 1.0).mutants(&["scores_not_scaled", "scores_scaled_by_d"]),
+        attention("4_heads", 4, 5, 5, 1.0).mutants(&["scores_not_scaled"]),
+        attention("across", 2, 3, 7, 1.0),
+        attention("large_scores", 2, 5, 6, 8.0),
+        op("upsample_nearest_2x", "upsample_nearest_2x").normal("x", &[2, 3, 4, 5]).grad(&[2, 3, 8, 10]),
+        op("average_pool_2x", "average_pool_2x").normal("x", &[2, 3, 4, 6]).grad(&[2, 3, 2, 3]),
+        op("class_embedding", "class_embedding")
+            .normal("weight", &[5, 8])
+            .integers("labels", &[4], &[3, 0, 3, 4])
+            .grad(&[4, 8]),
+        embedding("of_ho", 32, false, 1.0).mutants(&["sin_and_cos_swapped", "half_for_half_minus_1"]),
+        embedding("of_openai", 32, true, 0.0).mutants(&["sin_and_cos_swapped", "half_for_half_minus_1"]),
+        embedding("of_odd_length", 7, true, 0.0),
+        op("mse_loss", "mse_loss")
+            .normal("prediction", &[3, 2, 5, 5])
+            .normal("target", &[3, 2, 5, 5])
+            .mutants(&["gradient_of_half_the_mse"]),
+    ]
+}
+
+/// The U-Net's blocks.
+pub fn blocks() -> Vec<Draft> {
+    let res = |name: &str, c_in: usize, c_out: usize, norm: &str, factor: f64| {
+        let attributes =
+            json!({"groups": 4, "eps": 1e-5, "time_embedding_norm": norm, "output_scale_factor": factor});
+        let of_time = if norm == "default" { c_out } else { 2 * c_out };
+        let weight = |draft: Draft, name: &str, shape: &[usize], deviation: f32| {
+            draft.normal_around(&format!("{name}.weight"), shape, 0.0, deviation).normal_around(&format!("{name}.bias"), &shape[..1], 0.0, 0.3)
+        };
+        let mut draft = Draft::new("blocks", &format!("res_block_{name}"), "res_block", attributes);
+        draft = draft.normal("x", &[2, c_in, 5, 6]).normal("temb", &[2, 10]).grad(&[2, c_out, 5, 6]);
+        draft = weight(draft, "norm1", &[c_in], 1.0);
+        draft = weight(draft, "conv1", &[c_out, c_in, 3, 3], 0.2);
+        draft = weight(draft, "time_emb_proj", &[of_time, 10], 0.3);
+        draft = weight(draft, "norm2", &[c_out], 1.0);
+        draft = weight(draft, "conv2", &[c_out, c_out, 3, 3], 0.2);
+        if c_in == c_out { draft } else { weight(draft, "conv_shortcut", &[c_out, c_in, 1, 1], 0.4) }
+    };
+    let attention = |name: &str, heads: usize, normed: bool, factor: f64| {
+        let mut attributes = json!({"heads": heads, "eps": 1e-5, "rescale_output_factor": factor});
+        if normed {
+            attributes["groups"] = json!(4);
+        }
+        let mut draft = Draft::new("blocks", &format!("attention_block_{name}"), "attention_block", attributes);
+        draft = draft.normal("x", &[2, 8, 4, 3]).grad(&[2, 8, 4, 3]);
+        for name in ["to_q", "to_k", "to_v", "to_out.0"] {
+            draft = draft.normal_around(&format!("{name}.weight"), &[8, 8], 0.0, 0.4);
+            draft = draft.normal_around(&format!("{name}.bias"), &[8], 0.0, 0.3);
+        }
+        if normed { draft.normal("group_norm.weight", &[8]).normal("group_norm.bias", &[8]) } else { draft }
+    };
+    vec![
+        res("same_channels", 8, 8, "default", 1.0),
+        res("more_channels", 4, 8, "default", 1.0).mutants(&["norm_eps_1e-6"]),
+        res("scale_shift", 8, 4, "scale_shift", 1.5),
+        attention("1_head", 1, true, 1.0),
+        attention("2_heads", 2, true, 1.0).mutants(&["one_group_a_channel"]),
+        attention("without_norm", 1, false, 2.0),
+    ]
+}
+
+/// Products whose last bits tell the order of addition.
+pub fn probes() -> Vec<Draft> {
+    let probe = |name: &str, m: usize, k: usize, n: usize| {
+        let draft = Draft::new("probes", name, "linear", json!({})).normal("x", &[m, k]).normal("weight", &[n, k]);
+        Draft { probe: true, ..draft }
+    };
+    vec![probe("order_of_900_terms", 8, 900, 8), probe("order_of_40_terms", 6, 40, 16)]
+}

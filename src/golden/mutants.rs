@@ -1,0 +1,285 @@
+//! Known mistakes, each with the values that it gives: what a tolerance has to reject, and a backend's error to be named.
+
+use ndarray::ArrayD;
+use serde_json::{Value, json};
+
+use super::case::{Case, Tensor};
+use super::ops::{Results, evaluate};
+use crate::Result;
+
+/// A mistake that implementations are known to make.
+#[derive(Clone, Copy)]
+pub struct Mutant {
+    /// Its name.
+    pub name: &'static str,
+    /// What is wrong, in words.
+    pub mistake: &'static str,
+    /// The wrong results.
+    results: fn(&Case) -> Result<Results<f64>>,
+}
+
+/// All mutants.
+pub const MUTANTS: &[Mutant] = &[
+    mutant("tf32_inputs", "products of inputs rounded to TF32's 10 bits", |case| rounded_inputs(case, 10)),
+    mutant("f16_inputs", "products of inputs rounded to float16's 10 bits, subnormals and all", |case| half_inputs(case)),
+    mutant("bf16_inputs", "products of inputs rounded to bfloat16's 7 bits", |case| rounded_inputs(case, 7)),
+    mutant("weight_gradient_zero", "the gradient of the weight is never written", |case| scaled(case, "grad.weight", 0.0)),
+    mutant("weight_gradient_x1_001", "the gradient of the weight is a thousandth too large", |case| {
+        scaled(case, "grad.weight", 1.001)
+    }),
+    mutant("bias_gradient_mean", "the gradient of the bias is a mean over rows instead of a sum", |case| {
+        let rows = case.tensors["grad_output"].shape()[0] as f64;
+        scaled(case, "grad.bias", 1.0 / rows)
+    }),
+    mutant("padding_on_the_wrong_side", "an uneven padding at the top and left", |case| {
+        let sides: [usize; 4] = serde_json::from_value(case.attributes["padding"].clone()).expect("four sides");
+        let [left, right, top, bottom] = sides;
+        with_attribute(case, "padding", json!([right, left, bottom, top]))
+    }),
+    mutant("flipped_kernel", "a convolution in the sense of mathematics: the kernel mirrored", flipped_kernel),
+    mutant("norm_eps_1e-6", "eps = 1e-6 for 1e-5", |case| with_attribute(case, "eps", json!(1e-6))),
+    mutant("unbiased_variance", "the variance divides by N - 1", unbiased_variance),
+    mutant("one_group_a_channel", "every channel is a group of its own", |case| {
+        with_attribute(case, "groups", json!(case.tensors["input.x"].shape()[1]))
+    }),
+    mutant("exact_gelu", "the GELU of the normal distribution for its tanh form", exact_gelu),
+    mutant("scores_not_scaled", "attention scores without 1/sqrt(d)", |case| scores_times(case, f64::sqrt)),
+    mutant("scores_scaled_by_d", "attention scores times 1/d for 1/sqrt(d)", |case| scores_times(case, |d| 1.0 / d.sqrt())),
+    mutant("sin_and_cos_swapped", "cosines first where sines belong, or the reverse", |case| {
+        let flip = case.attributes["flip_sin_to_cos"] == json!(true);
+        with_attribute(case, "flip_sin_to_cos", json!(!flip))
+    }),
+    mutant("half_for_half_minus_1", "half in the denominator of the frequencies for half - 1, or the reverse", |case| {
+        let shift = case.attributes["freq_shift"].as_f64().expect("a number");
+        with_attribute(case, "freq_shift", json!(1.0 - shift))
+    }),
+    mutant("gradient_of_half_the_mse", "the gradient of the loss without its factor 2", |case| {
+        scaled(case, "grad.prediction", 0.5)
+    }),
+    mutant("timestep_off_by_one", "the network is fed t = 1..=T for 0..T", later_by_one),
+    mutant("alpha_bar_off_by_one", "alpha_bar of the next timestep", later_by_one),
+    mutant("betas_scaled_by_1000_over_t", "beta_start and beta_end times 1000/T", |case| {
+        let scaled = |name: &str| json!(case.attributes[name].as_f64().expect("a number") * 1000.0 / steps(case));
+        with_attributes(case, &[("beta_start", scaled("beta_start")), ("beta_end", scaled("beta_end"))])
+    }),
+    mutant("other_variance", "the posterior variance for beta, or the reverse", |case| {
+        let other = if case.attributes["config"]["variance_type"] == "fixed_large" { "fixed_small" } else { "fixed_large" };
+        with_config(case, "variance_type", json!(other))
+    }),
+    mutant("noise_at_the_last_step", "the last step adds noise", noise_at_the_last_step),
+    mutant("sample_not_clipped", "the predicted x_0 is not clipped", |case| with_config(case, "clip_sample", json!(false))),
+    mutant("epsilon_for_v", "the network's output is taken for the noise", |case| {
+        with_config(case, "prediction_type", json!("epsilon"))
+    }),
+    mutant("eta_1_for_0", "DDIM draws noise that was not asked for", |case| with_attribute(case, "eta", json!(1.0))),
+    mutant("adam_eps_before_bias_correction", "Adam adds eps to the root of the uncorrected moment", |case| {
+        let number = |name: &str, default: f64| case.attributes.get(name).and_then(Value::as_f64).unwrap_or(default);
+        let correction = 1.0 - (0..number("step", 1.0) as usize).fold(1.0, |p, _| p * number("beta2", 0.999));
+        with_attribute(case, "eps", json!(number("eps", 1e-8) / correction.sqrt()))
+    }),
+    mutant("adam_without_bias_correction", "Adam with the moments as they are", |case| {
+        with_attribute(case, "step", json!(1_000_000))
+    }),
+    mutant("l2_for_decoupled_decay", "the decay is added to the gradient (Adam) and not taken from the weight (AdamW)", l2),
+    mutant("ema_without_warm_up", "the average has its final decay from the first step on", |case| {
+        with_attribute(case, "step", json!(100_000_000))
+    }),
+    mutant("no_1e-6_when_clipping", "gradients shorter than the bound are made as long as it", |case| {
+        let norm = evaluate::<f64>(case)?[0].1.sum();
+        scaled(case, "output.grad", case.attributes["max_norm"].as_f64().expect("a number") / norm)
+    }),
+    mutant("gradients_of_the_sum", "the gradients of the sum of squares, not of their mean", |case| {
+        let count = case.tensors["input.noise"].shape().iter().product::<usize>() as f64;
+        scaled(case, "grad.", count)
+    }),
+];
+
+const fn mutant(name: &'static str, mistake: &'static str, results: fn(&Case) -> Result<Results<f64>>) -> Mutant {
+    Mutant { name, mistake, results }
+}
+
+/// Adds to a completed case the values of a mutant, `mutant.NAME.TENSOR`, for each result that it changes.
+///
+/// # Errors
+/// As [`evaluate`].
+///
+/// # Panics
+/// If there is no mutant of that name.
+pub fn add_mutant(case: &mut Case, name: &str) -> Result<()> {
+    let mutant = MUTANTS.iter().find(|m| m.name == name).unwrap_or_else(|| panic!("no mutant {name}"));
+    for (tensor, values) in (mutant.results)(case)? {
+        if case.numbers(&tensor) != values {
+            case.tensors.insert(format!("mutant.{name}.{tensor}"), Tensor::F32(values.mapv(|x| x as f32)));
+        }
+    }
+    Ok(())
+}
+
+fn with_attributes(case: &Case, changes: &[(&str, Value)]) -> Result<Results<f64>> {
+    let mut wrong = case.clone();
+    wrong.attributes.extend(changes.iter().map(|(name, value)| (name.to_string(), value.clone())));
+    evaluate(&wrong)
+}
+
+fn with_attribute(case: &Case, name: &str, value: Value) -> Result<Results<f64>> {
+    with_attributes(case, &[(name, value)])
+}
+
+/// With another field of the scheduler's config.
+fn with_config(case: &Case, name: &str, value: Value) -> Result<Results<f64>> {
+    let mut config = case.attributes["config"].clone();
+    config[name] = value;
+    with_attribute(case, "config", config)
+}
+
+fn steps(case: &Case) -> f64 {
+    case.attributes["num_train_timesteps"].as_f64().expect("a number")
+}
+
+/// The results whose names start so, times a factor.
+fn scaled(case: &Case, start: &str, factor: f64) -> Result<Results<f64>> {
+    let mut results = evaluate::<f64>(case)?;
+    results.iter_mut().filter(|(name, _)| name.starts_with(start)).for_each(|(_, values)| *values *= factor);
+    Ok(results)
+}
+
+/// With another input.
+fn with_input(case: &Case, name: &str, change: impl Fn(&mut ArrayD<f32>)) -> Result<Results<f64>> {
+    let mut wrong = case.clone();
+    match wrong.tensors.get_mut(&format!("input.{name}")) {
+        Some(Tensor::F32(x)) => change(x),
+        _ => panic!("no float32 input {name}"),
+    }
+    evaluate(&wrong)
+}
+
+/// With everything that is multiplied rounded to so many bits behind the point, ties to even; biases are added and stay.
+fn rounded_inputs(case: &Case, bits: u32) -> Result<Results<f64>> {
+    multiplied(case, |x| round_to_bits(x, bits))
+}
+
+fn half_inputs(case: &Case) -> Result<Results<f64>> {
+    // Below 2⁻¹⁴ float16 has a fixed spacing of 2⁻²⁴; adding and taking away 1.5 · 2⁻¹ rounds to it in float32.
+    multiplied(case, |x| if x.abs() < 6.103_515_6e-5 { (x + 0.75) - 0.75 } else { round_to_bits(x, 10) })
+}
+
+fn round_to_bits(x: f32, bits: u32) -> f32 {
+    let dropped = 23 - bits;
+    let (half, odd) = (1u32 << (dropped - 1), x.to_bits() >> dropped & 1);
+    f32::from_bits((x.to_bits() + half - 1 + odd) & (u32::MAX << dropped))
+}
+
+fn multiplied(case: &Case, round: impl Fn(f32) -> f32) -> Result<Results<f64>> {
+    let mut wrong = case.clone();
+    for (name, tensor) in &mut wrong.tensors {
+        if let Tensor::F32(x) = tensor
+            && name != "input.bias"
+        {
+            x.mapv_inplace(&round);
+        }
+    }
+    let mut results = evaluate(&wrong)?;
+    // The gradient of a bias is no product: it is summed in float32.
+    let right = evaluate::<f64>(case)?;
+    for ((name, values), (_, right)) in results.iter_mut().zip(right) {
+        if name == "grad.bias" {
+            *values = right;
+        }
+    }
+    Ok(results)
+}
+
+/// The kernel mirrored, and its gradient mirrored back.
+fn flipped_kernel(case: &Case) -> Result<Results<f64>> {
+    let mut results = with_input(case, "weight", |w| {
+        w.invert_axis(ndarray::Axis(2));
+        w.invert_axis(ndarray::Axis(3));
+    })?;
+    for (_, values) in results.iter_mut().filter(|(name, _)| name == "grad.weight") {
+        values.invert_axis(ndarray::Axis(2));
+        values.invert_axis(ndarray::Axis(3));
+        *values = values.as_standard_layout().into_owned();
+    }
+    Ok(results)
+}
+
+/// √(var N/(N−1) + eps) = √(N/(N−1)) √(var + eps (N−1)/N): another eps, and a smaller scale.
+fn unbiased_variance(case: &Case) -> Result<Results<f64>> {
+    let shape = case.tensors["input.x"].shape();
+    let groups = case.attributes["groups"].as_u64().expect("a number of groups") as usize;
+    let n = (shape[1..].iter().product::<usize>() / groups) as f64;
+    let (share, eps) = ((n - 1.0) / n, case.attributes["eps"].as_f64().expect("a number"));
+    let mut wrong = case.clone();
+    wrong.attributes.insert("eps".into(), json!(eps * share));
+    let mut results = evaluate::<f64>(&wrong)?;
+    let bias = case.numbers("input.bias");
+    for (name, values) in &mut results {
+        match name.as_str() {
+            "grad.bias" => {}
+            "output" => {
+                for (c, mut channel) in values.axis_iter_mut(ndarray::Axis(1)).enumerate() {
+                    channel.mapv_inplace(|y| (y - bias[c]) * share.sqrt() + bias[c]);
+                }
+            }
+            _ => *values *= share.sqrt(),
+        }
+    }
+    Ok(results)
+}
+
+/// y = x Φ(x), dx = dy (Φ(x) + x φ(x)).
+fn exact_gelu(case: &Case) -> Result<Results<f64>> {
+    let x = case.numbers("input.x");
+    let cdf = |x: f64| 0.5 * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2));
+    let density = |x: f64| libm::exp(-0.5 * x * x) / (2.0 * std::f64::consts::PI).sqrt();
+    let mut results = vec![("output".to_string(), x.mapv(|x| x * cdf(x)))];
+    if case.tensors.contains_key("grad_output") {
+        let slope = x.mapv(|x| cdf(x) + x * density(x));
+        results.push(("grad.x".to_string(), slope * case.numbers("grad_output")));
+    }
+    Ok(results)
+}
+
+/// Scores times a function of the channels of a head: the same as queries times it, and their gradient times it.
+fn scores_times(case: &Case, factor: fn(f64) -> f64) -> Result<Results<f64>> {
+    let heads = case.attributes.get("heads").and_then(Value::as_u64).unwrap_or(1);
+    let factor = factor(case.tensors["input.q"].shape()[2] as f64 / heads as f64);
+    let mut results = with_input(case, "q", |q| *q *= factor as f32)?;
+    results.iter_mut().filter(|(name, _)| name == "grad.q").for_each(|(_, dq)| *dq *= factor);
+    Ok(results)
+}
+
+/// All timesteps one later, where there is a later one.
+fn later_by_one(case: &Case) -> Result<Results<f64>> {
+    let mut wrong = case.clone();
+    if let Some(Tensor::I64(t)) = wrong.tensors.get_mut("input.t") {
+        let last = if case.op == "unet" { i64::MAX } else { steps(case) as i64 - 1 };
+        t.mapv_inplace(|t| (t + 1).min(last));
+    } else {
+        let t = case.attributes["t"].as_i64().expect("a timestep");
+        wrong.attributes.insert("t".into(), json!(t + 1));
+        let t_prev = case.attributes["t_prev"].as_i64().expect("a timestep");
+        wrong.attributes.insert("t_prev".into(), json!(t_prev + 1));
+    }
+    evaluate(&wrong)
+}
+
+/// σ z with σ² = β of the first timestep.
+fn noise_at_the_last_step(case: &Case) -> Result<Results<f64>> {
+    let beta = case.attributes["config"]["beta_start"].as_f64().expect("a number");
+    let mut results = evaluate::<f64>(case)?;
+    results[0].1.scaled_add(beta.sqrt(), &case.numbers("input.noise"));
+    Ok(results)
+}
+
+/// Adam with the decay in the gradient, of a single step.
+fn l2(case: &Case) -> Result<Results<f64>> {
+    let decay = case.attributes["weight_decay"].as_f64().expect("a number");
+    let w = case.numbers("input.w");
+    let mut wrong = case.clone();
+    wrong.attributes.insert("weight_decay".into(), json!(0.0));
+    if let Some(Tensor::F32(grad)) = wrong.tensors.get_mut("input.grad") {
+        grad.zip_mut_with(&w, |g, w| *g = (*g as f64 + decay * w) as f32);
+    }
+    evaluate(&wrong)
+}

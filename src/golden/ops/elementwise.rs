@@ -1,0 +1,70 @@
+//! Operations on single numbers and rows of them, and the loss.
+
+use ndarray::{ArrayD, IxDyn};
+
+use super::{Request, Results, named};
+use crate::Result;
+use crate::diffusion::loss::{l_simple, l_simple_grad};
+use crate::golden::precision::Precision;
+use crate::layers::{activation, flat, flat_mut, shaped, softmax as rows};
+use crate::numerics::elementary;
+
+/// An elementary function of the operation's name.
+pub fn elementary<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let in_f64 = |f: fn(f64) -> f64| move |x: F| F::from_f64(f(x.to_f64()));
+    let x = request.array::<F>("x")?;
+    let y = match request.op() {
+        "exp" => x.mapv(F::exp),
+        "sigmoid" => x.mapv(F::sigmoid),
+        "tanh" => x.mapv(F::tanh),
+        "ln" => x.mapv(in_f64(elementary::ln)),
+        "sin" => x.mapv(in_f64(elementary::sin)),
+        _ => x.mapv(in_f64(elementary::cos)),
+    };
+    Ok(vec![named("output", y)])
+}
+
+/// An activation and its backward pass.
+fn with_gradient<F: Precision>(
+    request: &Request,
+    y: ArrayD<F>,
+    backward: impl FnOnce(ArrayD<F>) -> ArrayD<F>,
+) -> Result<Results<F>> {
+    let dy = request.grad_output(y.shape())?;
+    let mut results = vec![named("output", y)];
+    results.extend(dy.map(|dy| named("grad.x", backward(dy))));
+    Ok(results)
+}
+
+pub fn silu<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let x = request.array::<F>("x")?;
+    with_gradient(request, activation::silu(&x), |dy| activation::silu_backward(&x, dy))
+}
+
+pub fn gelu_tanh<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let x = request.array::<F>("x")?;
+    with_gradient(request, activation::gelu_tanh(x.clone()), |dy| activation::gelu_tanh_backward(&x, dy))
+}
+
+/// Over the last axis.
+pub fn softmax<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let mut p = request.array::<F>("x")?;
+    let width = p.shape().last().copied().unwrap_or(1);
+    rows::softmax(flat_mut(&mut p), width);
+    with_gradient(request, p.clone(), |mut dp| {
+        rows::softmax_backward(flat(&p), flat_mut(&mut dp), width);
+        dp
+    })
+}
+
+/// The mean of squares, and its gradient.
+pub fn mse_loss<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let (prediction, target) = (request.array::<F>("prediction")?, request.array::<F>("target")?);
+    request.check_shape("input.target", prediction.shape(), target.shape())?;
+    let loss = F::from_f64(l_simple(flat(&prediction), flat(&target)));
+    let gradient = l_simple_grad(flat(&prediction), flat(&target), prediction.len());
+    Ok(vec![
+        named("output.loss", ArrayD::from_elem(IxDyn(&[]), loss)),
+        named("grad.prediction", shaped(prediction.raw_dim(), gradient)),
+    ])
+}

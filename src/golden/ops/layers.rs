@@ -1,0 +1,252 @@
+//! Single layers, forward and backward.
+
+use ndarray::{Array2, Array3, Array4, ArrayD};
+
+use super::request::{channels_first, channels_last};
+use super::{Request, Results, named};
+use crate::golden::precision::Precision;
+use crate::layers::attention::attention as heads_attend;
+use crate::layers::attention::attention_backward;
+use crate::layers::conv2d::Conv2d;
+use crate::layers::embedding::ClassEmbedding;
+use crate::layers::group_norm::GroupNorm;
+use crate::layers::im2col::Window;
+use crate::layers::layer_norm::{layer_norm as normalise_rows, layer_norm_backward};
+use crate::layers::linear::Linear;
+use crate::layers::{Layout, Tensors, flat, resample, shaped};
+use crate::numerics::sum::column_sums;
+use crate::{Error, Result};
+
+/// x with all but its last axis taken as one.
+fn rows<F: Precision>(x: &ArrayD<F>) -> Array2<F> {
+    let width = x.shape().last().copied().unwrap_or(1);
+    shaped((x.len() / width, width), flat(x).to_vec())
+}
+
+/// Rows with the axes of x, but for the last.
+fn like<F: Precision>(x: &ArrayD<F>, rows: Array2<F>) -> ArrayD<F> {
+    let mut shape = x.shape().to_vec();
+    if let Some(last) = shape.last_mut() {
+        *last = rows.ncols();
+    }
+    shaped(ndarray::IxDyn(&shape), flat(&rows).to_vec())
+}
+
+pub fn linear<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let (x, weight) = (request.array::<F>("x")?, request.shaped::<F, ndarray::Ix2>("weight", "(outputs, inputs)")?);
+    let (outputs, inputs) = weight.dim();
+    if x.shape().last() != Some(&inputs) {
+        let expected = format!("{inputs} features on the last axis, as the weight has");
+        return Err(request.refuse("input.x", expected, format!("{:?}", x.shape())));
+    }
+    let mut layout = Layout::default();
+    let layer = Linear::new(&mut layout, "layer", inputs, outputs);
+    let w = request.parameters(&layout)?;
+    let (y, cache) = layer.forward(&w, rows(&x));
+    let y = like(&x, y);
+    let dy = request.grad_output(y.shape())?;
+    let mut results = vec![named("output", y)];
+    if let Some(dy) = dy {
+        let mut grads = Tensors::zeros(layout.count());
+        results.push(named("grad.x", like(&x, layer.backward(&w, cache, &rows(&dy), &mut grads))));
+        results.extend(request.gradients(&layout, &grads));
+    }
+    Ok(results)
+}
+
+pub fn conv2d<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let x = request.images::<F>("x")?;
+    let weight = request.array::<F>("weight")?;
+    let &[c_out, c_in, kh, kw] = weight.shape() else {
+        return Err(request.refuse("input.weight", "a tensor of shape (c_out, c_in, kh, kw)", format!("{:?}", weight.shape())));
+    };
+    request.check_shape("input.weight", &[c_out, x.dim().3, kh, kw], weight.shape())?;
+    let window = Window { kernel: (kh, kw), stride: request.attribute("stride", 1)?, padding: padding(request)? };
+    let [left, right, top, bottom] = window.padding;
+    if !(1..=1 << 16).contains(&window.stride) {
+        return Err(request.refuse("attribute stride", "1 or more", window.stride));
+    }
+    if x.dim().1 + top + bottom < kh || x.dim().2 + left + right < kw {
+        let expected = format!("a padded image of at least the kernel's {kh} x {kw} pixels");
+        return Err(request.refuse("input.x", expected, format!("{} x {}", x.dim().1, x.dim().2)));
+    }
+    let mut layout = Layout::default();
+    let layer = Conv2d::new(&mut layout, "layer", c_in, c_out, window);
+    let w = request.parameters(&layout)?;
+    let (y, cache) = layer.forward(&w, x);
+    let y = channels_first(y);
+    let dy = request.grad_output(y.shape())?;
+    let mut results = vec![named("output", y)];
+    if let Some(dy) = dy {
+        let mut grads = Tensors::zeros(layout.count());
+        let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
+        results.push(named("grad.x", channels_first(layer.backward(&w, cache, &dy, &mut grads))));
+        results.extend(request.gradients(&layout, &grads));
+    }
+    Ok(results)
+}
+
+/// One number for all sides, or left, right, top, bottom.
+fn padding(request: &Request) -> Result<[usize; 4]> {
+    #[derive(serde::Deserialize)]
+    #[serde(untagged)]
+    enum Padding {
+        Same(usize),
+        Sides([usize; 4]),
+    }
+    let sides = match request.attribute("padding", Padding::Same(0))? {
+        Padding::Same(padding) => [padding; 4],
+        Padding::Sides(sides) => sides,
+    };
+    match sides.iter().find(|&&side| side > 1 << 12) {
+        Some(side) => Err(request.refuse("attribute padding", "at most 4096", side)),
+        None => Ok(sides),
+    }
+}
+
+pub fn group_norm<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let x = request.array::<F>("x")?;
+    let &[n, c, ref rest @ ..] = x.shape() else {
+        return Err(request.refuse("input.x", "a tensor of shape (n, c, ...)", format!("{:?}", x.shape())));
+    };
+    let (groups, eps) = (request.required::<usize>("groups")?, eps(request)?);
+    if groups == 0 || !c.is_multiple_of(groups) {
+        return Err(request.refuse("attribute groups", format!("a divisor of the {c} channels"), groups));
+    }
+    let pixels: usize = rest.iter().product();
+    let images = |x: &ArrayD<F>| channels_last(shaped((n, c, 1, pixels), flat(x).to_vec()));
+    let back = |y: Array4<F>| shaped(x.raw_dim(), channels_first(y).into_raw_vec_and_offset().0);
+    let mut layout = Layout::default();
+    let norm = GroupNorm::new(&mut layout, "layer", c, groups, eps);
+    let w = request.parameters(&layout)?;
+    let (y, cache) = norm.forward(&w, images(&x));
+    let mut results = vec![named("output", back(y))];
+    if let Some(dy) = request.grad_output(x.shape())? {
+        let mut grads = Tensors::zeros(layout.count());
+        results.push(named("grad.x", back(norm.backward(&w, cache, images(&dy), &mut grads))));
+        results.extend(request.gradients(&layout, &grads));
+    }
+    Ok(results)
+}
+
+/// A positive number under the root of a norm.
+pub fn eps(request: &Request) -> Result<f64> {
+    let eps: f64 = request.attribute("eps", 1e-5)?;
+    if eps.is_finite() && eps > 0.0 { Ok(eps) } else { Err(request.refuse("attribute eps", "a positive number", eps)) }
+}
+
+/// The norm without parameters, and y = weight · x̂ + bias where they are given.
+pub fn layer_norm<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let x = request.array::<F>("x")?;
+    let width = x.shape().last().copied().unwrap_or(1);
+    let parameter = |name: &str| -> Result<Option<ArrayD<F>>> {
+        let values = request.has(name).then(|| request.array::<F>(name)).transpose()?;
+        values.iter().try_for_each(|v| request.check_shape(&format!("input.{name}"), &[width], v.shape()))?;
+        Ok(values)
+    };
+    let (weight, bias) = (parameter("weight")?, parameter("bias")?);
+    let (x_hat, cache) = normalise_rows(rows(&x), eps(request)?);
+    let mut y = x_hat.clone();
+    for mut row in y.rows_mut() {
+        for (i, y) in row.iter_mut().enumerate() {
+            let scale = weight.as_ref().map_or(F::one(), |w| w[i]);
+            *y = y.mul_add(scale, bias.as_ref().map_or(F::zero(), |b| b[i]));
+        }
+    }
+    let mut results = vec![named("output", like(&x, y))];
+    if let Some(dy) = request.grad_output::<F>(x.shape())? {
+        let dy = rows(&dy);
+        let sum_over_rows = |term: &dyn Fn(usize, usize) -> F| {
+            let mut totals = vec![0.0; width];
+            column_sums(dy.nrows(), &mut totals, |row, partial: &mut [F]| {
+                partial.iter_mut().enumerate().for_each(|(i, sum)| *sum += term(row, i));
+            });
+            shaped(ndarray::IxDyn(&[width]), totals.into_iter().map(F::from_f64).collect())
+        };
+        let of_weight = weight.as_ref().map(|_| sum_over_rows(&|row, i| dy[[row, i]] * x_hat[[row, i]]));
+        let of_bias = bias.as_ref().map(|_| sum_over_rows(&|row, i| dy[[row, i]]));
+        let mut d_x_hat = dy.clone();
+        for (i, mut column) in d_x_hat.columns_mut().into_iter().enumerate() {
+            column.iter_mut().for_each(|d| *d *= weight.as_ref().map_or(F::one(), |w| w[i]));
+        }
+        results.push(named("grad.x", like(&x, layer_norm_backward(cache, d_x_hat))));
+        results.extend(of_weight.map(|d| named("grad.weight", d)));
+        results.extend(of_bias.map(|d| named("grad.bias", d)));
+    }
+    Ok(results)
+}
+
+pub fn attention<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let read = |name: &str| request.shaped::<F, ndarray::Ix3>(name, "(n, tokens, channels)");
+    let (q, k, v): (Array3<F>, Array3<F>, Array3<F>) = (read("q")?, read("k")?, read("v")?);
+    let ((n, tokens, c), keys) = (q.dim(), k.dim().1);
+    request.check_shape("input.k", &[n, keys, c], k.shape())?;
+    request.check_shape("input.v", &[n, keys, c], v.shape())?;
+    let heads = heads(request, c)?;
+    let (o, cache) = heads_attend(q, k, v, heads);
+    let mut results = vec![named("output", o.into_dyn())];
+    if let Some(d_o) = request.grad_output::<F>(&[n, tokens, c])? {
+        let gradients = attention_backward(cache, &d_o.into_dimensionality().expect("three axes"));
+        let names = ["grad.q", "grad.k", "grad.v"];
+        results.extend(names.iter().zip(gradients).map(|(name, gradient)| named(name, gradient.into_dyn())));
+    }
+    Ok(results)
+}
+
+/// A number of heads that divides the channels.
+pub fn heads(request: &Request, channels: usize) -> Result<usize> {
+    let heads: usize = request.attribute("heads", 1)?;
+    if heads == 0 || !channels.is_multiple_of(heads) {
+        return Err(request.refuse("attribute heads", format!("a divisor of the {channels} channels"), heads));
+    }
+    Ok(heads)
+}
+
+/// A linear map of images without parameters.
+fn resample<F: Precision>(
+    request: &Request,
+    forward: fn(&Array4<F>) -> Array4<F>,
+    backward: fn(&Array4<F>) -> Array4<F>,
+    check: impl Fn(&Array4<F>) -> std::result::Result<(), Error>,
+) -> Result<Results<F>> {
+    let x = request.images::<F>("x")?;
+    check(&x)?;
+    let y = channels_first(forward(&x));
+    let dy = request.grad_output::<F>(y.shape())?;
+    let mut results = vec![named("output", y)];
+    if let Some(dy) = dy {
+        let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
+        results.push(named("grad.x", channels_first(backward(&dy))));
+    }
+    Ok(results)
+}
+
+pub fn upsample_nearest_2x<F: Precision>(request: &Request) -> Result<Results<F>> {
+    resample(request, resample::upsample_nearest_2x, resample::upsample_nearest_2x_backward, |_| Ok(()))
+}
+
+pub fn average_pool_2x<F: Precision>(request: &Request) -> Result<Results<F>> {
+    resample(request, resample::average_pool_2x, resample::average_pool_2x_backward, |x| {
+        let (_, h, w, _) = x.dim();
+        if h % 2 == 0 && w % 2 == 0 {
+            return Ok(());
+        }
+        Err(request.refuse("input.x", "an even height and width", format!("{h} x {w}")))
+    })
+}
+
+pub fn class_embedding<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let (classes, dim) = request.shaped::<F, ndarray::Ix2>("weight", "(classes, dim)")?.dim();
+    let labels = request.integers("labels", 0..classes as i64)?;
+    let labels: Vec<usize> = labels.iter().map(|&label| label as usize).collect();
+    let mut layout = Layout::default();
+    let table = ClassEmbedding::new(&mut layout, "layer", classes, dim);
+    let w = request.parameters(&layout)?;
+    let mut results = vec![named("output", table.forward(&w, &labels).into_dyn())];
+    if let Some(dy) = request.grad_output::<F>(&[labels.len(), dim])? {
+        let mut grads = Tensors::zeros(layout.count());
+        table.backward(&labels, &dy.into_dimensionality().expect("two axes"), &mut grads);
+        results.extend(request.gradients(&layout, &grads));
+    }
+    Ok(results)
+}

@@ -1,0 +1,192 @@
+//! The operations of the golden kit: each is one function, generic over the precision, on tensors in PyTorch's layouts.
+
+mod blocks;
+mod diffusion;
+mod elementwise;
+mod layers;
+mod network;
+mod optimizer;
+mod request;
+
+use ndarray::ArrayD;
+
+use super::case::Case;
+use super::precision::Precision;
+use crate::Result;
+pub use request::{Request, is_input};
+
+/// Results by name, `output`, `grad.x`, ..., in the order of execution.
+pub type Results<F> = Vec<(String, ArrayD<F>)>;
+
+/// What an operation takes.
+#[derive(Clone, Copy, Debug)]
+pub struct Signature {
+    /// Its name.
+    pub op: &'static str,
+    /// `input.NAME` that must be there.
+    pub inputs: &'static [&'static str],
+    /// `input.NAME` that may be there.
+    pub optional: &'static [&'static str],
+    /// Attributes; some have defaults.
+    pub attributes: &'static [&'static str],
+    /// Whether it has gradients, given a `grad_output`.
+    pub differentiable: bool,
+}
+
+const fn signature(
+    op: &'static str,
+    inputs: &'static [&'static str],
+    optional: &'static [&'static str],
+    attributes: &'static [&'static str],
+    differentiable: bool,
+) -> Signature {
+    Signature { op, inputs, optional, attributes, differentiable }
+}
+
+/// The fields of a scheduler_config.json, for the operations whose attributes are those fields.
+const SCHEDULE: &[&str] = &[
+    "_class_name",
+    "_diffusers_version",
+    "beta_end",
+    "beta_schedule",
+    "beta_start",
+    "clip_sample",
+    "clip_sample_range",
+    "dynamic_thresholding_ratio",
+    "num_train_timesteps",
+    "prediction_type",
+    "rescale_betas_zero_snr",
+    "sample_max_value",
+    "set_alpha_to_one",
+    "steps_offset",
+    "thresholding",
+    "timestep_spacing",
+    "trained_betas",
+    "variance_type",
+];
+
+/// All operations.
+pub const SIGNATURES: &[Signature] = &[
+    signature("exp", &["x"], &[], &[], false),
+    signature("sigmoid", &["x"], &[], &[], false),
+    signature("tanh", &["x"], &[], &[], false),
+    signature("ln", &["x"], &[], &[], false),
+    signature("sin", &["x"], &[], &[], false),
+    signature("cos", &["x"], &[], &[], false),
+    signature("random_stream", &[], &[], &["seed", "purpose", "indices", "count"], false),
+    signature("linear", &["x", "weight"], &["bias"], &[], true),
+    signature("conv2d", &["x", "weight"], &["bias"], &["stride", "padding"], true),
+    signature("group_norm", &["x"], &["weight", "bias"], &["groups", "eps"], true),
+    signature("layer_norm", &["x"], &["weight", "bias"], &["eps"], true),
+    signature("silu", &["x"], &[], &[], true),
+    signature("gelu_tanh", &["x"], &[], &[], true),
+    signature("softmax", &["x"], &[], &[], true),
+    signature("attention", &["q", "k", "v"], &[], &["heads"], true),
+    signature("upsample_nearest_2x", &["x"], &[], &[], true),
+    signature("average_pool_2x", &["x"], &[], &[], true),
+    signature("class_embedding", &["weight", "labels"], &[], &[], true),
+    signature("time_embedding", &["t"], &[], &["dim", "flip_sin_to_cos", "freq_shift"], false),
+    signature("mse_loss", &["prediction", "target"], &[], &[], false),
+    signature("q_sample", &["x_0", "eps", "t"], &[], SCHEDULE, false),
+    signature(
+        "adamw",
+        &["w", "grad"],
+        &["m", "v"],
+        &["lr", "beta1", "beta2", "eps", "weight_decay", "step"],
+        false,
+    ),
+    signature("clip_grad_norm", &["grad"], &[], &["max_norm"], false),
+    signature("ema", &["ema", "w"], &[], &["decay", "step"], false),
+    signature("schedule", &[], &[], SCHEDULE, false),
+    signature(
+        "res_block",
+        &[
+            "x",
+            "temb",
+            "norm1.weight",
+            "norm1.bias",
+            "conv1.weight",
+            "conv1.bias",
+            "time_emb_proj.weight",
+            "time_emb_proj.bias",
+            "norm2.weight",
+            "norm2.bias",
+            "conv2.weight",
+            "conv2.bias",
+        ],
+        &["conv_shortcut.weight", "conv_shortcut.bias"],
+        &["groups", "eps", "time_embedding_norm", "output_scale_factor"],
+        true,
+    ),
+    signature(
+        "attention_block",
+        &["x", "to_q.weight", "to_q.bias", "to_k.weight", "to_k.bias", "to_v.weight", "to_v.bias", "to_out.0.weight", "to_out.0.bias"],
+        &["group_norm.weight", "group_norm.bias"],
+        &["heads", "groups", "eps", "rescale_output_factor"],
+        true,
+    ),
+    signature(
+        "reverse_step",
+        &["x_t", "model_output", "noise"],
+        &[],
+        &["class", "config", "steps", "t", "t_prev", "eta", "use_clipped_model_output"],
+        false,
+    ),
+    signature(
+        "trajectory",
+        &["x_T", "model_output", "noise"],
+        &[],
+        &["class", "config", "steps", "eta", "use_clipped_model_output"],
+        false,
+    ),
+    signature("unet", &["x", "t", "noise"], &["class_labels"], &["model", "gradients", "taps"], false),
+    signature(
+        "training",
+        &["x_0", "eps", "t"],
+        &["class_labels"],
+        &["model", "config", "lr", "beta1", "beta2", "eps", "weight_decay", "clip_norm", "ema_decay"],
+        false,
+    ),
+];
+
+/// The results of a case in the precision F.
+///
+/// # Errors
+/// An operation, input, attribute, shape or type that is not known, by its name and with what is known.
+pub fn evaluate<F: Precision>(case: &Case) -> Result<Results<F>> {
+    let request = Request::new(case)?;
+    match case.op.as_str() {
+        "exp" | "sigmoid" | "tanh" | "ln" | "sin" | "cos" => elementwise::elementary::<F>(&request),
+        "silu" => elementwise::silu::<F>(&request),
+        "gelu_tanh" => elementwise::gelu_tanh::<F>(&request),
+        "softmax" => elementwise::softmax::<F>(&request),
+        "mse_loss" => elementwise::mse_loss::<F>(&request),
+        "linear" => layers::linear::<F>(&request),
+        "conv2d" => layers::conv2d::<F>(&request),
+        "group_norm" => layers::group_norm::<F>(&request),
+        "layer_norm" => layers::layer_norm::<F>(&request),
+        "attention" => layers::attention::<F>(&request),
+        "upsample_nearest_2x" => layers::upsample_nearest_2x::<F>(&request),
+        "average_pool_2x" => layers::average_pool_2x::<F>(&request),
+        "class_embedding" => layers::class_embedding::<F>(&request),
+        "res_block" => blocks::res_block::<F>(&request),
+        "attention_block" => blocks::attention_block::<F>(&request),
+        "random_stream" => diffusion::random_stream::<F>(&request),
+        "time_embedding" => diffusion::time_embedding::<F>(&request),
+        "q_sample" => diffusion::q_sample::<F>(&request),
+        "schedule" => diffusion::schedule::<F>(&request),
+        "reverse_step" => diffusion::reverse_step::<F>(&request),
+        "trajectory" => diffusion::trajectory::<F>(&request),
+        "adamw" => optimizer::adamw::<F>(&request),
+        "clip_grad_norm" => optimizer::clip_grad_norm::<F>(&request),
+        "ema" => optimizer::ema::<F>(&request),
+        "unet" => network::unet::<F>(&request),
+        "training" => network::training::<F>(&request),
+        op => unreachable!("{op} has a signature and no function"),
+    }
+}
+
+/// One result under its name.
+fn named<F>(name: &str, values: ArrayD<F>) -> (String, ArrayD<F>) {
+    (name.to_string(), values)
+}

@@ -1,0 +1,171 @@
+//! The whole U-Net: its output, loss, every gradient and every module's result; and some steps of its training.
+
+use ndarray::{Array4, ArrayD, Axis, IxDyn, Slice, concatenate};
+use serde_json::{Map, Value};
+
+use super::diffusion::{scheduler_of, sinusoids, times};
+use super::optimizer::constants;
+use super::request::{channels_first, channels_last};
+use super::{Request, Results, named};
+use crate::Result;
+use crate::checkpoint::pipeline;
+use crate::diffusion::loss::{l_simple_grad, squared_error};
+use crate::golden::precision::Precision;
+use crate::layers::{Layout, Tensors, flat, shaped};
+use crate::models::UNet;
+use crate::models::unet::{Conditions, Time};
+use crate::numerics::{Real, shards};
+use crate::train::adamw::Moments;
+use crate::train::clip::{clip_factor, global_norm};
+use crate::train::ema;
+use crate::train::gradient::{SHARD, loss_and_gradient};
+use crate::train::trainer::noised;
+
+/// The network of the folder that `model` names, relative to the case.
+fn model<F: Real>(request: &Request) -> Result<(UNet, Tensors<F>)> {
+    let name: String = request.required("model")?;
+    let model = pipeline::read(&request.folder().join(name))?;
+    Ok((model.unet, model.weights.cast()))
+}
+
+/// A gradient or weight of each parameter, under PREFIX.NAME.
+fn of_parameters<F: Real>(prefix: &str, layout: &Layout, values: &Tensors<F>) -> Results<F> {
+    let tensor = |entry: &crate::layers::parameters::Entry| {
+        let values = entry.axes.to_file(&values[entry.span]);
+        (format!("{prefix}.{}", entry.name), shaped(IxDyn(&entry.axes.shape()), values))
+    };
+    layout.entries.iter().map(tensor).collect()
+}
+
+/// What a shard of the batch gives.
+struct Part<F> {
+    out: Array4<F>,
+    squares: f64,
+    dx: Array4<F>,
+    grads: Tensors<F>,
+    taps: Results<F>,
+}
+
+pub fn unet<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let (unet, w) = model::<F>(request)?;
+    let (x, noise) = (request.images::<F>("x")?, request.images::<F>("noise")?);
+    let (n, h, width, _) = x.dim();
+    request.check_shape("input.noise", &[n, h, width, unet.config.out_channels], noise.shape())?;
+    let (gradients, taps): (bool, bool) = (request.attribute("gradients", false)?, request.attribute("taps", false)?);
+    let t = times(request, "t")?;
+    request.check_shape("input.t", &[n], &[t.len()])?;
+    let embedding = sinusoids::<F>(&unet.time_proj, &t).mapv(F::to_f64);
+    let classes = unet.config.num_class_embeds;
+    let labels = match request.has("class_labels") {
+        true => Some(request.one_an_image("class_labels", n, classes.unwrap_or(usize::MAX >> 1))?),
+        false => None,
+    };
+    let ranges = shards::ranges(n, SHARD);
+    let part = |range: std::ops::Range<usize>| -> Result<Part<F>> {
+        let images = |x: &Array4<F>| x.slice_axis(Axis(0), Slice::from(range.clone())).to_owned();
+        let labels = labels.as_ref().map(|labels| &labels[range.clone()]);
+        let embedding = embedding.slice_axis(Axis(0), Slice::from(range.clone())).to_owned();
+        let conditions = Conditions { time: Time::Embedded(&embedding), labels };
+        let (out, tape, taps) = unet.forward_traced(&w, images(&x), conditions)?;
+        let (target, mut grads) = (images(&noise), Tensors::zeros(w.0.len()));
+        let squares = squared_error(flat(&out), flat(&target));
+        let dy = shaped(out.dim(), l_simple_grad(flat(&out), flat(&target), noise.len()));
+        let dx = if gradients { unet.backward(&w, tape, labels, &dy, &mut grads) } else { dy };
+        Ok(Part { out, squares, dx, grads, taps })
+    };
+    let whole = shards::tree_sum(
+        ranges.len(),
+        |i| part(ranges[i].clone()),
+        |left, right| match (left, right) {
+            (Ok(left), Ok(right)) => left.append(right),
+            (left, Err(error)) => *left = Err(error),
+            (Err(_), Ok(_)) => {}
+        },
+    )?;
+
+    let mut results = Results::new();
+    if taps {
+        results.extend(whole.taps.into_iter().map(|(name, y)| (format!("taps.{name}"), as_pytorch_has_it(&name, y))));
+    }
+    let loss = F::from_f64(whole.squares / noise.len() as f64);
+    results.push(named("output.out", channels_first(whole.out)));
+    results.push(named("output.loss", ArrayD::from_elem(IxDyn(&[]), loss)));
+    if gradients {
+        // In the order of the backward pass.
+        results.extend(of_parameters("grad", &unet.layout, &whole.grads).into_iter().rev());
+        results.push(named("grad.x", channels_first(whole.dx)));
+    }
+    Ok(results)
+}
+
+impl<F: Real> Part<F> {
+    /// The images of both, and the sums over them.
+    fn append(&mut self, right: Part<F>) {
+        let join = |a: &ArrayD<F>, b: &ArrayD<F>| concatenate(Axis(0), &[a.view(), b.view()]).expect("equal images");
+        let images = |a: &Array4<F>, b: &Array4<F>| concatenate(Axis(0), &[a.view(), b.view()]).expect("equal images");
+        (self.out, self.dx) = (images(&self.out, &right.out), images(&self.dx, &right.dx));
+        self.squares += right.squares;
+        self.grads.add(&right.grads);
+        self.taps.iter_mut().zip(&right.taps).for_each(|((_, a), (_, b))| *a = join(a, b));
+    }
+}
+
+/// A module's result with the axes that it has in diffusers: images (n, c, h, w), tokens (n, h·w, c), and what the norm
+/// of an attention is shown, (n, c, h·w).
+fn as_pytorch_has_it<F: Real>(name: &str, y: ArrayD<F>) -> ArrayD<F> {
+    let &[n, h, w, c] = y.shape() else { return y };
+    let reshaped = |y: ArrayD<F>, shape: &[usize]| {
+        y.into_shape_with_order(IxDyn(shape)).expect("the same numbers in the same order")
+    };
+    if name.ends_with("to_out.0") {
+        return reshaped(y, &[n, h * w, c]);
+    }
+    let images = channels_first(y.into_dimensionality().expect("four axes"));
+    if name.ends_with("group_norm") { reshaped(images, &[n, c, h * w]) } else { images }
+}
+
+/// Clipped AdamW steps on given images, noise and times, and the average of the weights.
+pub fn training<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let (unet, mut w) = model::<F>(request)?;
+    let config: Map<String, Value> = request.attribute("config", Map::new())?;
+    let reverse = scheduler_of(request, None, &config)?.reverse;
+    let x_0 = request.shaped::<F, ndarray::Ix5>("x_0", "(steps, n, c, h, w)")?;
+    let eps = request.shaped::<F, ndarray::Ix5>("eps", "(steps, n, c, h, w)")?;
+    request.check_shape("input.eps", x_0.shape(), eps.shape())?;
+    let (steps, n) = (x_0.dim().0, x_0.dim().1);
+    let integers = |name: &str, end: usize| -> Result<Vec<usize>> {
+        let values = request.integers(name, 0..end as i64)?;
+        request.check_shape(&format!("input.{name}"), &[steps, n], values.shape())?;
+        Ok(values.iter().map(|&x| x as usize).collect())
+    };
+    let t = integers("t", reverse.schedule.t_max())?;
+    let labels = match unet.config.num_class_embeds.filter(|_| request.has("class_labels")) {
+        Some(classes) => Some(integers("class_labels", classes)?),
+        None => None,
+    };
+    let (adamw, lr) = (constants(request)?, request.required("lr")?);
+    let (clip_norm, decay): (f64, f64) = (request.attribute("clip_norm", 1.0)?, request.attribute("ema_decay", 0.999)?);
+
+    let (mut moments, mut average) = (Moments::zeros(w.0.len()), w.clone());
+    let (mut losses, mut norms) = (Vec::new(), Vec::new());
+    for step in 0..steps {
+        let images = |x: &ndarray::Array5<F>| channels_last(x.index_axis(Axis(0), step).to_owned());
+        let range = step * n..(step + 1) * n;
+        let times: Vec<usize> = t[range.clone()].iter().map(|t| t + 1).collect();
+        let labels = labels.as_ref().map(|labels| labels[range].to_vec());
+        let batch = noised(&reverse.schedule, reverse.prediction, &images(&x_0), &times, &images(&eps), labels);
+        let (loss, grads) = loss_and_gradient(&unet, &w, &batch, None)?;
+        let norm = global_norm(&unet.layout, &grads);
+        adamw.step(step as u64 + 1, lr, clip_factor(norm, clip_norm), &mut w, &grads, &mut moments);
+        ema::update(&mut average, &w, step as u64, decay);
+        losses.push(F::from_f64(loss));
+        norms.push(F::from_f64(norm));
+    }
+    let mut results = vec![
+        named("output.loss", shaped(IxDyn(&[steps]), losses)),
+        named("output.grad_norm", shaped(IxDyn(&[steps]), norms)),
+    ];
+    results.extend(of_parameters("output.weight", &unet.layout, &w));
+    results.extend(of_parameters("output.ema", &unet.layout, &average));
+    Ok(results)
+}

@@ -1,0 +1,54 @@
+//! Golden values on demand: from the inputs of a case to everything that is known of its results.
+
+use super::case::{Case, Tensor};
+use super::ops::{Results, evaluate};
+use super::tolerance::tolerances;
+use crate::{Error, Result};
+
+/// What is computed of a case.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+pub enum Precision {
+    /// The truth alone: `output`, `grad.NAME` in float64
+    F64,
+    /// The bits of the contract alone: `bits.NAME` in float32
+    F32,
+}
+
+/// Adds to a case the truth, the bits of the contract and the tolerances; or one of the first two alone.
+///
+/// # Errors
+/// What the operation does not take, by name; a result that is not finite.
+pub fn complete(case: &mut Case, only: Option<Precision>) -> Result<()> {
+    case.tensors.retain(|name, _| super::ops::is_input(name));
+    if only != Some(Precision::F32) {
+        let truth = evaluate::<f64>(case)?;
+        check_finite(case, &truth)?;
+        case.order = truth.iter().map(|(name, _)| name.clone()).collect();
+        if only.is_none() {
+            let tolerances = tolerances(case, &truth)?;
+            insert(case, "tol.", tolerances, Tensor::F64);
+        }
+        insert(case, "", truth, Tensor::F64);
+    }
+    if only != Some(Precision::F64) {
+        // Of the inputs alone: results are never inputs, so those that stand there already change nothing.
+        let bits = evaluate::<f32>(case)?;
+        case.order = bits.iter().map(|(name, _)| name.clone()).collect();
+        insert(case, "bits.", bits, Tensor::F32);
+    }
+    Ok(())
+}
+
+fn insert<F>(case: &mut Case, prefix: &str, results: Results<F>, tensor: fn(ndarray::ArrayD<F>) -> Tensor) {
+    case.tensors.extend(results.into_iter().map(|(name, values)| (format!("{prefix}{name}"), tensor(values))));
+}
+
+fn check_finite(case: &Case, results: &Results<f64>) -> Result<()> {
+    match results.iter().find(|(_, values)| values.iter().any(|x| !x.is_finite())) {
+        Some((name, _)) => {
+            let place = format!("{}: {name}", case.path.display());
+            Err(Error::value(place, "a finite result: golden values hold no NaN and no infinity", "one that is not"))
+        }
+        None => Ok(()),
+    }
+}

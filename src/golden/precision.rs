@@ -1,0 +1,196 @@
+//! The precisions in which a case is computed: f64 for the truth, f32 for the bits, and f64 with noise for the tolerance.
+//!
+//! A tolerance shall say how far a correct float32 implementation may be from the truth, whatever its order of addition and
+//! whatever its elementary functions. So the float64 computation is run many times, and the result of every operation is
+//! moved by a random relative error of up to u = 2⁻²⁴ (Parker 1997, "Monte Carlo arithmetic"): the spread of the results
+//! is the float32 error that the computation has by its nature. An operation that happens to be exact is
+//! moved too, because in another order of addition it would not be.
+
+use std::cmp::Ordering;
+use std::fmt::{self, Display};
+use std::iter::Sum;
+use std::ops::{Add, AddAssign, Div, DivAssign, Mul, MulAssign, Neg, Sub, SubAssign};
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::{Mutex, PoisonError};
+
+use num_traits::{One, Zero};
+
+use crate::numerics::{Real, elementary};
+
+/// The largest relative error of one rounding to float32: 2⁻²⁴.
+pub const U: f64 = 1.0 / (1 << 24) as f64;
+
+/// A precision in which cases are computed.
+pub trait Precision: Real {
+    /// Whether operations are noisy: then a table that ours has in float64 is computed as others do, in this precision.
+    const NOISY: bool = false;
+
+    /// A float32 input, as it is.
+    fn exact(x: f32) -> Self {
+        Self::from_f64(x as f64)
+    }
+}
+
+impl Precision for f32 {}
+impl Precision for f64 {}
+
+/// f64 with noise: see the [module](self).
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Noisy(f64);
+
+/// Which of the repetitions is running: the noise depends on it and on the number that it is added to, and so neither
+/// on threads nor on their order.
+static RUN: AtomicU64 = AtomicU64::new(0);
+
+/// Calls `work` with the noise of repetition `run` in every [`Noisy`] operation.
+pub fn with_noise<T>(run: u64, work: impl FnOnce() -> T) -> T {
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
+    RUN.store(run, Relaxed);
+    work()
+}
+
+/// A number in (−1, 1) from a number and the repetition, by the finaliser of SplitMix64 (Steele et al. 2014).
+fn noise(x: f64) -> f64 {
+    let mut z = x.to_bits() ^ RUN.load(Relaxed).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+    (z ^ (z >> 31)) as i64 as f64 * (1.0 / (1u64 << 63) as f64)
+}
+
+/// The result of an operation, with noise.
+#[inline]
+fn rounded(x: f64) -> Noisy {
+    Noisy(x + x * U * noise(x))
+}
+
+impl Precision for Noisy {
+    const NOISY: bool = true;
+
+    fn exact(x: f32) -> Self {
+        Noisy(x as f64)
+    }
+}
+
+macro_rules! operators {
+    ($($operator:ident $method:ident $assign:ident $assign_method:ident $symbol:tt;)*) => {$(
+        impl $operator for Noisy {
+            type Output = Noisy;
+            fn $method(self, other: Noisy) -> Noisy {
+                rounded(self.0 $symbol other.0)
+            }
+        }
+        impl $assign for Noisy {
+            fn $assign_method(&mut self, other: Noisy) {
+                *self = *self $symbol other;
+            }
+        }
+    )*};
+}
+
+operators! {
+    Add add AddAssign add_assign +;
+    Sub sub SubAssign sub_assign -;
+    Mul mul MulAssign mul_assign *;
+    Div div DivAssign div_assign /;
+}
+
+impl Neg for Noisy {
+    type Output = Noisy;
+    fn neg(self) -> Noisy {
+        Noisy(-self.0)
+    }
+}
+
+impl PartialOrd for Noisy {
+    fn partial_cmp(&self, other: &Noisy) -> Option<Ordering> {
+        self.0.partial_cmp(&other.0)
+    }
+}
+
+impl Zero for Noisy {
+    fn zero() -> Self {
+        Noisy(0.0)
+    }
+    fn is_zero(&self) -> bool {
+        self.0 == 0.0
+    }
+}
+
+impl One for Noisy {
+    fn one() -> Self {
+        Noisy(1.0)
+    }
+}
+
+impl Sum for Noisy {
+    fn sum<I: Iterator<Item = Noisy>>(numbers: I) -> Noisy {
+        numbers.fold(Noisy::zero(), |total, x| total + x)
+    }
+}
+
+impl Display for Noisy {
+    fn fmt(&self, f: &mut fmt::Formatter) -> fmt::Result {
+        Display::fmt(&self.0, f)
+    }
+}
+
+impl Real for Noisy {
+    const NAME: &'static str = "noisy";
+
+    fn from_f64(x: f64) -> Self {
+        rounded(x)
+    }
+    fn to_f64(self) -> f64 {
+        self.0
+    }
+    fn mul_add(self, b: Self, c: Self) -> Self {
+        // The product has a rounding of its own where a backend does not fuse.
+        rounded(self.0 * b.0) + c
+    }
+    fn sqrt(self) -> Self {
+        rounded(self.0.sqrt())
+    }
+    fn exp(self) -> Self {
+        rounded(elementary::exp(self.0))
+    }
+    fn sigmoid(self) -> Self {
+        rounded(elementary::sigmoid(self.0))
+    }
+    fn tanh(self) -> Self {
+        rounded(elementary::tanh(self.0))
+    }
+    fn is_finite(self) -> bool {
+        self.0.is_finite()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn noise_has_mean_zero_and_the_spread_of_one_rounding_and_depends_on_the_run() {
+        let spread = |run: u64| {
+            with_noise(run, || {
+                let errors: Vec<f64> =
+                    (1..=10_000).map(|i| (rounded(i as f64 / 3.1).0 * 3.1 / i as f64 - 1.0) / U).collect();
+                let n = errors.len() as f64;
+                (errors.iter().sum::<f64>() / n, (errors.iter().map(|e| e * e).sum::<f64>() / n).sqrt(), errors[0])
+            })
+        };
+        let (mean, deviation, first) = spread(1);
+        // Six standard errors of 10,000 uniform numbers in (−1, 1), whose deviation is 1/√3.
+        assert!(mean.abs() < 6.0 * 0.0058 && (deviation - 0.5774).abs() < 6.0 * 0.0026, "{mean} {deviation}");
+        assert_ne!(first, spread(2).2);
+        assert_eq!(first, spread(1).2);
+    }
+
+    #[test]
+    fn inputs_and_zeros_have_no_noise_and_results_have() {
+        with_noise(3, || {
+            assert_eq!((Noisy::exact(0.5).to_f64(), Noisy::from_f64(0.0).to_f64()), (0.5, 0.0));
+            assert_ne!((Noisy::exact(0.5) + Noisy::exact(0.25)).to_f64(), 0.75);
+        });
+    }
+}

@@ -1,0 +1,174 @@
+//! How far from the truth a correct float32 implementation may be, an element each.
+//!
+//! # Products
+//!
+//! A sum of K products that is added one after another has K roundings, each of up to u = 2⁻²⁴ of a partial sum. Partial
+//! sums of products of random sign have squares that add up to about K/2 Σ (a_i b_i)², of products of one sign to about
+//! K/3 y²; so the tolerance is 2 u √(K (Σ (a_i b_i)² + y²)) and an ulp. Measured, the largest error of 400 to
+//! 2,000 sequential float32 sums lies between a quarter and three quarters of it for K from 1 to 4,608. Σ (a_i b_i)² is the
+//! same operation on the squares of its inputs.
+//!
+//! Inputs that are rounded to p bits behind the point first shift the sum by at most 2 · 2⁻ᵖ⁻¹ S, S = Σ |a_i b_i|, and S is
+//! at most √(K Σ (a_i b_i)²): TF32's 10 bits cost at most 8,192 tolerances, bfloat16's 7 bits 65,536, and typically
+//! some tens and hundreds.
+//!
+//! # Everything else
+//!
+//! Six standard deviations of [`RUNS`] runs in which every operation is noisy ([`precision`](super::precision)), and ½ ulp.
+//! In a network the spread of one element is estimated from few numbers, so it counts at least the spread of its
+//! tensor. Norms: float32 implementations take sums of x and of x dy before they subtract the mean, so roundings of the
+//! size of the mean count: 4 u |mean| r times |γ|, or times r and the size of γ dy in the gradient. Attention: e^(s − log Σ eˢ) has the roundings of
+//! scores s and their logarithm, so probabilities are off by some u |s|, and results by 2 u |s| of their size. A result that is smaller than the smallest normal float32, 2⁻¹²⁶, may be flushed to zero; one that is
+//! larger than the largest may be infinite.
+
+use std::collections::BTreeMap;
+
+use ndarray::ArrayD;
+use serde_json::Value;
+
+use super::case::{Case, Tensor};
+use super::ops::{Results, evaluate};
+use super::precision::{Noisy, U, with_noise};
+use crate::Result;
+use crate::layers::{flat, flat_mut};
+use crate::numerics::Real;
+
+/// Noisy runs behind a tolerance.
+pub const RUNS: u64 = 24;
+
+/// Standard deviations of the noise that are accepted.
+const DEVIATIONS: f64 = 6.0;
+
+/// The spacing of float32 at x: 2⁻²³ of the power of two below |x|, and at least 2⁻¹⁴⁹.
+pub fn ulp(x: f64) -> f64 {
+    let exponent = (((x.abs().to_bits() >> 52) as i64) - 1023).max(-126);
+    f64::from_bits(((exponent - 23 + 1023) as u64) << 52)
+}
+
+/// The tolerance of each result.
+///
+/// # Errors
+/// As [`evaluate`].
+pub fn tolerances(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
+    let terms = terms(case, truth);
+    if terms.is_empty() { of_noise(case, truth) } else { of_products(case, truth, &terms) }
+}
+
+/// The K of each result of an operation that is one product; nothing for others.
+fn terms(case: &Case, truth: &Results<f64>) -> BTreeMap<String, usize> {
+    let weight = case.tensors.get("input.weight").map(|w| w.shape().to_vec()).unwrap_or_default();
+    let (inputs, outputs) = match case.op.as_str() {
+        "linear" => (weight[1], weight[0]),
+        "conv2d" => (weight[1..].iter().product(), weight[0] * weight[2] * weight[3]),
+        "upsample_nearest_2x" => (0, 4),
+        "average_pool_2x" => (4, 0),
+        "class_embedding" => (0, 0),
+        _ => return BTreeMap::new(),
+    };
+    let output = &truth[0].1;
+    let rows = if case.op == "class_embedding" { output.shape()[0] } else { output.len() / weight.first().unwrap_or(&1) };
+    let count = |name: &str| match name {
+        "output" => inputs,
+        "grad.x" => outputs,
+        _ => rows,
+    };
+    truth.iter().map(|(name, _)| (name.clone(), count(name))).collect()
+}
+
+fn of_products(case: &Case, truth: &Results<f64>, terms: &BTreeMap<String, usize>) -> Result<Results<f64>> {
+    let mut squared = case.clone();
+    for tensor in squared.tensors.values_mut() {
+        if let Tensor::F32(x) = tensor {
+            x.mapv_inplace(|x| x * x);
+        }
+    }
+    let sums_of_squares = evaluate::<f64>(&squared)?;
+    let tolerance = |((name, truth), (_, squares)): (&(String, ArrayD<f64>), (String, ArrayD<f64>))| {
+        let k = terms[name] as f64;
+        let mut tolerance = squares;
+        tolerance.zip_mut_with(truth, |tol, &y| *tol = 2.0 * U * (k * (*tol + y * y)).sqrt() + slack(y));
+        (name.clone(), tolerance)
+    };
+    Ok(truth.iter().zip(sums_of_squares).map(tolerance).collect())
+}
+
+/// Operations of so many roundings that an element's spread is estimated together with its tensor's.
+const POOLED: [&str; 5] = ["attention", "res_block", "attention_block", "unet", "training"];
+
+fn of_noise(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
+    let mut squares: Results<f64> = truth.iter().map(|(name, y)| (name.clone(), ArrayD::zeros(y.raw_dim()))).collect();
+    for run in 1..=RUNS {
+        let noisy = with_noise(run, || evaluate::<Noisy>(case))?;
+        for (((_, total), (_, y)), (_, noisy)) in squares.iter_mut().zip(truth).zip(&noisy) {
+            ndarray::Zip::from(total).and(y).and(noisy).for_each(|total, &y, noisy| {
+                let difference = noisy.to_f64() - y;
+                *total += difference * difference;
+            });
+        }
+    }
+    for ((_, tolerance), (_, y)) in squares.iter_mut().zip(truth) {
+        let pooled = POOLED.contains(&case.op.as_str());
+        let least = if pooled { tolerance.sum() / tolerance.len() as f64 } else { 0.0 };
+        tolerance.zip_mut_with(y, |total, &y| {
+            let variance = if *total > least { *total } else { least } / RUNS as f64;
+            let tolerance = DEVIATIONS * variance.sqrt() + slack(y);
+            *total = if tolerance.is_finite() { tolerance } else { f64::INFINITY };
+        });
+    }
+    if ["group_norm", "layer_norm"].contains(&case.op.as_str()) {
+        add_offset(case, &mut squares);
+    }
+    if case.op == "attention" {
+        add_scores(case, truth, &mut squares);
+    }
+    Ok(squares)
+}
+
+/// The roundings of the size of the scores, in attention; |s| is at most the product of the longest q and k of a head.
+fn add_scores(case: &Case, truth: &Results<f64>, tolerances: &mut Results<f64>) {
+    let (q, k) = (case.numbers("input.q"), case.numbers("input.k"));
+    let heads = case.attributes.get("heads").and_then(Value::as_u64).unwrap_or(1) as usize;
+    let d = q.shape()[2] / heads;
+    let longest = |x: &ArrayD<f64>| largest(flat(x).chunks(d).map(|x| x.iter().map(|x| x * x).sum::<f64>().sqrt()));
+    let s = longest(&q) * longest(&k) / (d as f64).sqrt();
+    for ((_, tolerance), (_, y)) in tolerances.iter_mut().zip(truth) {
+        let size = (y.iter().map(|y| y * y).sum::<f64>() / y.len() as f64).sqrt();
+        *tolerance += 2.0 * U * s * size;
+    }
+}
+
+fn largest(x: impl Iterator<Item = f64>) -> f64 {
+    x.fold(0.0, |m, x| if x.abs() > m { x.abs() } else { m })
+}
+
+/// The roundings of the size of the mean, in norms. The numbers that share a mean follow one another in memory: a row,
+/// or the channels of a group.
+fn add_offset(case: &Case, tolerances: &mut Results<f64>) {
+    let x = case.numbers("input.x");
+    let axes = if case.op == "layer_norm" { &x.shape()[x.ndim() - 1..] } else { &x.shape()[1..] };
+    let groups = case.attributes.get("groups").and_then(Value::as_u64).unwrap_or(1) as usize;
+    let size = axes.iter().product::<usize>() / groups;
+    let gamma = case.tensors.get("input.weight").map_or(1.0, |gamma| largest(gamma.to_f64().into_iter()));
+    let dy = case.tensors.get("grad_output").map(Tensor::to_f64);
+    let mean = |x: &[f64]| x.iter().sum::<f64>() / size as f64;
+    for (name, tolerance) in tolerances.iter_mut().filter(|(name, _)| ["output", "grad.x"].contains(&name.as_str())) {
+        let groups = flat(&x).chunks(size).zip(flat_mut(tolerance).chunks_mut(size)).enumerate();
+        for (i, (x, tolerance)) in groups {
+            let mean_x = mean(x);
+            let r = 1.0 / mean(&x.iter().map(|x| (x - mean_x) * (x - mean_x)).collect::<Vec<_>>()).sqrt();
+            let size_of = match (&dy, name.as_str()) {
+                (Some(dy), "grad.x") => {
+                    let dy = &flat(dy)[i * size..][..size];
+                    r * mean(&dy.iter().map(|dy| dy * dy).collect::<Vec<_>>()).sqrt()
+                }
+                _ => 1.0,
+            };
+            tolerance.iter_mut().for_each(|t| *t += 4.0 * U * mean_x.abs() * r * gamma * size_of);
+        }
+    }
+}
+
+/// Half an ulp of the result, and what a backend may flush to zero or let overflow.
+fn slack(truth: f64) -> f64 {
+    if truth.abs() > f32::MAX as f64 { f64::INFINITY } else { 0.5 * ulp(truth) + f32::MIN_POSITIVE as f64 }
+}

@@ -1,0 +1,61 @@
+//! What a forward pass computes on its way, module by module: for finding the layer in which two programs part.
+
+use ndarray::{Array, ArrayD, Dimension};
+
+use crate::layers::{Layout, Span};
+use crate::numerics::Real;
+
+/// The results of the modules of one forward pass in the order of their making; or nothing, where nobody asks.
+#[derive(Debug)]
+pub struct Trace<F>(Option<Vec<(Module, ArrayD<F>)>>);
+
+/// A module, told by the place of one of its parameters.
+#[derive(Clone, Copy, Debug)]
+enum Module {
+    /// The layer whose weight it is.
+    Layer(Span),
+    /// The block that has the layer.
+    Block(Span),
+}
+
+impl<F: Real> Trace<F> {
+    /// A trace that keeps nothing.
+    pub(crate) fn off() -> Self {
+        Trace(None)
+    }
+
+    /// A trace that keeps everything.
+    pub(super) fn on() -> Self {
+        Trace(Some(Vec::new()))
+    }
+
+    /// y came out of the layer with this weight.
+    pub(super) fn layer<D: Dimension>(&mut self, weight: Span, y: &Array<F, D>) {
+        self.keep(Module::Layer(weight), y);
+    }
+
+    /// y came out of the block that has the layer with this weight.
+    pub(super) fn block<D: Dimension>(&mut self, weight: Span, y: &Array<F, D>) {
+        self.keep(Module::Block(weight), y);
+    }
+
+    fn keep<D: Dimension>(&mut self, module: Module, y: &Array<F, D>) {
+        if let Some(taps) = &mut self.0 {
+            taps.push((module, y.clone().into_dyn()));
+        }
+    }
+
+    /// What was kept, under the names that diffusers gives the modules, channels last.
+    pub(super) fn named(self, layout: &Layout) -> Vec<(String, ArrayD<F>)> {
+        let name = |module: Module| {
+            let (span, segments) = match module {
+                Module::Layer(span) => (span, 1),
+                Module::Block(span) => (span, 2),
+            };
+            let entry = layout.entries.iter().find(|entry| entry.span == span).expect("a weight of this network");
+            let parts: Vec<&str> = entry.name.split('.').collect();
+            parts[..parts.len() - segments].join(".")
+        };
+        self.0.into_iter().flatten().map(|(module, y)| (name(module), y)).collect()
+    }
+}
