@@ -150,7 +150,7 @@ fn line(case: &Checked) -> String {
     let judgement = &case.judgement;
     let mut text = format!("{:<44} {:<20}", case.id, judgement.verdict.to_string());
     if let Some(worst) = &judgement.worst {
-        text += &format!("{:9.3} tol {:11.4} ulp  rel {:8.1e}", worst.tolerances, worst.ulp, worst.relative);
+        text += &format!("{:9.3} tol {:9.2e} ulp {:9.2e} rel", worst.tolerances, worst.ulp, worst.relative);
         text += &format!("  {}{:?}", worst.tensor, worst.index);
     }
     if judgement.verdict >= Verdict::LikeTf32 {

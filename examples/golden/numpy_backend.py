@@ -1,0 +1,207 @@
+"""A diffusion backend in plain NumPy: in float32 one more implementation to check, in float64 a second source of truth.
+
+    run(op, attributes, inputs, dtype=np.float32) -> {"output": ..., "grad.x": ...}, or None: not supported
+
+    python numpy_backend.py data/golden [LEVEL ...]
+
+Layers with their gradients are in numpy_layers.py; here are the tables, samplers, optimizer and random numbers.
+"""
+
+import hashlib
+import sys
+
+import numpy as np
+
+import numpy_layers as layers
+
+LAYERS = {
+    name: getattr(layers, name)
+    for name in (
+        "linear conv2d group_norm layer_norm silu gelu_tanh softmax attention upsample_nearest_2x average_pool_2x"
+        " class_embedding res_block attention_block"
+    ).split()
+}
+
+
+def run(op, attributes, inputs, dtype=np.float32):
+    """The op's outputs, and its gradients if `grad_output` is among the inputs, computed in `dtype`."""
+    inputs = {name: x if x.dtype.kind == "i" else x.astype(dtype) for name, x in inputs.items()}
+    if op in LAYERS:
+        dy = inputs.pop("grad_output", None)
+        y, back = LAYERS[op](**inputs, **attributes)
+        grads = {} if dy is None else back(dy)
+        results = {"output": y, **{f"grad.{name}": g for name, g in grads.items() if name in inputs}}
+    elif op in ELEMENTARY:
+        results = {"output": ELEMENTARY[op](inputs["x"])}
+    elif op in OPS:
+        results = OPS[op](**inputs, **attributes)
+    else:
+        return None
+    # Tables, times and uniforms are computed in float64 whatever the precision; uniforms and times stay exact.
+    exact = ("output.uniform", "output.timesteps")
+    return {name: np.asarray(x, None if name in exact else dtype) for name, x in results.items()}
+
+
+ELEMENTARY = {"exp": np.exp, "sigmoid": layers.sigmoid, "tanh": np.tanh, "ln": np.log, "sin": np.sin, "cos": np.cos}
+
+
+def random_stream(seed, purpose, indices, count):
+    """PCG64 whose state is the SHA-256 of the key; normals by Box and Muller from a fresh copy of the stream."""
+    name = purpose.encode()
+    words = [seed, len(name), *indices]
+    u64 = [int(word).to_bytes(8, "little") for word in words]
+    key = hashlib.sha256(b"ancestral N1" + u64[0] + u64[1] + name + b"".join(u64[2:])).digest()
+    state = {"state": int.from_bytes(key[:16], "little"), "inc": int.from_bytes(key[16:], "little") | 1}
+
+    def uniforms(n):
+        generator = np.random.PCG64()
+        generator.state = {"bit_generator": "PCG64", "state": state, "has_uint32": 0, "uinteger": 0}
+        return (generator.random_raw(n) >> np.uint64(11)).astype(np.float64) * 2.0**-53
+
+    u = uniforms(count + count % 2).reshape(-1, 2)
+    radius, angle = np.sqrt(-2 * np.log(1 - u[:, 0])), 2 * np.pi * u[:, 1]
+    normals = np.stack([radius * np.cos(angle), radius * np.sin(angle)], axis=1).reshape(-1)[:count]
+    return {"output.uniform": uniforms(count), "output.normal": normals}
+
+
+def time_embedding(t, dim, flip_sin_to_cos=True, freq_shift=0):
+    """sin and cos of t w_k, w_k = 10000^(-k/(dim/2 - freq_shift)), an odd dim padded with a zero.
+
+    The angle reaches thousands of radians, of which float32 keeps only four decimals: float64 here, rounded at the end.
+    """
+    half = dim // 2
+    frequency = np.exp(-np.log(10000.0) * np.arange(half) / (half - freq_shift))
+    angle = t.astype(np.float64)[:, None] * frequency
+    pair = [np.cos(angle), np.sin(angle)] if flip_sin_to_cos else [np.sin(angle), np.cos(angle)]
+    return {"output": np.concatenate(pair + [np.zeros((len(t), dim % 2))], axis=1)}
+
+
+def mse_loss(prediction, target):
+    error = prediction - target
+    return {"output.loss": np.mean(error**2), "grad.prediction": 2 * error / error.size}
+
+
+# --- Schedules and samplers: Ho et al. 2020, Nichol and Dhariwal 2021, Song et al. 2021; tables in float64 ---
+
+
+def beta_table(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear", **_):
+    if beta_schedule == "linear":
+        return np.linspace(beta_start, beta_end, num_train_timesteps)
+    if beta_schedule == "scaled_linear":
+        return np.linspace(beta_start**0.5, beta_end**0.5, num_train_timesteps) ** 2
+    if beta_schedule == "squaredcos_cap_v2":
+        f = np.cos((np.arange(num_train_timesteps + 1) / num_train_timesteps + 0.008) / 1.008 * np.pi / 2) ** 2
+        return np.minimum(1 - f[1:] / f[:-1], 0.999)
+    raise ValueError(f'beta_schedule "{beta_schedule}": known are linear, scaled_linear, squaredcos_cap_v2')
+
+
+def schedule(**config):
+    beta = beta_table(**config)
+    alpha_bar = np.cumprod(1 - beta)
+    before = np.concatenate([[1.0], alpha_bar[:-1]])
+    return {
+        "output.betas": beta,
+        "output.alphas_cumprod": alpha_bar,
+        "output.sqrt_alphas_cumprod": np.sqrt(alpha_bar),
+        "output.sqrt_one_minus_alphas_cumprod": np.sqrt(1 - alpha_bar),
+        "output.posterior_variance": beta * (1 - before) / (1 - alpha_bar),
+        "output.posterior_mean_coef1": beta * np.sqrt(before) / (1 - alpha_bar),
+        "output.posterior_mean_coef2": (1 - before) * np.sqrt(1 - beta) / (1 - alpha_bar),
+    }
+
+
+def q_sample(x_0, eps, t, **config):
+    alpha_bar = np.cumprod(1 - beta_table(**config))[t].reshape(-1, *[1] * (x_0.ndim - 1))
+    signal, noise = np.sqrt(alpha_bar).astype(x_0.dtype), np.sqrt(1 - alpha_bar).astype(x_0.dtype)
+    return {"output": signal * x_0 + noise * eps}
+
+
+def reverse_step(x_t, model_output, noise, config, t, t_prev, eta=0.0, steps=None, **attributes):
+    """One step of DDPM (Ho et al. 2020, Eq. 7) or DDIM (Song et al. 2021, Eq. 12) to t_prev, -1 being the image."""
+    ddim = attributes["class"] == "DDIMScheduler"
+    alpha_bars = np.cumprod(1 - beta_table(**config))
+    last = alpha_bars[0] if ddim and not config.get("set_alpha_to_one", True) else 1.0
+    a, b = alpha_bars[t], alpha_bars[t_prev] if t_prev >= 0 else last
+    real = x_t.dtype.type
+    signal, sigma = real(np.sqrt(a)), real(np.sqrt(1 - a))
+    prediction = config.get("prediction_type", "epsilon")
+    if prediction == "epsilon":
+        x_0, eps = (x_t - sigma * model_output) / signal, model_output
+    elif prediction == "sample":
+        x_0, eps = model_output, (x_t - signal * model_output) / sigma
+    else:  # v = sqrt(alpha_bar) eps - sqrt(1 - alpha_bar) x_0: Salimans and Ho 2022
+        x_0, eps = signal * x_t - sigma * model_output, signal * model_output + sigma * x_t
+    if config.get("clip_sample", True):
+        limit = config.get("clip_sample_range", 1.0)
+        x_0 = np.clip(x_0, -limit, limit)
+    beta = 1 - a / b
+    posterior_variance = beta * (1 - b) / (1 - a)
+    if ddim:
+        variance = eta**2 * posterior_variance
+        x = real(np.sqrt(b)) * x_0 + real(np.sqrt(1 - b - variance)) * eps
+    else:
+        small = config.get("variance_type", "fixed_small").startswith("fixed_small")
+        variance = 0.0 if t_prev < 0 else posterior_variance if small else beta
+        x = real(np.sqrt(b) * beta / (1 - a)) * x_0 + real(np.sqrt(a / b) * (1 - b) / (1 - a)) * x_t
+    return {"output.prev_sample": x + real(np.sqrt(variance)) * noise, "output.pred_original_sample": x_0}
+
+
+def visited(config, steps):
+    """The times that a chain of `steps` visits, 0-based and descending: Lin et al. 2024, Table 2."""
+    total, spacing = config.get("num_train_timesteps", 1000), config.get("timestep_spacing", "leading")
+    if spacing == "leading":
+        return [i * (total // steps) + config.get("steps_offset", 0) for i in reversed(range(steps))]
+    if spacing == "trailing":
+        return [int(np.round(total - i * (total / steps))) - 1 for i in range(steps)]
+    if spacing == "linspace":
+        return np.linspace(0, total - 1, steps).round()[::-1].astype(int).tolist()
+    raise ValueError(f'timestep_spacing "{spacing}": known are leading, trailing, linspace')
+
+
+def trajectory(x_T, model_output, noise, config, steps, eta=0.0, **attributes):
+    times, x = visited(config, steps), [x_T]
+    for i, (t, t_prev) in enumerate(zip(times, times[1:] + [-1])):
+        step = reverse_step(x[-1], model_output[i], noise[i], config, t, t_prev, eta, **attributes)
+        x.append(step["output.prev_sample"])
+    return {"output.timesteps": np.array(times, np.float64), "output.x": np.stack(x)}
+
+
+# --- Optimizer ---
+
+
+def adamw(w, grad, lr, m=None, v=None, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, step=1):
+    """Loshchilov and Hutter 2019, as PyTorch has it: the decay before the update, eps beside the corrected root."""
+    m, v = np.zeros_like(w) if m is None else m, np.zeros_like(w) if v is None else v
+    for i, g in enumerate(grad if grad.ndim > w.ndim else grad[None]):
+        w = w * (1 - lr * weight_decay)
+        m = beta1 * m + (1 - beta1) * g
+        v = beta2 * v + (1 - beta2) * g**2
+        correction1, correction2 = 1 - beta1 ** (step + i), 1 - beta2 ** (step + i)
+        w = w - lr / correction1 * m / (np.sqrt(v) / correction2**0.5 + eps)
+    return {"output.w": w, "output.m": m, "output.v": v}
+
+
+def clip_grad_norm(grad, max_norm):
+    norm = np.sqrt((grad**2).sum())
+    return {"output.norm": norm, "output.grad": grad * np.minimum(1, max_norm / (norm + 1e-6))}
+
+
+def ema(ema, w, decay, step):
+    return {"output": ema + (1 - min(decay, (1 + step) / (10 + step))) * (w - ema)}
+
+
+OPS = {
+    f.__name__: f
+    for f in (random_stream, time_embedding, mse_loss, schedule, q_sample, reverse_step, trajectory, adamw)
+    + (clip_grad_norm, ema)
+}
+
+if __name__ == "__main__":
+    sys.path.append(sys.argv[1])  # golden.py is part of the kit
+    import golden
+
+    kit = golden.open(sys.argv[1])
+    for level in sys.argv[2:] or [None]:
+        for case in kit.cases(level=level):
+            case.report(run(case.op, case.attributes, case.inputs))
+    kit.finish()

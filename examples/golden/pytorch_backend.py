@@ -1,0 +1,214 @@
+"""An example backend for the golden kit, PyTorch and diffusers on the CPU:
+
+    python pytorch_backend.py data/golden [LEVEL]
+
+Shapes of the taps of `unet` (what the modules put out; n images, e = width of the time embedding):
+    time_embedding, class_embedding                                   (n, e)
+    conv_in, conv_norm_out, downsamplers.0.conv, upsamplers.0.conv    (n, c, h, w)
+    resnets.i, and its norm1, conv1, norm2, conv2, conv_shortcut      (n, c, h, w)
+    resnets.i.time_emb_proj                                           (n, c); (n, 2c) for scale_shift
+    attentions.i                                                      (n, c, h, w)
+    attentions.i.group_norm                                           (n, c, h*w)
+    attentions.i.to_q, to_k, to_v, to_out.0                           (n, h*w, c)
+"""
+
+import contextlib
+import re
+import sys
+from unittest import mock
+
+import torch
+import torch.nn.functional as F
+from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers.models.attention_processor import Attention
+from diffusers.models.embeddings import Timesteps
+from diffusers.models.resnet import ResnetBlock2D
+from torch.func import functional_call
+
+import numpy_backend
+import pytorch_float64
+
+TAPPED = re.compile(
+    r"conv_in|conv_norm_out|(time|class)_embedding"
+    r"|.*\.(resnets\.\d+(\.(norm[12]|conv[12]|time_emb_proj|conv_shortcut))?"
+    r"|attentions\.\d+(\.(group_norm|to_[qkv]|to_out\.0))?|(down|up)samplers\.0\.conv)"
+)
+
+
+def backend(op, attributes, dtype=torch.float32, **arrays):
+    """The op's outputs and gradients as arrays, or None: not supported. Gradients are autograd's."""
+    if op == "random_stream":  # PyTorch has no PCG64
+        return numpy_backend.random_stream(**attributes)
+    if op not in OPS:
+        return None
+    x = {name: torch.tensor(a, dtype=dtype if a.dtype.kind == "f" else None) for name, a in arrays.items()}
+    grad_output = x.pop("grad_output", None)
+    if grad_output is not None:
+        x = {name: a.requires_grad_(a.is_floating_point()) for name, a in x.items()}
+    with pytorch_float64.tables() if dtype == torch.float64 else contextlib.nullcontext():
+        results = OPS[op](attributes, **x)
+    results = {"output": results} if torch.is_tensor(results) else results
+    if grad_output is not None:
+        results["output"].backward(grad_output)
+        results |= {f"grad.{name}": a.grad for name, a in x.items() if a.grad is not None}
+    return {name: a.detach().numpy() for name, a in results.items()}
+
+
+def conv2d(a, x, weight, bias=None):
+    padding = a.get("padding", 0)
+    x = F.pad(x, padding if isinstance(padding, list) else [padding] * 4)
+    return F.conv2d(x, weight, bias, a.get("stride", 1))
+
+
+def attention(a, q, k, v):
+    q, k, v = (x.unflatten(2, (a.get("heads", 1), -1)).transpose(1, 2) for x in (q, k, v))
+    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+
+
+def res_block(a, x, temb, **p):
+    c_out, c = p["conv1.weight"].shape[:2]
+    block = ResnetBlock2D(in_channels=c, out_channels=c_out, temb_channels=temb.shape[1],
+                          use_in_shortcut="conv_shortcut.weight" in p, **{"eps": 1e-5, **a})  # fmt: skip
+    return functional_call(block, p, (x, temb))
+
+
+def attention_block(a, x, **p):
+    c, heads = x.shape[1], a.get("heads", 1)
+    block = Attention(c, heads=heads, dim_head=c // heads, bias=True, residual_connection=True, eps=a.get("eps", 1e-5),
+                      norm_num_groups=a["groups"] if "group_norm.weight" in p else None,
+                      rescale_output_factor=a.get("rescale_output_factor", 1))  # fmt: skip
+    return functional_call(block, p, (x,))
+
+
+def mse_loss(a, prediction, target):
+    loss = F.mse_loss(prediction.requires_grad_(), target)
+    return {"output.loss": loss, "grad.prediction": torch.autograd.grad(loss, prediction)[0]}
+
+
+def schedule(a):
+    made = DDPMScheduler.from_config(a)
+    beta, alpha_bar = made.betas, made.alphas_cumprod
+    before = F.pad(alpha_bar[:-1], (1, 0), value=1.0)
+    tables = {"betas": beta, "alphas_cumprod": alpha_bar, "sqrt_alphas_cumprod": alpha_bar.sqrt(),
+              "sqrt_one_minus_alphas_cumprod": (1 - alpha_bar).sqrt(),
+              "posterior_variance": beta * (1 - before) / (1 - alpha_bar),
+              "posterior_mean_coef1": beta * before.sqrt() / (1 - alpha_bar),
+              "posterior_mean_coef2": (1 - before) * (1 - beta).sqrt() / (1 - alpha_bar)}  # fmt: skip
+    return {f"output.{name}": table for name, table in tables.items()}
+
+
+def scheduler(a):
+    made = {"DDPMScheduler": DDPMScheduler, "DDIMScheduler": DDIMScheduler}[a["class"]].from_config(a["config"])
+    made.set_timesteps(a["steps"])
+    return made
+
+
+def step(a, made, model_output, t, x_t, noise):
+    if a["class"] == "DDIMScheduler":
+        return made.step(model_output, t, x_t, eta=a.get("eta", 0.0), variance_noise=noise)
+    # DDPMScheduler.step draws its noise itself: it is made to draw the given one.
+    with mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: noise):
+        return made.step(model_output, t, x_t)
+
+
+def reverse_step(a, x_t, model_output, noise):
+    done = step(a, scheduler(a), model_output, a["t"], x_t, noise)
+    return {"output.prev_sample": done.prev_sample, "output.pred_original_sample": done.pred_original_sample}
+
+
+def trajectory(a, x_T, model_output, noise):
+    made, x = scheduler(a), [x_T]
+    for i, t in enumerate(made.timesteps.tolist()):
+        x.append(step(a, made, model_output[i], t, x[-1], noise[i]).prev_sample)
+    return {"output.timesteps": made.timesteps, "output.x": torch.stack(x)}
+
+
+def optimizer(a, weights):
+    betas = (a.get("beta1", 0.9), a.get("beta2", 0.999))
+    return torch.optim.AdamW(weights, a["lr"], betas, a.get("eps", 1e-8), a.get("weight_decay", 0.0))
+
+
+def adamw(a, w, grad, m=None, v=None):
+    adam = optimizer(a, [w])
+    m, v = (torch.zeros_like(w) if x is None else x for x in (m, v))
+    adam.state[w] = {"step": torch.tensor(a.get("step", 1) - 1.0), "exp_avg": m, "exp_avg_sq": v}
+    for g in grad if grad.ndim > w.ndim else grad[None]:
+        w.grad = g
+        adam.step()
+    return {"output.w": w, "output.m": m, "output.v": v}
+
+
+def clip_grad_norm(a, grad):
+    parameter = torch.zeros_like(grad)
+    parameter.grad = grad
+    return {"output.norm": torch.nn.utils.clip_grad_norm_([parameter], a["max_norm"]), "output.grad": grad}
+
+
+def ema(a, ema, w):
+    return ema + (1 - min(a["decay"], (1 + a["step"]) / (10 + a["step"]))) * (w - ema)
+
+
+def unet(a, x, t, noise, class_labels=None):
+    model = UNet2DModel.from_pretrained(a["model"], torch_dtype=x.dtype, low_cpu_mem_usage=False)
+    taps = {}
+    for name, module in model.named_modules() if a.get("taps") else ():
+        if TAPPED.fullmatch(name):
+            module.register_forward_hook(lambda _, __, y, name=name: taps.__setitem__(f"taps.{name}", y))
+    out = model(x.requires_grad_(), t, class_labels).sample
+    loss = F.mse_loss(out, noise)
+    results = {**taps, "output.out": out, "output.loss": loss}
+    if a["gradients"]:
+        loss.backward()
+        results |= {f"grad.{name}": p.grad for name, p in [("x", x), *model.named_parameters()]}
+    return results
+
+
+def training(a, x_0, eps, t, class_labels=None):
+    model = UNet2DModel.from_pretrained(a["model"], torch_dtype=x_0.dtype, low_cpu_mem_usage=False).train()
+    weights = dict(model.named_parameters())
+    average = {k: w.detach().clone() for k, w in weights.items()}
+    adam, made, losses, norms = optimizer(a, weights.values()), DDPMScheduler.from_config(a["config"]), [], []
+    for i in range(len(x_0)):
+        labels = None if class_labels is None else class_labels[i]
+        loss = F.mse_loss(model(made.add_noise(x_0[i], eps[i], t[i]), t[i], labels).sample, eps[i])
+        adam.zero_grad()
+        loss.backward()
+        losses.append(loss)
+        norms.append(torch.nn.utils.clip_grad_norm_(weights.values(), a["clip_norm"]))
+        adam.step()
+        average = {k: ema({"decay": a["ema_decay"], "step": i}, average[k], w.detach()) for k, w in weights.items()}
+    results = {"output.loss": torch.stack(losses), "output.grad_norm": torch.stack(norms)}
+    results |= {f"output.weight.{k}": w for k, w in weights.items()}
+    return results | {f"output.ema.{k}": w for k, w in average.items()}
+
+
+OPS = {
+    "exp": lambda a, x: x.exp(),
+    "sigmoid": lambda a, x: x.sigmoid(),
+    "tanh": lambda a, x: x.tanh(),
+    "ln": lambda a, x: x.log(),
+    "sin": lambda a, x: x.sin(),
+    "cos": lambda a, x: x.cos(),
+    "linear": lambda a, x, weight, bias=None: F.linear(x, weight, bias),
+    "group_norm": lambda a, x, weight=None, bias=None: F.group_norm(x, a["groups"], weight, bias, a.get("eps", 1e-5)),
+    "layer_norm": lambda a, x, weight=None, bias=None: F.layer_norm(x, x.shape[-1:], weight, bias, a.get("eps", 1e-5)),
+    "silu": lambda a, x: F.silu(x),
+    "gelu_tanh": lambda a, x: F.gelu(x, approximate="tanh"),
+    "softmax": lambda a, x: x.softmax(-1),
+    "upsample_nearest_2x": lambda a, x: F.interpolate(x, scale_factor=2, mode="nearest"),
+    "average_pool_2x": lambda a, x: F.avg_pool2d(x, 2),
+    "class_embedding": lambda a, weight, labels: F.embedding(labels, weight),
+    "time_embedding": lambda a, t: Timesteps(a["dim"], a.get("flip_sin_to_cos", True), a.get("freq_shift", 0))(t),
+    "q_sample": lambda a, x_0, eps, t: DDPMScheduler.from_config(a).add_noise(x_0, eps, t),
+}
+OPS |= {f.__name__: f for f in (conv2d, attention, res_block, attention_block, mse_loss, schedule, reverse_step)}
+OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, unet, training)}
+
+if __name__ == "__main__":
+    sys.path.append(sys.argv[1])  # golden.py is part of the kit
+    import golden
+
+    kit = golden.open(sys.argv[1])
+    for case in kit.cases(level=sys.argv[2] if len(sys.argv) > 2 else None):
+        case.report(backend(case.op, case.attributes, **case.inputs))
+    kit.finish()

@@ -1,0 +1,163 @@
+"""numpy_backend against pytorch_backend, both in float64, on random inputs: outputs and every gradient.
+
+Prints a line a case with the largest |difference| / largest |value| of a tensor; exits 1 above 1e-12.
+Schedules and samplers of diffusers run on float64 tables (pytorch_float64.py); its own float32 tables are compared too.
+"""
+
+import sys
+
+import numpy as np
+import torch
+
+import numpy_backend
+import pytorch_backend
+
+LIMIT = 1e-12
+rng = np.random.default_rng(1)
+
+
+def normal(*shape, scale=1.0, offset=0.0):
+    return rng.normal(offset, scale, shape)
+
+
+def affine(name, *weight):
+    return {f"{name}.weight": normal(*weight, scale=0.3, offset=len(weight) == 1), f"{name}.bias": normal(weight[0])}
+
+
+def res_block_inputs(c, c_out, scale_shift, shortcut):
+    p = {"x": normal(2, c, 5, 3), "temb": normal(2, 7), **affine("norm1", c), **affine("conv1", c_out, c, 3, 3)}
+    p |= affine("time_emb_proj", c_out * (1 + scale_shift), 7)
+    p |= {**affine("norm2", c_out), **affine("conv2", c_out, c_out, 3, 3)}
+    return p | (affine("conv_shortcut", c_out, c, 1, 1) if shortcut else {})
+
+
+def attention_block_inputs(c, normed):
+    p = {"x": normal(2, c, 3, 5)} | (affine("group_norm", c) if normed else {})
+    return p | {k: v for name in ("to_q", "to_k", "to_v", "to_out.0") for k, v in affine(name, c, c).items()}
+
+
+def norm_inputs(weighted, c=6, offset=0.0, shape=(2, 6, 5, 3)):
+    return {"x": normal(*shape, offset=offset)} | ({"weight": normal(c), "bias": normal(c)} if weighted else {})
+
+
+def sampler_inputs(*shape):
+    return {"model_output": normal(*shape), "noise": normal(*shape)}
+
+
+def with_gradient():
+    """(op, attributes, inputs) of the ops that take grad_output."""
+    yield "linear", {}, {"x": normal(3, 4, 5), "weight": normal(7, 5), "bias": normal(7)}
+    yield "linear", {}, {"x": normal(3, 5), "weight": normal(7, 5)}
+    right_bottom = {"padding": [0, 1, 0, 1], "stride": 2}
+    square = [{"padding": 1}, {"padding": 1, "stride": 2}, right_bottom, {"stride": 3}]
+    geometries = [({}, (1, 1)), *((a, (3, 3)) for a in square), ({"padding": [2, 1, 0, 3]}, (2, 5))]
+    for attributes, kernel in geometries:
+        for size in ((7, 5), (8, 6)):
+            yield "conv2d", attributes, {"x": normal(2, 3, *size), "weight": normal(4, 3, *kernel), "bias": normal(4)}
+    for weighted in (True, False):
+        yield "group_norm", {"groups": 3}, norm_inputs(weighted)
+        yield "group_norm", {"groups": 2, "eps": 1e-2}, norm_inputs(weighted, offset=30.0)
+        yield "layer_norm", {}, norm_inputs(weighted, c=3)
+    for op in ("silu", "gelu_tanh", "softmax"):
+        yield op, {}, {"x": normal(2, 3, 5, scale=3.0)}
+        yield op, {}, {"x": np.linspace(-80, 80, 41)}
+    for heads in (1, 2, 3):
+        yield "attention", {"heads": heads}, {"q": normal(2, 4, 6), "k": normal(2, 5, 6), "v": normal(2, 5, 6)}
+    yield "upsample_nearest_2x", {}, {"x": normal(2, 3, 5, 4)}
+    yield "average_pool_2x", {}, {"x": normal(2, 3, 6, 4)}
+    yield "class_embedding", {}, {"weight": normal(5, 3), "labels": np.array([4, 0, 4, 2])}
+    for norm in ("default", "scale_shift"):
+        attributes = {"groups": 2, "time_embedding_norm": norm, "output_scale_factor": 1.5}
+        scale_shift = norm == "scale_shift"
+        yield "res_block", attributes, res_block_inputs(4, 6, scale_shift, True)
+        yield "res_block", {"groups": 2, "time_embedding_norm": norm}, res_block_inputs(4, 4, scale_shift, False)
+    yield "attention_block", {"heads": 1, "groups": 3}, attention_block_inputs(6, True)
+    yield "attention_block", {"heads": 3, "rescale_output_factor": 2.0}, attention_block_inputs(6, False)
+
+
+def without_gradient():
+    for op in ("exp", "sigmoid", "tanh", "sin", "cos"):
+        yield op, {}, {"x": np.linspace(-20, 20, 101)}
+    yield "ln", {}, {"x": np.linspace(0.01, 20, 101)}
+    for attributes in ({"dim": 8}, {"dim": 7, "flip_sin_to_cos": False, "freq_shift": 1}):
+        yield "time_embedding", attributes, {"t": np.array([0, 1, 500, 999])}
+        yield "time_embedding", attributes, {"t": np.array([0.5, 998.25])}
+    yield "mse_loss", {}, {"prediction": normal(2, 3, 4), "target": normal(2, 3, 4)}
+    linear, cosine = {"num_train_timesteps": 1000}, {"num_train_timesteps": 50, "beta_schedule": "squaredcos_cap_v2"}
+    scaled = {"num_train_timesteps": 100, "beta_schedule": "scaled_linear", "beta_start": 1e-3, "beta_end": 0.1}
+    for config in (linear, cosine, scaled):
+        yield "schedule", config, {}
+        yield "q_sample", config, {"x_0": normal(3, 2, 4), "eps": normal(3, 2, 4), "t": np.array([0, 7, 49])}
+    v = {"clip_sample": False, "prediction_type": "v_prediction"}
+    for extra in ({}, v, {"clip_sample_range": 0.7, "prediction_type": "sample"}):
+        config = linear | extra
+        for variance_type in ("fixed_small", "fixed_large"):
+            a = {"class": "DDPMScheduler", "config": config | {"variance_type": variance_type}, "steps": 10}
+            for t, t_prev in ((900, 800), (100, 0), (0, -1)):
+                yield "reverse_step", a | {"t": t, "t_prev": t_prev}, {"x_t": normal(2, 3, 4)} | sampler_inputs(2, 3, 4)
+            yield "trajectory", a, {"x_T": normal(2, 3, 4)} | sampler_inputs(10, 2, 3, 4)
+            for spacing in ("linspace", "trailing"):
+                spaced = a | {"config": a["config"] | {"timestep_spacing": spacing, "variance_type": "fixed_small"}}
+                yield "trajectory", spaced, {"x_T": normal(2, 3, 4)} | sampler_inputs(10, 2, 3, 4)
+        for eta, to_one in ((0.0, True), (0.6, False), (1.0, True)):
+            a = {"class": "DDIMScheduler", "config": config | {"set_alpha_to_one": to_one}, "steps": 10, "eta": eta}
+            for t, t_prev in ((900, 800), (0, -1)):
+                yield "reverse_step", a | {"t": t, "t_prev": t_prev}, {"x_t": normal(2, 3, 4)} | sampler_inputs(2, 3, 4)
+            offset = a | {"config": a["config"] | {"steps_offset": 1}}
+            yield "trajectory", offset, {"x_T": normal(2, 3, 4)} | sampler_inputs(10, 2, 3, 4)
+    adam = {"lr": 1e-2, "beta1": 0.8, "beta2": 0.99, "eps": 1e-6, "weight_decay": 0.1}
+    yield "adamw", adam, {"w": normal(3, 4), "grad": normal(12, 3, 4)}
+    yield "adamw", adam | {"step": 7}, {"w": normal(5), "grad": normal(5), "m": normal(5), "v": normal(5) ** 2}
+    yield "clip_grad_norm", {"max_norm": 1.0}, {"grad": normal(3, 4)}
+    yield "clip_grad_norm", {"max_norm": 100.0}, {"grad": normal(3, 4)}
+    for step in (0, 3, 10**6):
+        yield "ema", {"decay": 0.999, "step": step}, {"ema": normal(3, 4), "w": normal(3, 4)}
+
+
+def difference(mine, theirs):
+    """The largest |difference| / largest |value| over the tensors, and of which tensor.
+
+    A key's bias moves all scores of a query alike, so its gradient is zero but for rounding: values far below the
+    case's largest are measured against that.
+    """
+    if mine.keys() != theirs.keys():
+        return np.inf, f"tensors differ: {sorted(mine.keys() ^ theirs.keys())}"
+    shapes = [name for name in mine if mine[name].shape != theirs[name].shape]
+    if shapes:
+        return np.inf, f"{shapes[0]}: {mine[shapes[0]].shape} against {theirs[shapes[0]].shape}"
+    largest = {k: np.abs(theirs[k]).max() for k in mine}
+    floor = 1e-3 * max(largest.values())
+    scaled = {k: np.abs(mine[k] - theirs[k]).max() / max(largest[k], floor) for k in mine}
+    worst = max(scaled, key=scaled.get)
+    return scaled[worst], worst
+
+
+def main():
+    torch.set_num_threads(1)
+    # noise added at a last step that is not t = 0: diffusers' clamp of the variance at 1e-20 leaves 1e-10 of it
+    limits = {"trailing": 1e-9, "linspace": LIMIT}
+    failed = cases = 0
+    for gradient, source in ((True, with_gradient()), (False, without_gradient())):
+        for op, attributes, inputs in source:
+            if gradient:
+                y = numpy_backend.run(op, attributes, inputs, np.float64)["output"]
+                inputs = inputs | {"grad_output": normal(*y.shape)}
+            mine = numpy_backend.run(op, attributes, inputs, np.float64)
+            theirs = pytorch_backend.backend(op, attributes, torch.float64, **inputs)
+            worst, where = difference(mine, theirs)
+            spacing = attributes.get("config", {}).get("timestep_spacing")
+            wrong = not worst <= limits.get(spacing, LIMIT)
+            failed, cases = failed + wrong, cases + 1
+            print(f"{'FAIL' if wrong else 'ok':5}{worst:9.1e}  {op:20} {where:32} {attributes or ''}")
+    for op, attributes, inputs in without_gradient():
+        if op == "schedule":
+            theirs = pytorch_backend.backend(op, attributes)
+            worst, where = difference(numpy_backend.run(op, attributes, inputs, np.float64), theirs)
+            failed, cases = failed + (not worst < 1e-3), cases + 1
+            print(f"{'ok' if worst < 1e-3 else 'FAIL':5}{worst:9.1e}  {op + ' in float32':20} {where:32} {attributes}")
+    print(f"{cases} cases, {failed} failed")
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
