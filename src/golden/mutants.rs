@@ -21,9 +21,13 @@ pub struct Mutant {
 /// All mutants.
 pub const MUTANTS: &[Mutant] = &[
     mutant("tf32_inputs", "products of inputs rounded to TF32's 10 bits", |case| rounded_inputs(case, 10)),
-    mutant("f16_inputs", "products of inputs rounded to float16's 10 bits, subnormals and all", |case| half_inputs(case)),
+    mutant("f16_inputs", "products of inputs rounded to float16's 10 bits, subnormals and all", |case| {
+        half_inputs(case)
+    }),
     mutant("bf16_inputs", "products of inputs rounded to bfloat16's 7 bits", |case| rounded_inputs(case, 7)),
-    mutant("weight_gradient_zero", "the gradient of the weight is never written", |case| scaled(case, "grad.weight", 0.0)),
+    mutant("weight_gradient_zero", "the gradient of the weight is never written", |case| {
+        scaled(case, "grad.weight", 0.0)
+    }),
     mutant("weight_gradient_x1_001", "the gradient of the weight is a thousandth too large", |case| {
         scaled(case, "grad.weight", 1.001)
     }),
@@ -44,15 +48,21 @@ pub const MUTANTS: &[Mutant] = &[
     }),
     mutant("exact_gelu", "the GELU of the normal distribution for its tanh form", exact_gelu),
     mutant("scores_not_scaled", "attention scores without 1/sqrt(d)", |case| scores_times(case, f64::sqrt)),
-    mutant("scores_scaled_by_d", "attention scores times 1/d for 1/sqrt(d)", |case| scores_times(case, |d| 1.0 / d.sqrt())),
+    mutant("scores_scaled_by_d", "attention scores times 1/d for 1/sqrt(d)", |case| {
+        scores_times(case, |d| 1.0 / d.sqrt())
+    }),
     mutant("sin_and_cos_swapped", "cosines first where sines belong, or the reverse", |case| {
         let flip = case.attributes["flip_sin_to_cos"] == json!(true);
         with_attribute(case, "flip_sin_to_cos", json!(!flip))
     }),
-    mutant("half_for_half_minus_1", "half in the denominator of the frequencies for half - 1, or the reverse", |case| {
-        let shift = case.attributes["freq_shift"].as_f64().expect("a number");
-        with_attribute(case, "freq_shift", json!(1.0 - shift))
-    }),
+    mutant(
+        "half_for_half_minus_1",
+        "half in the denominator of the frequencies for half - 1, or the reverse",
+        |case| {
+            let shift = case.attributes["freq_shift"].as_f64().expect("a number");
+            with_attribute(case, "freq_shift", json!(1.0 - shift))
+        },
+    ),
     mutant("gradient_of_half_the_mse", "the gradient of the loss without its factor 2", |case| {
         scaled(case, "grad.prediction", 0.5)
     }),
@@ -63,11 +73,14 @@ pub const MUTANTS: &[Mutant] = &[
         with_attributes(case, &[("beta_start", scaled("beta_start")), ("beta_end", scaled("beta_end"))])
     }),
     mutant("other_variance", "the posterior variance for beta, or the reverse", |case| {
-        let other = if case.attributes["config"]["variance_type"] == "fixed_large" { "fixed_small" } else { "fixed_large" };
+        let other =
+            if case.attributes["config"]["variance_type"] == "fixed_large" { "fixed_small" } else { "fixed_large" };
         with_config(case, "variance_type", json!(other))
     }),
     mutant("noise_at_the_last_step", "the last step adds noise", noise_at_the_last_step),
-    mutant("sample_not_clipped", "the predicted x_0 is not clipped", |case| with_config(case, "clip_sample", json!(false))),
+    mutant("sample_not_clipped", "the predicted x_0 is not clipped", |case| {
+        with_config(case, "clip_sample", json!(false))
+    }),
     mutant("epsilon_for_v", "the network's output is taken for the noise", |case| {
         with_config(case, "prediction_type", json!("epsilon"))
     }),
@@ -80,7 +93,11 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("adam_without_bias_correction", "Adam with the moments as they are", |case| {
         with_attribute(case, "step", json!(1_000_000))
     }),
-    mutant("l2_for_decoupled_decay", "the decay is added to the gradient (Adam) and not taken from the weight (AdamW)", l2),
+    mutant(
+        "l2_for_decoupled_decay",
+        "the decay is added to the gradient (Adam) and not taken from the weight (AdamW)",
+        l2,
+    ),
     mutant("ema_without_warm_up", "the average has its final decay from the first step on", |case| {
         with_attribute(case, "step", json!(100_000_000))
     }),

@@ -55,7 +55,10 @@ fn array<T: Copy, const N: usize>(
     le: fn([u8; N]) -> T,
 ) -> std::result::Result<ArrayD<T>, String> {
     if count.checked_mul(N) != Some(data.len()) {
-        return Err(format!("expected {count} numbers of {N} bytes for the shape {shape:?}, found {} bytes", data.len()));
+        return Err(format!(
+            "expected {count} numbers of {N} bytes for the shape {shape:?}, found {} bytes",
+            data.len()
+        ));
     }
     let numbers = data.as_chunks::<N>().0.iter().map(|&bytes| le(bytes)).collect();
     let wrong = |e: ndarray::ShapeError| e.to_string();
@@ -95,7 +98,9 @@ mod tests {
     fn npy_that_is_cut_off_or_of_another_type_is_refused() {
         let header = "{'descr': '<f4', 'fortran_order': False, 'shape': (2,), }\n";
         assert!(decode(&file(header, &[0; 8])).is_ok());
-        for bytes in [file(header, &[0; 7]), file(header, &[0; 9]), vec![0x93], file(&header.replace("f4", "f2"), &[0; 4])] {
+        for bytes in
+            [file(header, &[0; 7]), file(header, &[0; 9]), vec![0x93], file(&header.replace("f4", "f2"), &[0; 4])]
+        {
             assert!(decode(&bytes).is_err());
         }
     }

@@ -66,7 +66,8 @@ fn terms(case: &Case, truth: &Results<f64>) -> BTreeMap<String, usize> {
         _ => return BTreeMap::new(),
     };
     let output = &truth[0].1;
-    let rows = if case.op == "class_embedding" { output.shape()[0] } else { output.len() / weight.first().unwrap_or(&1) };
+    let rows =
+        if case.op == "class_embedding" { output.shape()[0] } else { output.len() / weight.first().unwrap_or(&1) };
     let count = |name: &str| match name {
         "output" => inputs,
         "grad.x" => outputs,
@@ -82,14 +83,12 @@ fn of_products(case: &Case, truth: &Results<f64>, terms: &BTreeMap<String, usize
             x.mapv_inplace(|x| x * x);
         }
     }
-    let sums_of_squares = evaluate::<f64>(&squared)?;
-    let tolerance = |((name, truth), (_, squares)): (&(String, ArrayD<f64>), (String, ArrayD<f64>))| {
+    let mut tolerances = evaluate::<f64>(&squared)?;
+    for ((name, tolerance), (_, truth)) in tolerances.iter_mut().zip(truth) {
         let k = terms[name] as f64;
-        let mut tolerance = squares;
         tolerance.zip_mut_with(truth, |tol, &y| *tol = 2.0 * U * (k * (*tol + y * y)).sqrt() + slack(y));
-        (name.clone(), tolerance)
-    };
-    Ok(truth.iter().zip(sums_of_squares).map(tolerance).collect())
+    }
+    Ok(tolerances)
 }
 
 /// Operations of so many roundings that an element's spread is estimated together with its tensor's.

@@ -34,7 +34,9 @@ pub fn export(folder: &Path, levels: &[String], mut progress: impl FnMut(&Entry)
     }
     let needs = |name: &str| {
         let end = format!("models/{name}");
-        drafts.iter().any(|d| d.case.attributes.get("model").and_then(|m| m.as_str()).is_some_and(|m| m.ends_with(&end)))
+        drafts
+            .iter()
+            .any(|d| d.case.attributes.get("model").and_then(|m| m.as_str()).is_some_and(|m| m.ends_with(&end)))
     };
     for model in models().into_iter().filter(|model| needs(model.name)) {
         write(format!("models/{}/config.json", model.name), model.config.as_bytes())?;

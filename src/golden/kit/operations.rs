@@ -71,8 +71,15 @@ pub fn products() -> Vec<Draft> {
         conv2d("1x1", json!({}), [2, 6, 3, 5], 4, [1, 1], [3, 5]),
         conv2d("3x3_stride2", json!({"stride": 2, "padding": 1}), [1, 3, 8, 6], 4, [3, 3], [4, 3]),
         conv2d("3x3_stride2_odd", json!({"stride": 2, "padding": 1}), [2, 2, 7, 9], 3, [3, 3], [4, 5]),
-        conv2d("3x3_stride2_right_bottom", json!({"stride": 2, "padding": [0, 1, 0, 1]}), [2, 3, 8, 8], 4, [3, 3], [4, 4])
-            .mutants(&["padding_on_the_wrong_side"]),
+        conv2d(
+            "3x3_stride2_right_bottom",
+            json!({"stride": 2, "padding": [0, 1, 0, 1]}),
+            [2, 3, 8, 8],
+            4,
+            [3, 3],
+            [4, 4],
+        )
+        .mutants(&["padding_on_the_wrong_side"]),
         conv2d("3x2_uneven", json!({"padding": [1, 0, 2, 1]}), [2, 3, 6, 5], 4, [3, 2], [7, 5]),
         conv2d("5x5", json!({"padding": 2}), [1, 2, 6, 6], 3, [5, 5], [6, 6]),
         conv2d("3x3_stride3_with_rest", json!({"stride": 3}), [1, 2, 10, 8], 3, [3, 3], [3, 2]),
@@ -80,6 +87,15 @@ pub fn products() -> Vec<Draft> {
         conv2d("1x1_stride2", json!({"stride": 2}), [1, 3, 6, 6], 2, [1, 1], [3, 3]),
         conv2d("3x3_one_channel", same.clone(), [1, 1, 9, 9], 1, [3, 3], [9, 9]),
     ];
+    // The gradient of a mean over a batch of images is this small: absolute tolerances do not see it.
+    drafts.push(
+        Draft::new("ops", "conv2d_3x3_small_gradients", "conv2d", same.clone())
+            .normal("x", &[2, 3, 5, 7])
+            .normal("weight", &[4, 3, 3, 3])
+            .normal("bias", &[4])
+            .normal_around("grad_output", &[2, 4, 5, 7], 0.0, 1e-7)
+            .mutants(&["weight_gradient_zero", "weight_gradient_x1_001"]),
+    );
     drafts.push(
         Draft::new("ops", "conv2d_3x3_64_channels", "conv2d", same)
             .normal("x", &[1, 64, 6, 6])
@@ -93,15 +109,19 @@ pub fn products() -> Vec<Draft> {
 /// Norms, activations, softmax, attention, resampling, embeddings, the loss.
 pub fn layers() -> Vec<Draft> {
     let norm = |name: &str, x: &[usize], groups: usize| {
-        let draft = Draft::new("ops", &format!("group_norm_{name}"), "group_norm", json!({"groups": groups, "eps": 1e-5}));
+        let draft =
+            Draft::new("ops", &format!("group_norm_{name}"), "group_norm", json!({"groups": groups, "eps": 1e-5}));
         draft.normal_around("weight", &x[1..2], 1.0, 0.5).normal("bias", &x[1..2]).grad(x)
     };
     let (wide, small) = ([2, 12, 5, 4], [2, 8, 4, 4]);
-    let rows = |name: &str| Draft::new("ops", &format!("layer_norm_{name}"), "layer_norm", json!({"eps": 1e-6})).grad(&[3, 4, 10]);
+    let rows = |name: &str| {
+        Draft::new("ops", &format!("layer_norm_{name}"), "layer_norm", json!({"eps": 1e-6})).grad(&[3, 4, 10])
+    };
     let op = |name: &str, op: &str| Draft::new("ops", name, op, json!({}));
     let attention = |name: &str, heads: usize, tokens: usize, keys: usize, deviation: f32| {
         let draft = Draft::new("ops", &format!("attention_{name}"), "attention", json!({"heads": heads}));
-        let draft = draft.normal_around("q", &[2, tokens, 8], 0.0, deviation).normal_around("k", &[2, keys, 8], 0.0, deviation);
+        let draft =
+            draft.normal_around("q", &[2, tokens, 8], 0.0, deviation).normal_around("k", &[2, keys, 8], 0.0, deviation);
         draft.normal("v", &[2, keys, 8]).grad(&[2, tokens, 8])
     };
     let embedding = |name: &str, dim: usize, flip: bool, shift: f64| {
@@ -148,11 +168,15 @@ pub fn layers() -> Vec<Draft> {
 /// The U-Net's blocks.
 pub fn blocks() -> Vec<Draft> {
     let res = |name: &str, c_in: usize, c_out: usize, norm: &str, factor: f64| {
-        let attributes =
-            json!({"groups": 4, "eps": 1e-5, "time_embedding_norm": norm, "output_scale_factor": factor});
+        let attributes = json!({"groups": 4, "eps": 1e-5, "time_embedding_norm": norm, "output_scale_factor": factor});
         let of_time = if norm == "default" { c_out } else { 2 * c_out };
         let weight = |draft: Draft, name: &str, shape: &[usize], deviation: f32| {
-            draft.normal_around(&format!("{name}.weight"), shape, 0.0, deviation).normal_around(&format!("{name}.bias"), &shape[..1], 0.0, 0.3)
+            draft.normal_around(&format!("{name}.weight"), shape, 0.0, deviation).normal_around(
+                &format!("{name}.bias"),
+                &shape[..1],
+                0.0,
+                0.3,
+            )
         };
         let mut draft = Draft::new("blocks", &format!("res_block_{name}"), "res_block", attributes);
         draft = draft.normal("x", &[2, c_in, 5, 6]).normal("temb", &[2, 10]).grad(&[2, c_out, 5, 6]);

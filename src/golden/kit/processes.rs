@@ -25,7 +25,13 @@ pub fn optimizer() -> Vec<Draft> {
             .normal_around("m", &[30], 0.0, 0.1)
             .values("v", (0..30).map(|i| 0.01 + 0.001 * i as f32))
             .mutants(&["adam_without_bias_correction", "l2_for_decoupled_decay"]),
-        adamw("twelve_steps", json!({"lr": 2e-3, "beta1": 0.8, "beta2": 0.99, "weight_decay": 0.01}), &[3, 4], &[12, 3, 4], 1.0),
+        adamw(
+            "twelve_steps",
+            json!({"lr": 2e-3, "beta1": 0.8, "beta2": 0.99, "weight_decay": 0.01}),
+            &[3, 4],
+            &[12, 3, 4],
+            1.0,
+        ),
         clip("clip_long", 1.0),
         clip("clip_short", 100.0).mutants(&["no_1e-6_when_clipping"]),
         ema("ema_first", 0).mutants(&["ema_without_warm_up"]),
@@ -78,7 +84,8 @@ pub fn reverse_steps() -> Vec<Draft> {
         step("ddpm_large", ddpm, json!({"variance_type": "fixed_large"}), [500, 480], 0.0)
             .mutants(&["other_variance", "alpha_bar_off_by_one"]),
         step("ddpm_first", ddpm, json!({}), [980, 960], 0.0).mutants(&["sample_not_clipped"]),
-        step("ddpm_last", ddpm, json!({"variance_type": "fixed_large"}), [0, -1], 0.0).mutants(&["noise_at_the_last_step"]),
+        step("ddpm_last", ddpm, json!({"variance_type": "fixed_large"}), [0, -1], 0.0)
+            .mutants(&["noise_at_the_last_step"]),
         step("ddpm_sample", ddpm, json!({"prediction_type": "sample", "clip_sample": false}), [300, 280], 0.0),
         step("ddpm_v", ddpm, v.clone(), [300, 280], 0.0).mutants(&["epsilon_for_v"]),
         step("ddim_eta_0", ddim, json!({}), [500, 480], 0.0).mutants(&["eta_1_for_0"]),
@@ -108,7 +115,12 @@ pub fn trajectories() -> Vec<Draft> {
     };
     vec![
         chain("ddpm", "DDPMScheduler", json!({"variance_type": "fixed_small"}), 0.0).mutants(&["sample_not_clipped"]),
-        chain("ddpm_cosine_large", "DDPMScheduler", json!({"beta_schedule": "squaredcos_cap_v2", "variance_type": "fixed_large"}), 0.0),
+        chain(
+            "ddpm_cosine_large",
+            "DDPMScheduler",
+            json!({"beta_schedule": "squaredcos_cap_v2", "variance_type": "fixed_large"}),
+            0.0,
+        ),
         chain("ddim_eta_0", "DDIMScheduler", json!({}), 0.0).mutants(&["eta_1_for_0"]),
         chain("ddim_eta_1_v", "DDIMScheduler", json!({"prediction_type": "v_prediction", "clip_sample": false}), 1.0),
     ]

@@ -24,7 +24,8 @@ pub fn res_block<F: Precision>(request: &Request) -> Result<Results<F>> {
     }
     let shortcut = "conv_shortcut.weight";
     if request.has(shortcut) != (c_in != c_out) {
-        let expected = if c_in == c_out { "none, as the channels stay the same" } else { "one, as the channels change" };
+        let expected =
+            if c_in == c_out { "none, as the channels stay the same" } else { "one, as the channels change" };
         return Err(request.refuse(&format!("input.{shortcut}"), expected, if c_in == c_out { "one" } else { "none" }));
     }
     let norm: String = request.attribute("time_embedding_norm", "default".into())?;

@@ -10,8 +10,8 @@ use crate::diffusion::{Marginal, Posterior, Schedule};
 use crate::golden::precision::Precision;
 use crate::layers::embedding::TimeEmbedding;
 use crate::layers::{flat, shaped};
-use crate::numerics::{Real, elementary};
 use crate::numerics::rng::Stream;
+use crate::numerics::{Real, elementary};
 use crate::sample::{Sampler, Scheduler, Step, Stepped, timesteps, transitions};
 
 /// The stream of a key: uniforms, and from its start again normals.

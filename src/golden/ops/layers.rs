@@ -58,7 +58,11 @@ pub fn conv2d<F: Precision>(request: &Request) -> Result<Results<F>> {
     let x = request.images::<F>("x")?;
     let weight = request.array::<F>("weight")?;
     let &[c_out, c_in, kh, kw] = weight.shape() else {
-        return Err(request.refuse("input.weight", "a tensor of shape (c_out, c_in, kh, kw)", format!("{:?}", weight.shape())));
+        return Err(request.refuse(
+            "input.weight",
+            "a tensor of shape (c_out, c_in, kh, kw)",
+            format!("{:?}", weight.shape()),
+        ));
     };
     request.check_shape("input.weight", &[c_out, x.dim().3, kh, kw], weight.shape())?;
     let window = Window { kernel: (kh, kw), stride: request.attribute("stride", 1)?, padding: padding(request)? };

@@ -100,8 +100,9 @@ impl<'a> Request<'a> {
     pub fn attribute<T: DeserializeOwned>(&self, name: &str, default: T) -> Result<T> {
         match self.case.attributes.get(name) {
             None => Ok(default),
-            Some(value) => serde_json::from_value(value.clone())
-                .map_err(|e| self.refuse(&format!("attribute {name}"), "another type of value", format!("{value} ({e})"))),
+            Some(value) => serde_json::from_value(value.clone()).map_err(|e| {
+                self.refuse(&format!("attribute {name}"), "another type of value", format!("{value} ({e})"))
+            }),
         }
     }
 
@@ -111,7 +112,9 @@ impl<'a> Request<'a> {
     /// None of that name, or a value of another type.
     pub fn required<T: DeserializeOwned>(&self, name: &str) -> Result<T> {
         if self.case.attributes.contains_key(name) {
-            return self.attribute(name, None)?.ok_or_else(|| self.refuse(&format!("attribute {name}"), "a value", "null"));
+            return self
+                .attribute(name, None)?
+                .ok_or_else(|| self.refuse(&format!("attribute {name}"), "a value", "null"));
         }
         Err(self.refuse(&format!("attribute {name}"), format!("a value, which {} needs", self.op()), "none"))
     }
@@ -141,7 +144,8 @@ impl<'a> Request<'a> {
     pub fn shaped<F: Precision, D: Dimension>(&self, name: &str, axes: &str) -> Result<Array<F, D>> {
         let x = self.array(name)?;
         let shape = x.shape().to_vec();
-        x.into_dimensionality().map_err(|_| self.refuse(name, format!("a tensor of shape {axes}"), format!("{shape:?}")))
+        x.into_dimensionality()
+            .map_err(|_| self.refuse(name, format!("a tensor of shape {axes}"), format!("{shape:?}")))
     }
 
     /// An input of images, (n, c, h, w), channels last.
@@ -231,7 +235,10 @@ impl<'a> Request<'a> {
         given
             .map(|entry| {
                 let values = ArrayD::from_shape_vec(entry.axes.shape(), entry.axes.to_file(&grads[entry.span]));
-                (format!("grad.{}", entry.name.trim_start_matches("layer.")), values.expect("as many as the shape says"))
+                (
+                    format!("grad.{}", entry.name.trim_start_matches("layer.")),
+                    values.expect("as many as the shape says"),
+                )
             })
             .collect()
     }

@@ -21,7 +21,7 @@ pub mod res_block;
 mod tape;
 mod trace;
 
-use ndarray::{Array2, Array4, ArrayD};
+use ndarray::{Array2, Array4};
 
 use crate::layers::activation::{silu, silu_backward};
 use crate::layers::conv2d::Conv2d;
@@ -37,7 +37,7 @@ use attention_block::AttentionBlock;
 pub use config::{SampleSize, UNetConfig};
 use res_block::ResBlock;
 pub use tape::Tape;
-pub use trace::Trace;
+pub use trace::{Taps, Trace};
 
 /// The architecture: which layers there are and where their parameters lie. It holds no numbers.
 #[derive(Clone, Debug)]
@@ -131,7 +131,7 @@ impl UNet {
         w: &Tensors<F>,
         x: Array4<F>,
         conditions: Conditions,
-    ) -> Result<(Array4<F>, Tape<F>, Vec<(String, ArrayD<F>)>)> {
+    ) -> Result<(Array4<F>, Tape<F>, Taps<F>)> {
         self.check(&x, conditions)?;
         let mut tape = Tape::traced();
         let y = self.run(w, x, conditions, None, &mut tape);

@@ -9,6 +9,9 @@ use crate::numerics::Real;
 #[derive(Debug)]
 pub struct Trace<F>(Option<Vec<(Module, ArrayD<F>)>>);
 
+/// What came out of each module, by its name, in the order of execution.
+pub type Taps<F> = Vec<(String, ArrayD<F>)>;
+
 /// A module, told by the place of one of its parameters.
 #[derive(Clone, Copy, Debug)]
 enum Module {
@@ -46,7 +49,7 @@ impl<F: Real> Trace<F> {
     }
 
     /// What was kept, under the names that diffusers gives the modules, channels last.
-    pub(super) fn named(self, layout: &Layout) -> Vec<(String, ArrayD<F>)> {
+    pub(super) fn named(self, layout: &Layout) -> Taps<F> {
         let name = |module: Module| {
             let (span, segments) = match module {
                 Module::Layer(span) => (span, 1),

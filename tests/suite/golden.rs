@@ -1,0 +1,323 @@
+//! The golden kit: made again to the byte, agreeing with PyTorch, refusing known mistakes, naming the layer that is wrong.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+
+use ancestral::golden::case::{Case, Tensor, write_tensors};
+use ancestral::golden::check::{Outcome, Selection, check};
+use ancestral::golden::judge::{Verdict, judge};
+use ancestral::golden::kit::{Manifest, export};
+use ancestral::golden::mutants::MUTANTS;
+use ancestral::golden::oracle::complete;
+use serde_json::json;
+
+use crate::peer::{Peer, fixture, worst};
+
+fn kit() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("data/golden")
+}
+
+fn cases() -> Vec<(String, Case)> {
+    let manifest = Manifest::read(&kit()).expect("a whole kit");
+    manifest.cases.iter().map(|entry| (entry.id.clone(), entry.read(&kit()).expect("a whole case"))).collect()
+}
+
+/// All files of a folder, by their path in it.
+fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
+    let mut found = BTreeMap::new();
+    for entry in std::fs::read_dir(folder).expect("a folder") {
+        let path = entry.expect("an entry").path();
+        let name = PathBuf::from(path.file_name().expect("a name"));
+        match path.is_dir() {
+            true => found.extend(files(&path).into_iter().map(|(inner, bytes)| (name.join(inner), bytes))),
+            false => drop(found.insert(name, std::fs::read(&path).expect("a file"))),
+        }
+    }
+    found
+}
+
+/// What the contract computes, as the results of a backend.
+fn bits(case: &Case) -> BTreeMap<String, Tensor> {
+    case.order.iter().map(|name| (name.clone(), case.tensors[&format!("bits.{name}")].clone())).collect()
+}
+
+/// Results of the contract for every case, in a folder.
+fn results() -> tempfile::TempDir {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    for (id, case) in cases() {
+        write(&folder.path().join(format!("{id}.safetensors")), &bits(&case));
+    }
+    folder
+}
+
+fn write(path: &Path, tensors: &BTreeMap<String, Tensor>) {
+    std::fs::create_dir_all(path.parent().expect("a folder")).expect("a new folder");
+    std::fs::write(path, write_tensors(tensors, Default::default())).expect("a new file");
+}
+
+fn copy(from: &Path, to: &Path) {
+    for (name, bytes) in files(from) {
+        let path = to.join(name);
+        std::fs::create_dir_all(path.parent().expect("a folder")).expect("a new folder");
+        std::fs::write(path, bytes).expect("a new file");
+    }
+}
+
+#[test]
+fn kit_in_the_tree_is_made_again_to_the_byte_and_has_at_most_5_mb() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    export(folder.path(), &[], |_| ()).expect("a kit");
+    let (again, here) = (files(folder.path()), files(&kit()));
+    assert_eq!(again.keys().collect::<Vec<_>>(), here.keys().collect::<Vec<_>>());
+    for (name, bytes) in &again {
+        assert!(bytes == &here[name], "{} differs: `ancestral golden export --out data/golden`", name.display());
+    }
+    let size: usize = here.values().map(Vec::len).sum();
+    assert!(size <= 5_000_000, "{size} bytes");
+}
+
+#[test]
+fn oracle_in_f64_equals_pytorch_on_its_fixtures() {
+    let cases = [
+        ("conv2d_1x1", "conv2d", json!({"stride": 1, "padding": 0})),
+        ("conv2d_3x3", "conv2d", json!({"stride": 1, "padding": 1})),
+        ("conv2d_3x3_stride2", "conv2d", json!({"stride": 2, "padding": [1, 1, 1, 1]})),
+        ("group_norm", "group_norm", json!({"groups": 4, "eps": 1e-5})),
+        ("layer_norm", "layer_norm", json!({"eps": 1e-6})),
+        ("linear", "linear", json!({})),
+        ("silu", "silu", json!({})),
+        ("gelu_tanh", "gelu_tanh", json!({})),
+        ("attention", "attention", json!({"heads": 2})),
+        ("upsample_nearest_2x", "upsample_nearest_2x", json!({})),
+    ];
+    for (name, op, attributes) in cases {
+        let file = format!("layers/{name}.safetensors");
+        let peer = Peer::open(&file);
+        let bytes = std::fs::read(fixture(&file)).expect("a fixture");
+        let mut case = Case::from_bytes(&bytes, Path::new(&file)).expect("a case");
+        (case.op, case.attributes) = (op.into(), attributes.as_object().expect("attributes").clone());
+        complete(&mut case, None).expect("golden values");
+        for name in &case.order {
+            let (error, scale) = worst(case.numbers(name), peer.get(name));
+            assert!(error <= 1e-11 * scale, "{file}: {name} off by {error:e} of {scale}");
+        }
+    }
+}
+
+#[test]
+fn oracle_in_f64_equals_pytorch_on_whole_networks_for_every_gradient() {
+    for name in ["mnist_like", "class_conditional"] {
+        let peer = Peer::open(&format!("unet/{name}/io.safetensors"));
+        let folder = fixture(&format!("unet/{name}"));
+        let bytes = std::fs::read(folder.join("io.safetensors")).expect("a fixture");
+        let (tensors, _) = ancestral::golden::case::read_tensors(&bytes, &folder).expect("a whole file");
+        let mut case = Case { path: folder.join("case.safetensors"), op: "unet".into(), ..Case::default() };
+        for input in ["x", "noise", "t", "class_labels"] {
+            if let Some(tensor) = tensors.get(input) {
+                case.tensors.insert(format!("input.{input}"), tensor.clone());
+            }
+        }
+        case.attributes = json!({"model": ".", "gradients": true}).as_object().expect("attributes").clone();
+        complete(&mut case, Some(ancestral::golden::oracle::Precision::F64)).expect("golden values");
+        let (loss, expected) = (case.numbers("output.loss")[[]], peer.get("loss_f64").sum());
+        // The peer embeds t in float32, whatever the network's precision, which moves the results by some 1e-6.
+        assert!((loss / expected - 1.0).abs() < 1e-5, "{name}: loss {loss}, {expected}");
+        let scale = case.order.iter().filter(|n| n.starts_with("grad.")).map(|n| worst(case.numbers(n), peer.get(n)).1);
+        let scale = scale.fold(0.0, f64::max);
+        for name in case.order.iter().filter(|name| name.starts_with("grad.")) {
+            let (error, _) = worst(case.numbers(name), peer.get(name));
+            assert!(error <= 2e-5 * scale, "{name} off by {error:e} of {scale}");
+        }
+    }
+}
+
+#[test]
+fn bits_of_the_contract_pass_the_kit_exactly() {
+    let report = check(&kit(), results().path(), &Selection::default(), |_| ()).expect("a report");
+    assert_eq!(report.outcome, Outcome::Pass);
+    assert_eq!(report.totals.keys().collect::<Vec<_>>(), [&Verdict::Exact]);
+    assert_eq!(report.orders.expect("probes"), ["blocks_of_256_fused"]);
+}
+
+#[test]
+fn every_mutant_is_rejected_and_named() {
+    let mut seen = std::collections::BTreeSet::new();
+    for (id, case) in cases() {
+        let stored = case.tensors.keys().filter_map(|key| key.strip_prefix("mutant.")?.split_once('.'));
+        let names: std::collections::BTreeSet<&str> = stored.map(|(mutant, _)| mutant).collect();
+        for mutant in names {
+            let mut wrong = bits(&case);
+            for (name, values) in &mut wrong {
+                if let Some(mistaken) = case.tensors.get(&format!("mutant.{mutant}.{name}")) {
+                    *values = mistaken.clone();
+                }
+            }
+            let judgement = judge(&case, &wrong);
+            assert!(judgement.verdict >= Verdict::LikeTf32, "{id}: {mutant} is accepted: {judgement:?}");
+            let named = judgement.mistake.expect("a known mistake");
+            // Two mistakes may give the same numbers here, as TF32 and float16 inputs do.
+            assert!(
+                named == mutant || mutant == "f16_inputs" && named == "tf32_inputs",
+                "{id}: {mutant} taken for {named}"
+            );
+            seen.insert(mutant.to_string());
+        }
+    }
+    let all: Vec<&str> = MUTANTS.iter().map(|mutant| mutant.name).filter(|name| !seen.contains(*name)).collect();
+    assert!(all.is_empty(), "in no case: {all:?}");
+    assert!(seen.len() >= 12);
+}
+
+#[test]
+fn an_error_in_one_layer_of_a_network_is_found_there() {
+    let (_, golden) = cases().into_iter().find(|(id, _)| id == "network/plain").expect("a traced network");
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    copy(&kit().join("models/plain"), folder.path());
+    let path = folder.path().join("diffusion_pytorch_model.safetensors");
+    let right = std::fs::read(&path).expect("weights");
+    for layer in
+        ["conv_in", "down_blocks.1.attentions.0.to_v", "mid_block.resnets.0.conv2", "up_blocks.1.resnets.1.norm1"]
+    {
+        let (mut weights, _) = ancestral::golden::case::read_tensors(&right, &path).expect("weights");
+        match weights.get_mut(&format!("{layer}.weight")) {
+            Some(Tensor::F32(w)) => *w *= 1.001,
+            _ => panic!("no weight of {layer}"),
+        }
+        write(&path, &weights);
+        let mut case = Case { path: folder.path().join("case.safetensors"), ..golden.clone() };
+        case.attributes.insert("model".into(), json!("."));
+        complete(&mut case, Some(ancestral::golden::oracle::Precision::F32)).expect("results");
+        let judgement = judge(&golden, &bits(&case));
+        assert_eq!(judgement.verdict, Verdict::Fail, "{layer}");
+        assert_eq!(judgement.first_wrong, Some(format!("taps.{layer}")));
+    }
+}
+
+/// The command with these arguments: its exit status and everything it said.
+fn golden(arguments: &[&str], paths: &[&Path]) -> (Option<i32>, String) {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_ancestral"));
+    let output = command.arg("golden").args(arguments).args(paths).output().expect("the command runs");
+    let text = [output.stdout, output.stderr].concat();
+    (output.status.code(), String::from_utf8(text).expect("text"))
+}
+
+#[test]
+fn check_ends_with_0_for_right_1_for_wrong_and_2_for_missing_results() {
+    let results = results();
+    let file = results.path().join("ops/silu.safetensors");
+    let (code, text) = golden(&["check"], &[&kit(), results.path()]);
+    assert_eq!((code, text.trim_end().lines().last()), (Some(0), Some("PASS")), "{text}");
+
+    let right = std::fs::read(&file).expect("results");
+    let (mut tensors, _) = ancestral::golden::case::read_tensors(&right, &file).expect("results");
+    tensors.insert("grad.x".into(), tensors["output"].clone());
+    write(&file, &tensors);
+    let (code, text) = golden(&["check", "--json"], &[&kit(), results.path()]);
+    assert_eq!(code, Some(1), "{text}");
+    let report: serde_json::Value = serde_json::from_str(&text).expect("one JSON object");
+    let silu = report["cases"].as_array().expect("cases").iter().find(|c| c["id"] == "ops/silu").expect("the case");
+    assert_eq!(
+        (&silu["verdict"], &silu["first_wrong"], &report["outcome"]),
+        (&json!("FAIL"), &json!("grad.x"), &json!("fail"))
+    );
+
+    std::fs::remove_file(&file).expect("results");
+    let (code, text) = golden(&["check"], &[&kit(), results.path()]);
+    assert!(code == Some(2) && text.contains("INCOMPLETE") && text.contains("1 missing"), "{text}");
+    let empty = tempfile::tempdir().expect("a temporary folder");
+    assert_eq!(golden(&["check"], &[&kit(), empty.path()]).0, Some(2));
+    assert_eq!(golden(&["check", "--level", "opps"], &[&kit(), results.path()]).0, Some(2));
+    std::fs::write(&file, &right[..right.len() - 1]).expect("a file cut off");
+    let (code, text) = golden(&["check"], &[&kit(), results.path()]);
+    assert!(code == Some(2) && text.contains("ops/silu.safetensors: not a whole safetensors file"), "{text}");
+}
+
+#[test]
+fn check_refuses_a_kit_that_was_changed_and_one_with_cases_taken_out() {
+    let (folder, results) = (tempfile::tempdir().expect("a temporary folder"), results());
+    copy(&kit(), folder.path());
+    let case = folder.path().join("cases/ops/silu.safetensors");
+    let mut bytes = std::fs::read(&case).expect("a case");
+    *bytes.last_mut().expect("a byte") ^= 1;
+    std::fs::write(&case, bytes).expect("a damaged case");
+    let (code, text) = golden(&["check"], &[folder.path(), results.path()]);
+    assert!(code == Some(2) && text.contains("ops/silu.safetensors: expected SHA-256"), "{text}");
+
+    let path = folder.path().join("MANIFEST.json");
+    let text = std::fs::read_to_string(kit().join("MANIFEST.json")).expect("a manifest");
+    let mut manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
+    manifest["cases"].as_array_mut().expect("cases").retain(|case| case["id"] != "ops/silu");
+    std::fs::write(&path, manifest.to_string()).expect("a manifest");
+    let (code, text) = golden(&["check"], &[folder.path(), results.path()]);
+    assert!(code == Some(2) && text.contains("cases of level ops, and should have"), "{text}");
+}
+
+#[test]
+fn results_as_npy_files_and_as_unsupported_are_read() {
+    let results = tempfile::tempdir().expect("a temporary folder");
+    let (_, case) = cases().into_iter().find(|(id, _)| id == "ops/softmax_of_400").expect("a case");
+    let folder = results.path().join("ops/softmax_of_400");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    for (name, tensor) in bits(&case) {
+        let header = format!("{:<117}\n", "{'descr': '<f4', 'fortran_order': False, 'shape': (6,), }");
+        let numbers = tensor.to_f64().into_iter().flat_map(|x| (x as f32).to_le_bytes());
+        let bytes =
+            b"\x93NUMPY\x01\x00\x76\x00".iter().copied().chain(header.bytes()).chain(numbers).collect::<Vec<u8>>();
+        std::fs::write(folder.join(format!("{name}.npy")), bytes).expect("an array");
+    }
+    std::fs::create_dir_all(results.path().join("ops/silu")).expect("a folder");
+    std::fs::write(results.path().join("ops/silu/unsupported"), "no activations\n").expect("a note");
+    let selection = Selection { levels: vec![], ops: vec!["softmax".into(), "silu".into()] };
+    let report = check(&kit(), results.path(), &selection, |_| ()).expect("a report");
+    let verdict = |id: &str| report.cases.iter().find(|c| c.id == id).expect("the case").judgement.clone();
+    assert_eq!(verdict("ops/softmax_of_400").verdict, Verdict::Exact);
+    assert_eq!(verdict("ops/silu").note.as_deref(), Some("no activations"));
+}
+
+#[test]
+fn compute_refuses_what_it_does_not_know_by_name_and_says_what_it_knows() {
+    let folder = tempfile::tempdir().expect("a temporary folder");
+    let (path, out) = (folder.path().join("case.safetensors"), folder.path().join("out.safetensors"));
+    let refused = |op: &str, attributes: &str, tensors: &[(&str, Tensor)]| {
+        let metadata = [("op", op), ("attributes", attributes)].map(|(k, v)| (k.to_string(), v.to_string()));
+        let tensors = tensors.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
+        std::fs::write(&path, write_tensors(&tensors, metadata.into())).expect("a case");
+        let (code, text) = golden(&["compute", "--out", out.to_str().expect("text")], &[&path]);
+        assert!(code == Some(2) && !out.exists() && !text.contains("panicked"), "{text}");
+        text
+    };
+    let f32s = |shape: &[usize], value: f32| Tensor::F32(ndarray::ArrayD::from_elem(shape, value));
+    let x = f32s(&[2, 4, 3, 3], 0.5);
+    assert!(refused("sillu", "{}", &[]).contains("op: expected exp, sigmoid,"));
+    assert!(refused("silu", "{}", &[]).contains("input.x: expected a tensor, which silu needs"));
+    assert!(refused("silu", "{\"slope\": 1}", &[("input.x", x.clone())]).contains("attribute slope"));
+    assert!(
+        refused("silu", "{}", &[("input.x", x.clone()), ("input.y", x.clone())])
+            .contains("input.y: expected of the tensors")
+    );
+    assert!(refused("silu", "{}", &[("input.x", f32s(&[2], f32::NAN))]).contains("input.x: expected finite numbers"));
+    assert!(refused("silu", "{}", &[("input.x", Tensor::F64(ndarray::ArrayD::zeros(vec![2])))]).contains("type F32"));
+    assert!(
+        refused("silu", "{}", &[("input.x", x.clone()), ("grad_output", f32s(&[2], 1.0))])
+            .contains("shape of the output")
+    );
+    assert!(refused("ln", "{}", &[("input.x", f32s(&[2], 0.0))]).contains("expected a finite result"));
+    assert!(
+        refused("group_norm", "{\"groups\": 3}", &[("input.x", x.clone())]).contains("a divisor of the 4 channels")
+    );
+    assert!(refused("group_norm", "{}", &[("input.x", x.clone())]).contains("attribute groups"));
+    let weight = ("input.weight", f32s(&[2, 4, 5, 5], 1.0));
+    assert!(refused("conv2d", "{}", &[("input.x", x.clone()), weight.clone()]).contains("at least the kernel's 5 x 5"));
+    assert!(refused("conv2d", "{\"padding\": -1}", &[("input.x", x.clone()), weight]).contains("attribute padding"));
+    let labels = ("input.labels", Tensor::I64(ndarray::ArrayD::from_elem(vec![1], 7)));
+    assert!(refused("class_embedding", "{}", &[("input.weight", f32s(&[4, 2], 1.0)), labels]).contains("0 to 3"));
+    let t = ("input.t", Tensor::I64(ndarray::ArrayD::from_elem(vec![2], 1000)));
+    assert!(
+        refused("q_sample", "{}", &[("input.x_0", x.clone()), ("input.eps", x.clone()), t.clone()])
+            .contains("0 to 999")
+    );
+    let unet = [("input.x", x.clone()), ("input.noise", x.clone()), t];
+    assert!(refused("unet", "{\"model\": \"nowhere\"}", &unet).contains("there is no such folder"));
+    assert!(refused("schedule", "{\"beta_start\": 2}", &[]).contains("beta_start"));
+    assert!(refused("time_embedding", "{\"dim\": 1}", &[("input.t", f32s(&[1], 1.0))]).contains("attribute dim"));
+}
