@@ -11,6 +11,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
+use crate::numerics::{environment, path};
 use crate::{Error, Result};
 
 /// Denoising diffusion models on CPUs: the same bits everywhere, every gradient by hand.
@@ -65,11 +66,13 @@ fn print(line: impl Display) -> Result<()> {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever a file, a flag or the operating system got wrong.
+/// Whatever a file, a flag or the operating system got wrong; arithmetic that is not the contract's.
 pub fn run(cli: Cli) -> Result<Outcome> {
     let threads = cli.threads.map_or(0, usize::from); // 0: all cores
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| Error::value("--threads", "a number of threads that the system can start", e))?;
+    path::chosen()?;
+    environment::check(&pool)?;
     pool.install(|| match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),

@@ -1,6 +1,7 @@
 //! The ground floor: what a floating-point operation means here (contract N1).
 
 pub mod elementary;
+pub mod environment;
 pub mod gemm;
 pub mod path;
 pub mod peak;

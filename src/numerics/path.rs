@@ -4,7 +4,10 @@
 //! run on, and for AVX2 with FMA. Both give the same bits, because fused multiply-add is written out where it is meant
 //! (`mul_add`) and the compiler neither contracts `a * b + c` nor reorders a sum of floats; only the speed differs.
 
+use std::ffi::{OsStr, OsString};
 use std::sync::OnceLock;
+
+use crate::{Error, Result};
 
 /// A way through the hot loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +18,55 @@ pub enum Path {
     Portable,
 }
 
-/// The path this process takes: the fastest that the processor has, or `Portable` where the environment variable
-/// `ANCESTRAL_PATH` says `portable`.
+impl Path {
+    /// `avx2` or `portable`: its name in reports and in `ANCESTRAL_PATH`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Path::Avx2Fma => "avx2",
+            Path::Portable => "portable",
+        }
+    }
+
+    /// The fastest that the processor has.
+    pub fn fastest() -> Self {
+        if has_avx2_fma() { Path::Avx2Fma } else { Path::Portable }
+    }
+}
+
+/// The path that the environment variable `ANCESTRAL_PATH` names, or the fastest where it is not set.
+///
+/// # Errors
+/// A name that is none, or of a path that this processor cannot take.
+pub fn chosen() -> Result<Path> {
+    static CHOSEN: OnceLock<Option<OsString>> = OnceLock::new(); // read once: no path changes under a run
+    named(CHOSEN.get_or_init(|| std::env::var_os(VARIABLE)).as_deref(), Path::fastest())
+}
+
+/// The path this process takes: [`chosen`], and the fastest where that is an error.
+///
+/// The command refuses to start on that error. A library's caller who has not asked for [`chosen`] gets what the
+/// processor can run: the bits are the same on every path.
 pub fn current() -> Path {
     static PATH: OnceLock<Path> = OnceLock::new();
-    *PATH.get_or_init(|| {
-        let forced = std::env::var("ANCESTRAL_PATH").is_ok_and(|p| p == "portable");
-        if !forced && has_avx2_fma() { Path::Avx2Fma } else { Path::Portable }
-    })
+    *PATH.get_or_init(|| chosen().unwrap_or_else(|_| Path::fastest()))
+}
+
+const VARIABLE: &str = "ANCESTRAL_PATH";
+
+fn named(name: Option<&OsStr>, fastest: Path) -> Result<Path> {
+    let Some(name) = name else { return Ok(fastest) };
+    let path = [Path::Avx2Fma, Path::Portable].into_iter().find(|path| name == path.name());
+    match path {
+        Some(Path::Avx2Fma) if fastest != Path::Avx2Fma => {
+            let expected = "`portable`, or not to be set, on a processor without AVX2 and FMA";
+            Err(Error::value(VARIABLE, expected, "`avx2`"))
+        }
+        Some(path) => Ok(path),
+        None => {
+            let found = format!("`{}`", name.to_string_lossy());
+            Err(Error::value(VARIABLE, "`avx2`, `portable`, or not to be set", found))
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -63,3 +107,31 @@ macro_rules! every_path {
     };
 }
 pub(crate) use every_path;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_that_is_not_named_is_the_fastest() {
+        assert_eq!(named(None, Path::Avx2Fma).unwrap(), Path::Avx2Fma);
+        assert_eq!(named(None, Path::Portable).unwrap(), Path::Portable);
+    }
+
+    #[test]
+    fn path_is_taken_by_name_where_the_processor_has_it() {
+        assert_eq!(named(Some("avx2".as_ref()), Path::Avx2Fma).unwrap(), Path::Avx2Fma);
+        assert_eq!(named(Some("portable".as_ref()), Path::Avx2Fma).unwrap(), Path::Portable);
+        let refusal = named(Some("avx2".as_ref()), Path::Portable).unwrap_err().to_string();
+        assert!(refusal.contains("without AVX2 and FMA") && refusal.contains("found `avx2`"), "{refusal}");
+    }
+
+    #[test]
+    fn path_of_an_unknown_name_is_refused_with_the_names_there_are() {
+        for name in ["", "Portable", "avx512", "avx2 "] {
+            let refusal = named(Some(name.as_ref()), Path::Avx2Fma).unwrap_err().to_string();
+            let expected = format!("ANCESTRAL_PATH: expected `avx2`, `portable`, or not to be set, found `{name}`");
+            assert_eq!(refusal, expected);
+        }
+    }
+}
