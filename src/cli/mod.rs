@@ -4,6 +4,7 @@ mod bench;
 mod eval;
 mod pictures;
 mod sample;
+mod selftest;
 mod train;
 
 use std::fmt::Display;
@@ -31,7 +32,8 @@ Exit status: 0 success, 1 a check failed, 2 an error.
 Examples:
   ancestral train                                    digits in minutes, into runs/digits
   ancestral sample --model runs/digits --count 16    pictures from that run
-  ancestral eval --model runs/digits                 how well it predicts noise, by timestep";
+  ancestral eval --model runs/digits                 how well it predicts noise, by timestep
+  ancestral selftest                                 whether this machine gives the bits of all others";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -43,6 +45,8 @@ enum Command {
     Eval(eval::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
+    /// Check that this machine computes the same bits as every other
+    Selftest(selftest::Args),
 }
 
 /// How a command that ran to its end went.
@@ -78,5 +82,6 @@ pub fn run(cli: Cli) -> Result<Outcome> {
         Command::Sample(args) => sample::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
     })
 }

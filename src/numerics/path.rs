@@ -79,6 +79,26 @@ fn has_avx2_fma() -> bool {
     false
 }
 
+/// The instruction sets of this processor that bear on arithmetic, for reports.
+pub fn instruction_sets() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let sets = [
+        ("sse2", std::is_x86_feature_detected!("sse2")),
+        ("avx", std::is_x86_feature_detected!("avx")),
+        ("avx2", std::is_x86_feature_detected!("avx2")),
+        ("fma", std::is_x86_feature_detected!("fma")),
+        ("avx512f", std::is_x86_feature_detected!("avx512f")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let sets = [
+        ("neon", std::arch::is_aarch64_feature_detected!("neon")),
+        ("sve", std::arch::is_aarch64_feature_detected!("sve")),
+    ];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let sets: [(&str, bool); 0] = [];
+    sets.into_iter().filter(|(_, detected)| *detected).map(|(name, _)| name).collect()
+}
+
 /// Defines a function generic over [`Real`](super::Real) whose body is compiled for every [`Path`].
 ///
 /// The body must be made of loops over slices and of `#[inline(always)]` functions, so that all of it takes on the
