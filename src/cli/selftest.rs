@@ -60,7 +60,7 @@ fn print_text(chain: &Chain, difference: Option<&Difference>, reference: &str, s
     print(format!("path {}, {} threads", path::current().name(), rayon::current_num_threads()))?;
     let (ftz, daz) = (on_or_off(environment.flushes_results), on_or_off(environment.flushes_operands));
     print(format!("flush to zero: results (FTZ) {ftz}, operands (DAZ) {daz}; rounding to nearest even\n"))?;
-    print(chain.lines())?;
+    print(chain.lines().trim_end())?;
     print(format!("chain {}", chain.sha256()))?;
     let Some(Difference { name, expected, found, meaning }) = difference else {
         return print(format!("reproduces {reference}: all {} links, in {seconds:.1} s", chain.links.len()));

@@ -2,7 +2,7 @@
 //!
 //! A hot loop is written once, in plain Rust, and compiled twice: for the machine that every build of the target has to
 //! run on, and for AVX2 with FMA. Both give the same bits, because fused multiply-add is written out where it is meant
-//! (`mul_add`) and the compiler neither contracts `a * b + c` nor reorders a sum of floats; only the speed differs.
+//! ([`fused`](super::fused)) and the compiler neither contracts `a * b + c` nor reorders a sum of floats; only the speed differs.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::OnceLock;
@@ -102,19 +102,19 @@ pub fn instruction_sets() -> Vec<&'static str> {
 /// Defines a function generic over [`Real`](super::Real) whose body is compiled for every [`Path`].
 ///
 /// The body must be made of loops over slices and of `#[inline(always)]` functions, so that all of it takes on the
-/// instructions of the path. A closure handed to a library's iterator (`map(...).collect()`) is compiled apart and does not.
+/// instructions of the path. It calls the path's fused multiply-add `P`, as in `a.fma::<P>(b, c)`. A closure handed to a library's iterator (`map(...).collect()`) is compiled apart and does not.
 macro_rules! every_path {
     ($(#[$attribute:meta])* $vis:vis fn $name:ident<$F:ident $(, const $N:ident: usize)*>($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$attribute])*
         $vis fn $name<$F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? {
             #[inline(always)]
-            fn plain<$F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? $body
+            fn plain<P: $crate::numerics::Fused, $F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2_fma<$F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? {
-                    plain::<$F $(, $N)*>($($arg),*)
+                    plain::<$crate::numerics::fused::Hardware, $F $(, $N)*>($($arg),*)
                 }
                 if $crate::numerics::path::current() == $crate::numerics::path::Path::Avx2Fma {
                     // SAFETY: `current` says `Avx2Fma` only after the processor was asked for both features.
@@ -122,7 +122,7 @@ macro_rules! every_path {
                     return unsafe { avx2_fma::<$F $(, $N)*>($($arg),*) };
                 }
             }
-            plain::<$F $(, $N)*>($($arg),*)
+            plain::<$crate::numerics::Native, $F $(, $N)*>($($arg),*)
         }
     };
 }

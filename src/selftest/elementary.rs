@@ -45,7 +45,7 @@ every_path! {
     /// (e^x, σ(x), tanh x), as the hot loops have them.
     fn by_path<F>(x: &[F], y: &mut [[F; 3]]) {
         for (y, &x) in y.iter_mut().zip(x) {
-            *y = [x.exp(), x.sigmoid(), x.tanh()];
+            *y = [x.exp::<P>(), x.sigmoid::<P>(), x.tanh::<P>()];
         }
     }
 }

@@ -64,9 +64,9 @@ struct Area {
 const AREAS: [Area; 8] = [
     Area {
         name: "arithmetic",
-        meaning: "One of + - * / sqrt or fused multiply-add is not rounded once, as IEEE 754 has it. Without FMA in the \
-                  processor, the C library's fma and fmaf are to blame; else the compiler or an emulator. No result of \
-                  this build is to be trusted.",
+        meaning: "One of + - * / sqrt or fused multiply-add is not rounded once, as IEEE 754 has it. Look at the \
+                  compiler's options, at an emulator if there is one, and at src/numerics/fused.rs where the processor \
+                  has no FMA. No result of this build is to be trusted.",
         links: arithmetic::links,
     },
     Area {
@@ -171,11 +171,11 @@ impl Chain {
     }
 }
 
-/// `name hash`, if the line is one.
+/// `area.what hash`, if the line is one.
 fn link(line: &str) -> Option<(&str, &str)> {
     let (name, hash) = line.split_once(' ')?;
     let hexadecimal = hash.len() == 64 && hash.bytes().all(|byte| byte.is_ascii_hexdigit());
-    hexadecimal.then_some((name, hash))
+    (name.contains('.') && hexadecimal).then_some((name, hash))
 }
 
 fn meaning(name: &str, in_both: bool) -> &'static str {
@@ -221,7 +221,7 @@ mod tests {
 
     #[test]
     fn chain_equals_its_own_lines_among_any_others() {
-        let text = format!("threads 2\n{}\nchain {}\nreproduces N1\n", chain().lines(), "not a hash");
+        let text = format!("threads 2\n{}\nchain {}\nreproduces N1\n", chain().lines(), chain().sha256());
         assert_eq!(chain().first_difference(&text), None);
     }
 

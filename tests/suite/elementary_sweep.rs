@@ -15,8 +15,9 @@
 //! With `ANCESTRAL_PATH=portable` before it, it takes the other path through the loops, to the same figures; with
 //! `ELEMENTARY=tanh`, that function alone.
 
-use ancestral::numerics::elementary as e;
+use ancestral::numerics::fused::Hardware;
 use ancestral::numerics::path::{self, Path};
+use ancestral::numerics::{Fused, Native, elementary as e};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
 
@@ -129,7 +130,7 @@ macro_rules! over_a_slice {
     ($name:ident, $f:path) => {
         fn $name(x: &[f32], y: &mut [f32]) {
             #[inline(always)]
-            fn plain(x: &[f32], y: &mut [f32]) {
+            fn plain<P: Fused>(x: &[f32], y: &mut [f32]) {
                 for (y, &x) in y.iter_mut().zip(x) {
                     *y = $f(x);
                 }
@@ -138,7 +139,7 @@ macro_rules! over_a_slice {
             {
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2_fma(x: &[f32], y: &mut [f32]) {
-                    plain(x, y)
+                    plain::<Hardware>(x, y)
                 }
                 if path::current() == Path::Avx2Fma {
                     // SAFETY: `current` says `Avx2Fma` only after the processor was asked for both features.
@@ -146,13 +147,13 @@ macro_rules! over_a_slice {
                     return unsafe { avx2_fma(x, y) };
                 }
             }
-            plain(x, y)
+            plain::<Native>(x, y)
         }
     };
 }
-over_a_slice!(exp, e::exp_f32);
-over_a_slice!(sigmoid, e::sigmoid_f32);
-over_a_slice!(tanh, e::tanh_f32);
+over_a_slice!(exp, e::exp_f32::<P>);
+over_a_slice!(sigmoid, e::sigmoid_f32::<P>);
+over_a_slice!(tanh, e::tanh_f32::<P>);
 over_a_slice!(ln, e::ln_f32);
 over_a_slice!(sin, e::sin_f32);
 over_a_slice!(cos, e::cos_f32);
