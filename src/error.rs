@@ -38,6 +38,16 @@ pub enum Error {
         /// What to do.
         remedy: String,
     },
+    /// A thread on which arithmetic means something else than the contract says.
+    #[error("{thread}: expected arithmetic as IEEE 754 has it, found that {fault}\n  {remedy}")]
+    Arithmetic {
+        /// The main thread, or one of the pool.
+        thread: String,
+        /// What it does instead.
+        fault: &'static str,
+        /// What to do.
+        remedy: &'static str,
+    },
 }
 
 /// The result of everything that a file or a flag can spoil.

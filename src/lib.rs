@@ -13,6 +13,7 @@
 //! | [`sample`] | Algorithm 2: which steps a chain visits, and one reverse step of each sampler |
 //! | [`checkpoint`] | models in diffusers' folders, weights, the state of a run |
 //! | [`golden`] | values that other implementations are tested with |
+//! | [`selftest`] | known answers, from one multiplication to a picture: whether this machine holds the contract |
 //! | [`report`] | what people look at: image grids, animations, plots, tables, progress |
 
 #![deny(missing_docs)]
@@ -29,6 +30,7 @@ pub mod models;
 pub mod numerics;
 pub mod report;
 pub mod sample;
+pub mod selftest;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -82,14 +82,14 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let (gflops, peak) = (flop as f64 / median / 1e9, peak::gflops());
     if !args.json {
         let mode = if args.mode == Mode::Train { "training step" } else { "prediction" };
-        let (threads, path, gflop) = (rayon::current_num_threads(), path::current(), flop as f64 / 1e9);
-        print(format!("{mode} of {:?}, batch {batch_size}, {threads} threads, {path:?}", args.preset))?;
+        let (threads, path, gflop) = (rayon::current_num_threads(), path::current().name(), flop as f64 / 1e9);
+        print(format!("{mode} of {:?}, batch {batch_size}, {threads} threads, path {path}", args.preset))?;
         print(format!("{gflop:.1} GFLOP in {median:.4} s (median of {}), {min:.4} s (fastest)", seconds.len()))?;
         print(format!("{gflops:.1} GFLOP/s of a measured peak of {peak:.1}: {:.0} %", 100.0 * gflops / peak))?;
     }
     print(json!({
         "preset": format!("{:?}", args.preset).to_lowercase(), "mode": format!("{:?}", args.mode).to_lowercase(),
-        "batch_size": batch_size, "threads": rayon::current_num_threads(), "path": format!("{:?}", path::current()),
+        "batch_size": batch_size, "threads": rayon::current_num_threads(), "path": path::current().name(),
         "steps": seconds.len(), "median_s": median, "min_s": min, "gflop": flop as f64 / 1e9, "gflops": gflops,
         "peak_gflops": peak, "peak_fraction": gflops / peak, "peak_mb": peak_mb,
     }))?;

@@ -5,6 +5,7 @@ mod eval;
 mod golden;
 mod pictures;
 mod sample;
+mod selftest;
 mod train;
 
 use std::fmt::Display;
@@ -12,6 +13,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
+use crate::numerics::{environment, path};
 use crate::{Error, Result};
 
 /// Denoising diffusion models on CPUs: the same bits everywhere, every gradient by hand.
@@ -31,7 +33,8 @@ Exit status: 0 success, 1 a check failed, 2 an error.
 Examples:
   ancestral train                                    digits in minutes, into runs/digits
   ancestral sample --model runs/digits --count 16    pictures from that run
-  ancestral eval --model runs/digits                 how well it predicts noise, by timestep";
+  ancestral eval --model runs/digits                 how well it predicts noise, by timestep
+  ancestral selftest                                 whether this machine gives the bits of all others";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -45,6 +48,8 @@ enum Command {
     Bench(bench::Args),
     /// The right answers for other implementations, and where theirs are wrong
     Golden(golden::Args),
+    /// Check that this machine computes the same bits as every other
+    Selftest(selftest::Args),
 }
 
 /// How a command that ran to its end went.
@@ -68,16 +73,19 @@ fn print(line: impl Display) -> Result<()> {
 /// Runs the command.
 ///
 /// # Errors
-/// Whatever a file, a flag or the operating system got wrong.
+/// Whatever a file, a flag or the operating system got wrong; arithmetic that is not the contract's.
 pub fn run(cli: Cli) -> Result<Outcome> {
     let threads = cli.threads.map_or(0, usize::from); // 0: all cores
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| Error::value("--threads", "a number of threads that the system can start", e))?;
+    path::chosen()?;
+    environment::check(&pool)?;
     pool.install(|| match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Golden(args) => golden::run(&args),
+        Command::Selftest(args) => selftest::run(&args),
     })
 }

@@ -15,7 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use num_traits::{One, Zero};
 
-use crate::numerics::{Real, elementary};
+use crate::numerics::{Fused, Real, elementary};
 
 /// The largest relative error of one rounding to float32: 2⁻²⁴.
 pub const U: f64 = 1.0 / (1 << 24) as f64;
@@ -144,20 +144,20 @@ impl Real for Noisy {
     fn to_f64(self) -> f64 {
         self.0
     }
-    fn mul_add(self, b: Self, c: Self) -> Self {
+    fn fma<P: Fused>(self, b: Self, c: Self) -> Self {
         // The product has a rounding of its own where a backend does not fuse.
         rounded(self.0 * b.0) + c
     }
     fn sqrt(self) -> Self {
         rounded(self.0.sqrt())
     }
-    fn exp(self) -> Self {
+    fn exp<P: Fused>(self) -> Self {
         rounded(elementary::exp(self.0))
     }
-    fn sigmoid(self) -> Self {
+    fn sigmoid<P: Fused>(self) -> Self {
         rounded(elementary::sigmoid(self.0))
     }
-    fn tanh(self) -> Self {
+    fn tanh<P: Fused>(self) -> Self {
         rounded(elementary::tanh(self.0))
     }
     fn is_finite(self) -> bool {

@@ -6,6 +6,7 @@
 use ndarray::{Array2, Ix2};
 
 use super::case::{Case, Tensor};
+use crate::numerics::{Native, Real};
 
 /// An order of addition: a name and the sum of the products of two rows.
 type Order = (String, Box<dyn Fn(&[f32], &[f32]) -> f32>);
@@ -32,7 +33,7 @@ fn orders() -> Vec<Order> {
 }
 
 fn chain(range: impl Iterator<Item = usize>, a: &[f32], b: &[f32], fused: bool) -> f32 {
-    range.fold(0.0, |sum, k| if fused { a[k].mul_add(b[k], sum) } else { sum + a[k] * b[k] })
+    range.fold(0.0, |sum, k| if fused { a[k].fma::<Native>(b[k], sum) } else { sum + a[k] * b[k] })
 }
 
 /// Each block's chain, then the blocks in ascending order: with 256 and fused, the contract.

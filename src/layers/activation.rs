@@ -21,8 +21,8 @@
 use ndarray::{Array, Dimension};
 
 use super::{flat, flat_mut, shaped};
-use crate::numerics::Real;
 use crate::numerics::path::every_path;
+use crate::numerics::{Native, Real};
 
 /// y = x σ(x), element by element.
 pub fn silu<F: Real, D: Dimension>(x: &Array<F, D>) -> Array<F, D> {
@@ -60,14 +60,14 @@ const GELU_B: f64 = 0.044_715;
 
 /// tanh(a (x + b x³)).
 fn gelu_tanh_of<F: Real>(x: F) -> F {
-    (F::from_f64(GELU_A) * (x + F::from_f64(GELU_B) * x * x * x)).tanh()
+    (F::from_f64(GELU_A) * (x + F::from_f64(GELU_B) * x * x * x)).tanh::<Native>()
 }
 
 every_path! {
     fn silu_of<F>(x: &[F]) -> Vec<F> {
         let mut y = vec![F::zero(); x.len()];
         for (y, &x) in y.iter_mut().zip(x) {
-            *y = x * x.sigmoid();
+            *y = x * x.sigmoid::<P>();
         }
         y
     }
@@ -76,8 +76,8 @@ every_path! {
 every_path! {
     fn silu_times_derivative<F>(x: &[F], dy: &mut [F]) {
         for (dy, &x) in dy.iter_mut().zip(x) {
-            let s = x.sigmoid();
-            *dy *= s * x.mul_add(F::one() - s, F::one());
+            let s = x.sigmoid::<P>();
+            *dy *= s * x.fma::<P>(F::one() - s, F::one());
         }
     }
 }

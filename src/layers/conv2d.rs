@@ -198,6 +198,7 @@ mod tests {
     use super::*;
     use crate::layers::gradient_check::{check, normal};
     use crate::layers::im2col::{col2im, im2col};
+    use crate::numerics::Native;
     use crate::numerics::gemm::{BLOCK, product_by_definition};
 
     /// Every geometry that a U-Net has, and some that none has; h, w, c_in, c_out and n pairwise different.
@@ -303,7 +304,8 @@ mod tests {
                     terms.push((dy, w[conv.weight][((kh * kernel.1 + kw) * c_in + i) * c_out + o]));
                 }
             }
-            let blocks = terms.chunks(BLOCK).map(|block| block.iter().fold(0.0f32, |acc, &(dy, w)| dy.mul_add(w, acc)));
+            let blocks =
+                terms.chunks(BLOCK).map(|block| block.iter().fold(0.0f32, |acc, &(dy, w)| dy.fma::<Native>(w, acc)));
             dx.push(blocks.reduce(|sum, block| sum + block).unwrap_or(0.0));
         }
         dx

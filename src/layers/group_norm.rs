@@ -136,7 +136,7 @@ every_path! {
         let mut squares = vec![0.0; channels];
         column_sums(pixels, &mut squares, |p, partial: &mut [F]| {
             for ((s, &x), &mean) in partial.iter_mut().zip(&x[p * channels..]).zip(&mean_of_channel) {
-                *s = (x - mean).mul_add(x - mean, *s);
+                *s = (x - mean).fma::<P>(x - mean, *s);
             }
         });
         let r = |g: usize| F::from_f64(1.0 / (over_group(&squares, g) + norm_eps).sqrt());
@@ -151,7 +151,7 @@ every_path! {
         let (mean, r, beta) = (&moments[0][..c], &moments[1][..c], &beta[..c]);
         for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
             for i in 0..c {
-                y[i] = ((x[i] - mean[i]) * r[i]).mul_add(gamma[i], beta[i]);
+                y[i] = ((x[i] - mean[i]) * r[i]).fma::<P>(gamma[i], beta[i]);
             }
         }
     }
@@ -169,7 +169,7 @@ every_path! {
         column_sums(dy.len() / c, &mut dgamma, |p, partial: &mut [F]| {
             let (x, dy, partial) = (&x[p * c..][..c], &dy[p * c..][..c], &mut partial[..c]);
             for i in 0..c {
-                partial[i] = dy[i].mul_add((x[i] - mean[i]) * r[i], partial[i]);
+                partial[i] = dy[i].fma::<P>((x[i] - mean[i]) * r[i], partial[i]);
             }
         });
         (dbeta, dgamma)
@@ -184,7 +184,7 @@ every_path! {
         for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {
             for i in 0..c {
                 let x_hat = (x[i] - mean[i]) * r[i];
-                dy[i] = r[i] * (-x_hat).mul_add(m2[i], gamma[i].mul_add(dy[i], -m1[i]));
+                dy[i] = r[i] * (-x_hat).fma::<P>(m2[i], gamma[i].fma::<P>(dy[i], -m1[i]));
             }
         }
     }

@@ -22,7 +22,7 @@ every_path! {
         for row in scores.chunks_mut(width) {
             let max = row.iter().fold(row[0], |m, &s| if s > m { s } else { m });
             for s in row.iter_mut() {
-                *s = (*s - max).exp();
+                *s = (*s - max).exp::<P>();
             }
             let total = F::from_f64(sum(row));
             for s in row.iter_mut() {

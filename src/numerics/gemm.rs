@@ -26,7 +26,7 @@
 use rayon::prelude::*;
 
 use super::path::every_path;
-use super::{Real, shards};
+use super::{Fused, Native, Real, shards};
 
 /// Steps of k after which a partial sum goes to memory: part of the contract.
 pub const BLOCK: usize = 256;
@@ -149,7 +149,7 @@ every_path! {
                     six[..rows.len()].copy_from_slice(rows);
                     // SAFETY: every row plus every step lies in `data` (asserted above), and the panel has N numbers a step.
                     #[allow(unsafe_code)]
-                    let acc = unsafe { tile_of_block::<F, N>(a.data, six, &a.steps[k..end], &panel[k * N..end * N]) };
+                    let acc = unsafe { tile_of_block::<P, F, N>(a.data, six, &a.steps[k..end], &panel[k * N..end * N]) };
                     for (row, acc) in acc[..rows.len()].iter().enumerate() {
                         let c = &mut c[(tile * TILE_ROWS + row) * stride + first..][..width];
                         let adds = k > 0 || matches!(start, Start::Accumulate);
@@ -195,7 +195,7 @@ fn finish<F: Real>(c: &mut [F], acc: &[F], adds: bool, bias: Option<&[F]>) {
 /// `rows[i] + steps[k] < data.len()` for all i and k, and `b.len() >= steps.len() * N`.
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn tile_of_block<F: Real, const N: usize>(
+unsafe fn tile_of_block<P: Fused, F: Real, const N: usize>(
     data: &[F],
     rows: [usize; TILE_ROWS],
     steps: &[usize],
@@ -210,7 +210,7 @@ unsafe fn tile_of_block<F: Real, const N: usize>(
             for i in 0..TILE_ROWS {
                 let a = *row[i].add(step);
                 for j in 0..N {
-                    acc[i][j] = a.mul_add(b[j], acc[i][j]);
+                    acc[i][j] = a.fma::<P>(b[j], acc[i][j]);
                 }
             }
         }
@@ -270,7 +270,7 @@ pub fn product_by_definition<F: Real>(a: Gather<F>, b: &[F], c: &mut [F], start:
             for (block, steps) in a.steps.chunks(BLOCK).enumerate() {
                 let mut acc = F::zero();
                 for (k, &step) in steps.iter().enumerate() {
-                    acc = a.data[row + step].mul_add(b[(block * BLOCK + k) * n + j], acc);
+                    acc = a.data[row + step].fma::<Native>(b[(block * BLOCK + k) * n + j], acc);
                 }
                 let first = block == 0 && !matches!(start, Start::Accumulate);
                 *c = if first { acc } else { *c + acc };

@@ -1,6 +1,8 @@
 //! The ground floor: what a floating-point operation means here (contract N1).
 
 pub mod elementary;
+pub mod environment;
+pub mod fused;
 pub mod gemm;
 pub mod path;
 pub mod peak;
@@ -9,6 +11,7 @@ pub mod rng;
 pub mod shards;
 pub mod sum;
 
+pub use fused::{Fused, Native};
 pub use real::Real;
 
 /// The name of the contract that fixes every bit of a result; another name, other bits.

@@ -2,9 +2,12 @@
 //!
 //! A hot loop is written once, in plain Rust, and compiled twice: for the machine that every build of the target has to
 //! run on, and for AVX2 with FMA. Both give the same bits, because fused multiply-add is written out where it is meant
-//! (`mul_add`) and the compiler neither contracts `a * b + c` nor reorders a sum of floats; only the speed differs.
+//! ([`fused`](super::fused)) and the compiler neither contracts `a * b + c` nor reorders a sum of floats; only the speed differs.
 
+use std::ffi::{OsStr, OsString};
 use std::sync::OnceLock;
+
+use crate::{Error, Result};
 
 /// A way through the hot loops.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -15,14 +18,55 @@ pub enum Path {
     Portable,
 }
 
-/// The path this process takes: the fastest that the processor has, or `Portable` where the environment variable
-/// `ANCESTRAL_PATH` says `portable`.
+impl Path {
+    /// `avx2` or `portable`: its name in reports and in `ANCESTRAL_PATH`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Path::Avx2Fma => "avx2",
+            Path::Portable => "portable",
+        }
+    }
+
+    /// The fastest that the processor has.
+    pub fn fastest() -> Self {
+        if has_avx2_fma() { Path::Avx2Fma } else { Path::Portable }
+    }
+}
+
+/// The path that the environment variable `ANCESTRAL_PATH` names, or the fastest where it is not set.
+///
+/// # Errors
+/// A name that is none, or of a path that this processor cannot take.
+pub fn chosen() -> Result<Path> {
+    static CHOSEN: OnceLock<Option<OsString>> = OnceLock::new(); // read once: no path changes under a run
+    named(CHOSEN.get_or_init(|| std::env::var_os(VARIABLE)).as_deref(), Path::fastest())
+}
+
+/// The path this process takes: [`chosen`], and the fastest where that is an error.
+///
+/// The command refuses to start on that error. A library's caller who has not asked for [`chosen`] gets what the
+/// processor can run: the bits are the same on every path.
 pub fn current() -> Path {
     static PATH: OnceLock<Path> = OnceLock::new();
-    *PATH.get_or_init(|| {
-        let forced = std::env::var("ANCESTRAL_PATH").is_ok_and(|p| p == "portable");
-        if !forced && has_avx2_fma() { Path::Avx2Fma } else { Path::Portable }
-    })
+    *PATH.get_or_init(|| chosen().unwrap_or_else(|_| Path::fastest()))
+}
+
+const VARIABLE: &str = "ANCESTRAL_PATH";
+
+fn named(name: Option<&OsStr>, fastest: Path) -> Result<Path> {
+    let Some(name) = name else { return Ok(fastest) };
+    let path = [Path::Avx2Fma, Path::Portable].into_iter().find(|path| name == path.name());
+    match path {
+        Some(Path::Avx2Fma) if fastest != Path::Avx2Fma => {
+            let expected = "`portable`, or not to be set, on a processor without AVX2 and FMA";
+            Err(Error::value(VARIABLE, expected, "`avx2`"))
+        }
+        Some(path) => Ok(path),
+        None => {
+            let found = format!("`{}`", name.to_string_lossy());
+            Err(Error::value(VARIABLE, "`avx2`, `portable`, or not to be set", found))
+        }
+    }
 }
 
 #[cfg(target_arch = "x86_64")]
@@ -35,22 +79,42 @@ fn has_avx2_fma() -> bool {
     false
 }
 
+/// The instruction sets of this processor that bear on arithmetic, for reports.
+pub fn instruction_sets() -> Vec<&'static str> {
+    #[cfg(target_arch = "x86_64")]
+    let sets = [
+        ("sse2", std::is_x86_feature_detected!("sse2")),
+        ("avx", std::is_x86_feature_detected!("avx")),
+        ("avx2", std::is_x86_feature_detected!("avx2")),
+        ("fma", std::is_x86_feature_detected!("fma")),
+        ("avx512f", std::is_x86_feature_detected!("avx512f")),
+    ];
+    #[cfg(target_arch = "aarch64")]
+    let sets = [
+        ("neon", std::arch::is_aarch64_feature_detected!("neon")),
+        ("sve", std::arch::is_aarch64_feature_detected!("sve")),
+    ];
+    #[cfg(not(any(target_arch = "x86_64", target_arch = "aarch64")))]
+    let sets: [(&str, bool); 0] = [];
+    sets.into_iter().filter(|(_, detected)| *detected).map(|(name, _)| name).collect()
+}
+
 /// Defines a function generic over [`Real`](super::Real) whose body is compiled for every [`Path`].
 ///
 /// The body must be made of loops over slices and of `#[inline(always)]` functions, so that all of it takes on the
-/// instructions of the path. A closure handed to a library's iterator (`map(...).collect()`) is compiled apart and does not.
+/// instructions of the path. It calls the path's fused multiply-add `P`, as in `a.fma::<P>(b, c)`. A closure handed to a library's iterator (`map(...).collect()`) is compiled apart and does not.
 macro_rules! every_path {
     ($(#[$attribute:meta])* $vis:vis fn $name:ident<$F:ident $(, const $N:ident: usize)*>($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$attribute])*
         $vis fn $name<$F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? {
             #[inline(always)]
-            fn plain<$F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? $body
+            fn plain<P: $crate::numerics::Fused, $F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]
             {
                 #[target_feature(enable = "avx2,fma")]
                 fn avx2_fma<$F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? {
-                    plain::<$F $(, $N)*>($($arg),*)
+                    plain::<$crate::numerics::fused::Hardware, $F $(, $N)*>($($arg),*)
                 }
                 if $crate::numerics::path::current() == $crate::numerics::path::Path::Avx2Fma {
                     // SAFETY: `current` says `Avx2Fma` only after the processor was asked for both features.
@@ -58,8 +122,36 @@ macro_rules! every_path {
                     return unsafe { avx2_fma::<$F $(, $N)*>($($arg),*) };
                 }
             }
-            plain::<$F $(, $N)*>($($arg),*)
+            plain::<$crate::numerics::Native, $F $(, $N)*>($($arg),*)
         }
     };
 }
 pub(crate) use every_path;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn path_that_is_not_named_is_the_fastest() {
+        assert_eq!(named(None, Path::Avx2Fma).unwrap(), Path::Avx2Fma);
+        assert_eq!(named(None, Path::Portable).unwrap(), Path::Portable);
+    }
+
+    #[test]
+    fn path_is_taken_by_name_where_the_processor_has_it() {
+        assert_eq!(named(Some("avx2".as_ref()), Path::Avx2Fma).unwrap(), Path::Avx2Fma);
+        assert_eq!(named(Some("portable".as_ref()), Path::Avx2Fma).unwrap(), Path::Portable);
+        let refusal = named(Some("avx2".as_ref()), Path::Portable).unwrap_err().to_string();
+        assert!(refusal.contains("without AVX2 and FMA") && refusal.contains("found `avx2`"), "{refusal}");
+    }
+
+    #[test]
+    fn path_of_an_unknown_name_is_refused_with_the_names_there_are() {
+        for name in ["", "Portable", "avx512", "avx2 "] {
+            let refusal = named(Some(name.as_ref()), Path::Avx2Fma).unwrap_err().to_string();
+            let expected = format!("ANCESTRAL_PATH: expected `avx2`, `portable`, or not to be set, found `{name}`");
+            assert_eq!(refusal, expected);
+        }
+    }
+}

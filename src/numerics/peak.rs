@@ -13,7 +13,7 @@ every_path! {
         for _ in 0..rounds {
             for lanes in &mut acc {
                 for x in lanes {
-                    *x = x.mul_add(a, b);
+                    *x = x.fma::<P>(a, b);
                 }
             }
         }

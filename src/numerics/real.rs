@@ -4,12 +4,13 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{AddAssign, DivAssign, MulAssign, Neg, SubAssign};
 
-use super::elementary;
+use super::{Fused, elementary, fused};
 
 /// A binary floating-point number whose every operation rounds the same way on every machine.
 ///
-/// The arithmetic operators and [`mul_add`](Real::mul_add) are rounded once by IEEE 754; the elementary functions are
-/// those of [`elementary`], never the platform's.
+/// The arithmetic operators and [`fma`](Real::fma) are rounded once by IEEE 754; the elementary functions are those of
+/// [`elementary`], never the platform's. Where fused multiply-add comes from is `P`: in a hot loop the path's
+/// ([`every_path`](super::path)), elsewhere [`Native`](super::Native). It never changes a bit.
 pub trait Real:
     ndarray::LinalgScalar
     + PartialOrd
@@ -32,21 +33,21 @@ pub trait Real:
     /// The same number, exactly.
     fn to_f64(self) -> f64;
     /// self · b + c, rounded once.
-    fn mul_add(self, b: Self, c: Self) -> Self;
+    fn fma<P: Fused>(self, b: Self, c: Self) -> Self;
     /// √self, correctly rounded.
     fn sqrt(self) -> Self;
     /// e^self.
-    fn exp(self) -> Self;
+    fn exp<P: Fused>(self) -> Self;
     /// 1 / (1 + e^−self).
-    fn sigmoid(self) -> Self;
+    fn sigmoid<P: Fused>(self) -> Self;
     /// tanh(self).
-    fn tanh(self) -> Self;
+    fn tanh<P: Fused>(self) -> Self;
     /// Neither infinite nor NaN.
     fn is_finite(self) -> bool;
 }
 
 macro_rules! real {
-    ($type:ident, $exp:path, $sigmoid:path, $tanh:path) => {
+    ($type:ident, $fma:path, $exp:path, $sigmoid:path, $tanh:path) => {
         impl Real for $type {
             const NAME: &'static str = stringify!($type);
 
@@ -59,23 +60,24 @@ macro_rules! real {
                 self as f64
             }
             #[inline(always)]
-            fn mul_add(self, b: Self, c: Self) -> Self {
-                $type::mul_add(self, b, c)
+            #[allow(clippy::disallowed_methods)] // an instruction here, not the platform's function
+            fn fma<P: Fused>(self, b: Self, c: Self) -> Self {
+                if P::HARDWARE { $type::mul_add(self, b, c) } else { $fma(self, b, c) }
             }
             #[inline(always)]
             fn sqrt(self) -> Self {
                 $type::sqrt(self)
             }
             #[inline(always)]
-            fn exp(self) -> Self {
+            fn exp<P: Fused>(self) -> Self {
                 $exp(self)
             }
             #[inline(always)]
-            fn sigmoid(self) -> Self {
+            fn sigmoid<P: Fused>(self) -> Self {
                 $sigmoid(self)
             }
             #[inline(always)]
-            fn tanh(self) -> Self {
+            fn tanh<P: Fused>(self) -> Self {
                 $tanh(self)
             }
             #[inline(always)]
@@ -86,5 +88,5 @@ macro_rules! real {
     };
 }
 
-real!(f32, elementary::exp_f32, elementary::sigmoid_f32, elementary::tanh_f32);
-real!(f64, elementary::exp, elementary::sigmoid, elementary::tanh);
+real!(f32, fused::fma_f32, elementary::exp_f32::<P>, elementary::sigmoid_f32::<P>, elementary::tanh_f32::<P>);
+real!(f64, fused::fma_f64, elementary::exp, elementary::sigmoid, elementary::tanh);

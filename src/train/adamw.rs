@@ -82,10 +82,10 @@ every_path! {
         let [clip, decay, one_minus_beta1, beta2, one_minus_beta2, inverse_root, eps, minus_step] = *scalars;
         for (((w, &g), m), v) in w.iter_mut().zip(grads).zip(m).zip(v) {
             let g = clip * g;
-            *m = one_minus_beta1.mul_add(g - *m, *m);
-            *v = (one_minus_beta2 * g).mul_add(g, beta2 * *v);
-            let direction = *m / v.sqrt().mul_add(inverse_root, eps);
-            *w = minus_step.mul_add(direction, *w * decay);
+            *m = one_minus_beta1.fma::<P>(g - *m, *m);
+            *v = (one_minus_beta2 * g).fma::<P>(g, beta2 * *v);
+            let direction = *m / v.sqrt().fma::<P>(inverse_root, eps);
+            *w = minus_step.fma::<P>(direction, *w * decay);
         }
     }
 }

@@ -26,7 +26,7 @@ pub fn update<F: Real>(ema: &mut Tensors<F>, w: &Tensors<F>, i: u64, decay: f64)
 
 every_path! {
     fn towards<F>(ema: &mut [F], w: &[F], rate: F) {
-        ema.iter_mut().zip(w).for_each(|(ema, &w)| *ema = rate.mul_add(w - *ema, *ema));
+        ema.iter_mut().zip(w).for_each(|(ema, &w)| *ema = rate.fma::<P>(w - *ema, *ema));
     }
 }
 

@@ -11,7 +11,7 @@ use crate::golden::precision::Precision;
 use crate::layers::embedding::TimeEmbedding;
 use crate::layers::{flat, shaped};
 use crate::numerics::rng::Stream;
-use crate::numerics::{Real, elementary};
+use crate::numerics::{Native, Real, elementary};
 use crate::sample::{Sampler, Scheduler, Step, Stepped, timesteps, transitions};
 
 /// The stream of a key: uniforms, and from its start again normals.
@@ -65,7 +65,7 @@ pub fn sinusoids<F: Precision>(embedding: &TimeEmbedding, t: &[f64]) -> Array2<F
     }
     let half = embedding.dim / 2;
     let step = F::from_f64(-elementary::ln(10_000.0)) / F::from_f64(half as f64 - embedding.freq_shift);
-    let angle = |t: f64, i: usize| (F::exact(t as f32) * (step * F::exact(i as f32)).exp()).to_f64();
+    let angle = |t: f64, i: usize| (F::exact(t as f32) * (step * F::exact(i as f32)).exp::<Native>()).to_f64();
     Array2::from_shape_fn((t.len(), embedding.dim), |(row, column)| {
         let (part, i) = (column / half, column % half);
         let sine = (part == 0) != embedding.flip_sin_to_cos;

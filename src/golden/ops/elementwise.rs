@@ -7,16 +7,16 @@ use crate::Result;
 use crate::diffusion::loss::{l_simple, l_simple_grad};
 use crate::golden::precision::Precision;
 use crate::layers::{activation, flat, flat_mut, shaped, softmax as rows};
-use crate::numerics::elementary;
+use crate::numerics::{Native, elementary};
 
 /// An elementary function of the operation's name.
 pub fn elementary<F: Precision>(request: &Request) -> Result<Results<F>> {
     let in_f64 = |f: fn(f64) -> f64| move |x: F| F::from_f64(f(x.to_f64()));
     let x = request.array::<F>("x")?;
     let y = match request.op() {
-        "exp" => x.mapv(F::exp),
-        "sigmoid" => x.mapv(F::sigmoid),
-        "tanh" => x.mapv(F::tanh),
+        "exp" => x.mapv(F::exp::<Native>),
+        "sigmoid" => x.mapv(F::sigmoid::<Native>),
+        "tanh" => x.mapv(F::tanh::<Native>),
         "ln" => x.mapv(in_f64(elementary::ln)),
         "sin" => x.mapv(in_f64(elementary::sin)),
         _ => x.mapv(in_f64(elementary::cos)),

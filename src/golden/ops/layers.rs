@@ -14,6 +14,7 @@ use crate::layers::im2col::Window;
 use crate::layers::layer_norm::{layer_norm as normalise_rows, layer_norm_backward};
 use crate::layers::linear::Linear;
 use crate::layers::{Layout, Tensors, flat, resample, shaped};
+use crate::numerics::Native;
 use crate::numerics::sum::column_sums;
 use crate::{Error, Result};
 
@@ -154,7 +155,7 @@ pub fn layer_norm<F: Precision>(request: &Request) -> Result<Results<F>> {
     for mut row in y.rows_mut() {
         for (i, y) in row.iter_mut().enumerate() {
             let scale = weight.as_ref().map_or(F::one(), |w| w[i]);
-            *y = y.mul_add(scale, bias.as_ref().map_or(F::zero(), |b| b[i]));
+            *y = y.fma::<Native>(scale, bias.as_ref().map_or(F::zero(), |b| b[i]));
         }
     }
     let mut results = vec![named("output", like(&x, y))];

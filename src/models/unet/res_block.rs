@@ -29,8 +29,8 @@ use crate::layers::im2col::Window;
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::{Layout, Tensors, flat, flat_mut, shaped};
-use crate::numerics::Real;
 use crate::numerics::sum::column_sums;
+use crate::numerics::{Native, Real};
 
 /// What all residual blocks of a network share.
 #[derive(Clone, Debug)]
@@ -208,7 +208,7 @@ fn scale_and_shift<F: Real>(h: &mut [F], u: &[F]) {
             .iter_mut()
             .zip(scale)
             .zip(shift)
-            .for_each(|((h, &scale), &shift)| *h = h.mul_add(F::one() + scale, shift));
+            .for_each(|((h, &scale), &shift)| *h = h.fma::<Native>(F::one() + scale, shift));
     }
 }
 

@@ -12,6 +12,7 @@
 
 use super::exp;
 use super::exp::exp_of_nonpositive;
+use crate::numerics::{Fused, Real};
 
 /// 1 / (1 + e^−x) in f64, within 3 ulp.
 pub fn sigmoid(x: f64) -> f64 {
@@ -22,9 +23,9 @@ pub fn sigmoid(x: f64) -> f64 {
 
 /// 1 / (1 + e^−x) in f32, accurate down to the subnormals: σ(−100) = e^−100.
 #[inline(always)]
-pub fn sigmoid_f32(x: f32) -> f32 {
-    let z = exp_of_nonpositive(-x.abs());
+pub fn sigmoid_f32<P: Fused>(x: f32) -> f32 {
+    let z = exp_of_nonpositive::<P>(-x.abs());
     let q = z / (1.0 + z);
     let c = if x < 0.0 { z } else { 1.0 };
-    (-c).mul_add(q, c)
+    (-c).fma::<P>(q, c)
 }

@@ -8,6 +8,7 @@
 //!   as tanh a ≥ 0.55. From a = 9.02 on the result is 1, so a is cut at 10 and e^2a needs no care for overflow.
 
 use super::exp::{mantissa_and_exponent, power_of_two};
+use crate::numerics::{Fused, Real};
 
 /// Where the polynomial ends.
 const POLYNOMIAL_BELOW: f32 = 0.625;
@@ -16,15 +17,15 @@ const P: [f32; 5] = [-0.333_332_8, 0.133_314_12, -0.053_737_402, 0.020_632_116, 
 
 /// tanh x in f32. −0 and every |x| below 10⁻⁴ come back as they are.
 #[inline(always)]
-pub fn tanh_f32(x: f32) -> f32 {
+pub fn tanh_f32<P: Fused>(x: f32) -> f32 {
     let a = x.abs();
 
     let u = a * a;
-    let p = P[4].mul_add(u, P[3]).mul_add(u, P[2]).mul_add(u, P[1]).mul_add(u, P[0]);
-    let near = (a * u).mul_add(p, a);
+    let p = P[4].fma::<P>(u, P[3]).fma::<P>(u, P[2]).fma::<P>(u, P[1]).fma::<P>(u, P[0]);
+    let near = (a * u).fma::<P>(p, a);
 
     let cut = if a > 10.0 { 10.0 } else { a };
-    let (m, n) = mantissa_and_exponent(cut + cut);
+    let (m, n) = mantissa_and_exponent::<P>(cut + cut);
     let far = 1.0 - 2.0 / (m * power_of_two(n) + 1.0);
 
     let y = if a < POLYNOMIAL_BELOW { near } else { far };

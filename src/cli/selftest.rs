@@ -1,0 +1,83 @@
+//! `ancestral selftest`: whether this build on this machine computes what contract N1 says.
+
+use std::path::PathBuf;
+use std::time::Instant;
+
+use serde_json::json;
+
+use super::{Outcome, print};
+use crate::numerics::environment::Environment;
+use crate::numerics::{CONTRACT, path};
+use crate::selftest::{self, Chain, Difference, EXPECTED};
+use crate::{Result, atomic};
+
+/// The flags of `selftest`.
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Computes a chain of known answers, from single operations over elementary functions, random streams, sums, products and
+layers to ten training steps and pictures, and compares the SHA-256 of each link with those that every machine has to
+get. The first link that differs is where to look: all that follow stand on it. The last line says `reproduces N1`
+(exit status 0), or which link is the first that does not (1). `chain` is one hash for all links.
+
+Results do not depend on --threads, nor on the environment variable ANCESTRAL_PATH, which names the way through the hot
+loops: avx2 (x86-64 with AVX2 and FMA), or portable (any processor; slow on x86-64).
+
+Examples:
+  ancestral selftest
+  ancestral selftest --threads 1
+  ANCESTRAL_PATH=portable ancestral selftest         another way to the same bits
+  ancestral selftest > here.txt                      on one machine; then, on another:
+  ancestral selftest --against here.txt")]
+pub struct Args {
+    /// Compare with what `selftest` printed elsewhere, instead of the contract
+    #[arg(long, value_name = "FILE")]
+    against: Option<PathBuf>,
+    /// Print nothing but one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+/// Computes the chain, prints it, and says whether it is the one expected.
+pub fn run(args: &Args) -> Result<Outcome> {
+    let expected = args.against.as_ref().map(|file| atomic::read_text(file)).transpose()?;
+    let start = Instant::now();
+    let chain = selftest::run()?;
+    let seconds = start.elapsed().as_secs_f64();
+    let reference = args.against.as_ref().map_or(CONTRACT.to_owned(), |file| file.display().to_string());
+    let difference = chain.first_difference(expected.as_deref().unwrap_or(EXPECTED));
+    if args.json {
+        print_json(&chain, difference.as_ref(), seconds)?
+    } else {
+        print_text(&chain, difference.as_ref(), &reference, seconds)?
+    }
+    Ok(if difference.is_none() { Outcome::Passed } else { Outcome::Failed })
+}
+
+fn print_text(chain: &Chain, difference: Option<&Difference>, reference: &str, seconds: f64) -> Result<()> {
+    let on_or_off = |on: bool| if on { "on" } else { "off" };
+    let environment = Environment::of_this_thread();
+    print(format!("processor {}: {}", std::env::consts::ARCH, path::instruction_sets().join(" ")))?;
+    print(format!("path {}, {} threads", path::current().name(), rayon::current_num_threads()))?;
+    let (ftz, daz) = (on_or_off(environment.flushes_results), on_or_off(environment.flushes_operands));
+    print(format!("flush to zero: results (FTZ) {ftz}, operands (DAZ) {daz}; rounding to nearest even\n"))?;
+    print(chain.lines().trim_end())?;
+    print(format!("chain {}", chain.sha256()))?;
+    let Some(Difference { name, expected, found, meaning }) = difference else {
+        return print(format!("reproduces {reference}: all {} links, in {seconds:.1} s", chain.links.len()));
+    };
+    let none = "no such link";
+    print(format!("  expected {}", expected.as_deref().unwrap_or(none)))?;
+    print(format!("  found    {}", found.as_deref().unwrap_or(none)))?;
+    print(format!("  {meaning}"))?;
+    print(format!("does not reproduce {reference}: {name} is the first link that differs"))
+}
+
+fn print_json(chain: &Chain, difference: Option<&Difference>, seconds: f64) -> Result<()> {
+    print(json!({
+        "contract": CONTRACT, "version": env!("CARGO_PKG_VERSION"), "processor": std::env::consts::ARCH,
+        "instruction_sets": path::instruction_sets(), "path": path::current().name(),
+        "threads": rayon::current_num_threads(), "environment": Environment::of_this_thread(),
+        "links": chain.links, "chain": chain.sha256(), "seconds": seconds,
+        "reproduces": difference.is_none(), "first_difference": difference,
+    }))
+}
