@@ -1,7 +1,7 @@
 //! Which instructions a hot loop is compiled for, chosen when the program runs.
 //!
-//! A hot loop is written once, in plain Rust, and compiled twice: for the machine that every build of the target has to
-//! run on, and for AVX2 with FMA. Both give the same bits, because fused multiply-add is written out where it is meant
+//! A hot loop is written once, in plain Rust, and compiled three times: for the machine that every build of the target has
+//! to run on, for AVX2 with FMA, and for AVX-512. All give the same bits, because fused multiply-add is written out where it is meant
 //! ([`fused`](super::fused)) and the compiler neither contracts `a * b + c` nor reorders a sum of floats; only the speed differs.
 
 use std::ffi::{OsStr, OsString};
@@ -9,19 +9,25 @@ use std::sync::OnceLock;
 
 use crate::{Error, Result};
 
-/// A way through the hot loops.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// A way through the hot loops, the slowest first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Path {
-    /// x86-64 with AVX2 and FMA: eight floats a register, fused multiply-add in hardware.
-    Avx2Fma,
     /// What the build's target always has: NEON on Arm; on x86-64 SSE2, with fused multiply-add in software.
     Portable,
+    /// x86-64 with AVX2 and FMA: eight floats a register, fused multiply-add in hardware.
+    Avx2Fma,
+    /// x86-64 with AVX-512: sixteen floats a register, twice as many registers.
+    Avx512,
 }
 
 impl Path {
-    /// `avx2` or `portable`: its name in reports and in `ANCESTRAL_PATH`.
+    /// All of them.
+    pub const ALL: [Path; 3] = [Path::Portable, Path::Avx2Fma, Path::Avx512];
+
+    /// `avx512`, `avx2` or `portable`: its name in reports and in `ANCESTRAL_PATH`.
     pub fn name(self) -> &'static str {
         match self {
+            Path::Avx512 => "avx512",
             Path::Avx2Fma => "avx2",
             Path::Portable => "portable",
         }
@@ -29,7 +35,17 @@ impl Path {
 
     /// The fastest that the processor has.
     pub fn fastest() -> Self {
-        if has_avx2_fma() { Path::Avx2Fma } else { Path::Portable }
+        #[cfg(target_arch = "x86_64")]
+        {
+            let avx2 = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
+            if avx2 && std::is_x86_feature_detected!("avx512f") {
+                return Path::Avx512;
+            }
+            if avx2 {
+                return Path::Avx2Fma;
+            }
+        }
+        Path::Portable
     }
 }
 
@@ -55,28 +71,18 @@ const VARIABLE: &str = "ANCESTRAL_PATH";
 
 fn named(name: Option<&OsStr>, fastest: Path) -> Result<Path> {
     let Some(name) = name else { return Ok(fastest) };
-    let path = [Path::Avx2Fma, Path::Portable].into_iter().find(|path| name == path.name());
+    let path = Path::ALL.into_iter().find(|path| name == path.name());
     match path {
-        Some(Path::Avx2Fma) if fastest != Path::Avx2Fma => {
-            let expected = "`portable`, or not to be set, on a processor without AVX2 and FMA";
-            Err(Error::value(VARIABLE, expected, "`avx2`"))
+        Some(path) if path > fastest => {
+            let expected = format!("at most `{}`, which is what this processor has", fastest.name());
+            Err(Error::value(VARIABLE, expected, format!("`{}`", path.name())))
         }
         Some(path) => Ok(path),
         None => {
             let found = format!("`{}`", name.to_string_lossy());
-            Err(Error::value(VARIABLE, "`avx2`, `portable`, or not to be set", found))
+            Err(Error::value(VARIABLE, "`avx512`, `avx2`, `portable`, or not to be set", found))
         }
     }
-}
-
-#[cfg(target_arch = "x86_64")]
-fn has_avx2_fma() -> bool {
-    std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma")
-}
-
-#[cfg(not(target_arch = "x86_64"))]
-fn has_avx2_fma() -> bool {
-    false
 }
 
 /// The instruction sets of this processor that bear on arithmetic, for reports.
@@ -116,10 +122,16 @@ macro_rules! every_path {
                 fn avx2_fma<$F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? {
                     plain::<$crate::numerics::fused::Hardware, $F $(, $N)*>($($arg),*)
                 }
-                if $crate::numerics::path::current() == $crate::numerics::path::Path::Avx2Fma {
-                    // SAFETY: `current` says `Avx2Fma` only after the processor was asked for both features.
-                    #[allow(unsafe_code)]
-                    return unsafe { avx2_fma::<$F $(, $N)*>($($arg),*) };
+                #[target_feature(enable = "avx512f,avx2,fma")]
+                fn avx512<$F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? {
+                    plain::<$crate::numerics::fused::Hardware, $F $(, $N)*>($($arg),*)
+                }
+                // SAFETY: `current` names a path only after the processor was asked for its features.
+                #[allow(unsafe_code)]
+                match $crate::numerics::path::current() {
+                    $crate::numerics::path::Path::Avx512 => return unsafe { avx512::<$F $(, $N)*>($($arg),*) },
+                    $crate::numerics::path::Path::Avx2Fma => return unsafe { avx2_fma::<$F $(, $N)*>($($arg),*) },
+                    $crate::numerics::path::Path::Portable => {}
                 }
             }
             plain::<$crate::numerics::Native, $F $(, $N)*>($($arg),*)
@@ -143,14 +155,15 @@ mod tests {
         assert_eq!(named(Some("avx2".as_ref()), Path::Avx2Fma).unwrap(), Path::Avx2Fma);
         assert_eq!(named(Some("portable".as_ref()), Path::Avx2Fma).unwrap(), Path::Portable);
         let refusal = named(Some("avx2".as_ref()), Path::Portable).unwrap_err().to_string();
-        assert!(refusal.contains("without AVX2 and FMA") && refusal.contains("found `avx2`"), "{refusal}");
+        assert!(refusal.contains("at most `portable`") && refusal.contains("found `avx2`"), "{refusal}");
+        assert!(named(Some("avx512".as_ref()), Path::Avx2Fma).is_err());
     }
 
     #[test]
     fn path_of_an_unknown_name_is_refused_with_the_names_there_are() {
-        for name in ["", "Portable", "avx512", "avx2 "] {
+        for name in ["", "Portable", "avx1024", "avx2 "] {
             let refusal = named(Some(name.as_ref()), Path::Avx2Fma).unwrap_err().to_string();
-            let expected = format!("ANCESTRAL_PATH: expected `avx2`, `portable`, or not to be set, found `{name}`");
+            let expected = format!("ANCESTRAL_PATH: expected `avx512`, `avx2`, `portable`, or not to be set, found `{name}`");
             assert_eq!(refusal, expected);
         }
     }
