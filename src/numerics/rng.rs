@@ -144,6 +144,14 @@ mod tests {
     }
 
     #[test]
+    fn below_passes_over_the_words_that_would_favour_small_remainders() {
+        let n = (1 << 63) + 1; // every word from n on is one of them
+        let (mut words, mut stream) = (Stream::keyed(4, "test", &[]), Stream::keyed(4, "test", &[]));
+        let mut expected = std::iter::repeat_with(|| words.next_u64()).filter(|&word| word < n);
+        assert!((0..100).all(|_| Some(stream.below(n)) == expected.next()));
+    }
+
+    #[test]
     fn normals_have_mean_zero_variance_one_and_no_excess_kurtosis() {
         let mut z = vec![0f64; 100_001];
         Stream::keyed(7, "test", &[]).fill_normal(&mut z);

@@ -86,6 +86,20 @@ mod tests {
     }
 
     #[test]
+    fn tree_sum_of_tasks_that_end_in_any_order_is_the_same() {
+        let alone = sum_of_three_tenths(16, 1);
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(7).build().expect("a pool of threads");
+        for shuffle in 0..8 {
+            let delay = crate::numerics::rng::Stream::keyed(shuffle, "test", &[]).permutation(16);
+            let leaf = |i: usize| {
+                std::thread::sleep(std::time::Duration::from_millis(delay[i] as u64));
+                0.1f32 * i as f32
+            };
+            assert_eq!(pool.install(|| tree_sum(16, leaf, |a, b| *a += b)).to_bits(), alone, "{delay:?}");
+        }
+    }
+
+    #[test]
     fn tree_sum_of_five_adds_three_and_two() {
         let text = tree_sum(5, |i| i.to_string(), |a, b| *a = format!("({a}+{b})"));
         assert_eq!(text, "(((0+1)+2)+(3+4))");

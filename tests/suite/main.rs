@@ -1,5 +1,6 @@
 //! The library as a user has it, in one test binary: against foreign numbers, and against itself run otherwise.
 
+mod contract;
 mod elementary_sweep;
 mod golden;
 mod guidance;
@@ -8,6 +9,7 @@ mod optimizer;
 mod peer;
 mod reproducibility;
 mod schedulers;
+mod selftest;
 mod training;
 mod unet;
 mod whole_network;

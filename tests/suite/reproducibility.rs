@@ -4,10 +4,10 @@ use std::path::Path;
 use std::process::Command;
 
 use ancestral::checkpoint::{resume, weights};
-use ancestral::data::{self, Shape, Split};
+use ancestral::data::{self, Dataset, Shape, Split};
 use ancestral::sample::draw::{Settings, draw};
 use ancestral::sample::{Ddim, Pipeline, Sampler, Spacing, timesteps};
-use ancestral::train::{Preset, State, Trainer};
+use ancestral::train::{Config, Preset, State, Trainer};
 use ndarray::{Array4, Axis, concatenate};
 
 /// SHA-256 of the averaged weights after the 50 steps of `tiny`: on every machine, from a debug or a release build.
@@ -36,7 +36,7 @@ fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
 
 #[test]
 fn weights_of_tiny_have_the_published_hash_with_any_number_of_threads() {
-    for threads in [1, 2, 3, 7] {
+    for threads in [1, 2, 3, 7, 16] {
         let found = with_threads(threads, || {
             let mut trainer = trainer(None);
             train(&mut trainer, 50);
@@ -59,6 +59,25 @@ fn weights_of_a_run_stopped_and_resumed_are_those_of_an_uninterrupted_run() {
         let mut second = trainer(Some(state));
         train(&mut second, 50);
         assert_eq!(hash(&second), TINY, "stopped after step {stop}");
+    }
+}
+
+#[test]
+fn weights_of_a_run_resumed_in_the_middle_of_any_epoch_are_those_of_an_uninterrupted_run() {
+    let config = || Config { batch_size: 9, steps: 12, ..Preset::Tiny.config() };
+    let shape = Shape { height: 16, width: 16, channels: 1 };
+    let images = || Dataset::new("31 images", shape, (0..31 * 256).map(|i| (i * i / 7 % 251) as u8).collect());
+    let run = |state: Option<State>, until: u64| {
+        let mut trainer = Trainer::new(config(), images(), state).expect("a config that holds");
+        train(&mut trainer, until);
+        trainer
+    };
+    let whole = hash(&run(None, 12));
+    for stop in [2, 3, 4, 7, 11] {
+        let first = run(None, stop); // after 18, 27, 36 ... of 31 images an epoch
+        let bytes = resume::to_bytes(&first.config, &first.state).expect("finite weights");
+        let (_, state) = resume::from_bytes(&bytes, Path::new("checkpoint")).expect("our own checkpoint");
+        assert_eq!(hash(&run(Some(state), 12)), whole, "stopped after step {stop}");
     }
 }
 

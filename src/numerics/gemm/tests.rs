@@ -74,6 +74,56 @@ fn product_with_swapped_tables_is_the_transposed_matrix() {
     assert_eq!(bits(&found), bits(&expected));
 }
 
+#[test]
+fn product_among_poisoned_and_unaligned_numbers_reads_and_writes_its_own_alone() {
+    let (m, k, n) = (7, 257, 19);
+    let (a, b) = (normal::<f32>(m * k, 1), normal::<f32>(k * n, 2));
+    let mut expected = vec![f32::NAN; m * n];
+    let (rows, steps): (Vec<usize>, Vec<usize>) = ((0..m).map(|i| i * k).collect(), (0..k).collect());
+    product_by_definition(Gather { data: &a, rows: &rows, steps: &steps }, &b, &mut expected, Start::Overwrite);
+
+    // Each row lies between NaNs, at an address that no vector register is aligned to.
+    let poisoned = |x: &[f32], width: usize, before: usize| {
+        let gap = [f32::NAN; 3];
+        let row = |row: &[f32]| [&gap, row].concat();
+        [vec![f32::NAN; before], x.chunks(width).flat_map(row).collect(), gap.to_vec()].concat()
+    };
+    let poison = f32::from_bits(0x7fc0_1234);
+    for before in 0..8 {
+        let (a, b) = (poisoned(&a, k, before), poisoned(&b, n, before + 1));
+        let a = Matrix { data: &a[before + 3..], shape: (m, k), row: k + 3, column: 1 };
+        let b = Matrix { data: &b[before + 4..], shape: (k, n), row: n + 3, column: 1 };
+        let mut c = vec![poison; before + m * (n + 3)];
+        matrix_product(a, b, &mut c[before..], n + 3, Start::Overwrite);
+        assert!(c[..before].iter().all(|x| x.to_bits() == poison.to_bits()));
+        for (row, expected) in c[before..].chunks(n + 3).zip(expected.chunks(n)) {
+            assert_eq!(bits(&row[..n]), bits(expected), "{before} numbers before");
+            assert!(row[n..].iter().all(|x| x.to_bits() == poison.to_bits()), "written between the rows");
+        }
+    }
+}
+
+#[test]
+fn product_is_the_same_with_any_number_of_threads_and_each_row_alone() {
+    let (m, k, n) = (601, 300, 17);
+    let (a, b) = (normal::<f32>(m * k, 1), normal::<f32>(k * n, 2));
+    let of_rows = |first: usize, rows: usize| {
+        let mut c = vec![f32::NAN; rows * n];
+        let a = Matrix::new(&a[first * k..][..rows * k], rows, k);
+        matrix_product(a, Matrix::new(&b, k, n), &mut c, n, Start::Overwrite);
+        bits(&c)
+    };
+    let whole = |threads: usize| {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads");
+        pool.install(|| of_rows(0, m))
+    };
+    let alone = whole(1);
+    assert!([2, 3, 7, 16].into_iter().all(|threads| whole(threads) == alone));
+    for row in [0, 1, 299, 600] {
+        assert_eq!(of_rows(row, 1), alone[row * n..][..n], "row {row}");
+    }
+}
+
 /// `matrixmultiply` is another author's kernel; pinned, because its block size of 256 is not part of its promise.
 #[cfg(target_arch = "x86_64")]
 #[test]
