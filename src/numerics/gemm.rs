@@ -18,21 +18,18 @@
 //!
 //! because the way to a pixel and the way to a tap of its window add. Swapping the two tables transposes the matrix, so the
 //! weight gradient im2col(x)ᵀ · dy is the same loop; and a plain matrix is `rows[i] = i · width, steps[k] = k`. The
-//! kernel holds a tile of 6 rows by 16 columns of C in registers, reads 6 gathered values and 16 values of B a step, and
-//! does 96 fused multiply-adds with them.
+//! kernel holds a tile of 6 rows by 16 columns of C in registers (8 by 16 with AVX-512), reads 6 gathered values and 16
+//! values of B a step, and does 96 fused multiply-adds with them. C is touched once, after the last block.
 //!
-//! B is copied once into panels of 16 columns ([`Panels`]), so that a block of 256 steps is 16 KiB read in order.
+//! B is copied once into panels of 16 columns ([`Panels`]), so that it is read in order, from the cache but for the first tile.
 
 use rayon::prelude::*;
 
-use super::path::every_path;
+use super::path::{self, Path, every_path};
 use super::{Fused, Native, Real, shards};
 
 /// Steps of k after which a partial sum goes to memory: part of the contract.
 pub const BLOCK: usize = 256;
-
-/// Rows of C that the kernel holds in registers.
-const TILE_ROWS: usize = 6;
 
 /// The left matrix of a product: element (i, k) is `data[rows[i] + steps[k]]`.
 #[derive(Clone, Copy, Debug)]
@@ -118,11 +115,14 @@ pub fn product<F: Real>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize,
     let rows_at_once = shards::rows_at_once(m, n * a.steps.len());
     let part = |rows: &[usize], c: &mut [F]| {
         let a = Gather { rows, ..a };
-        // The width of a panel is `tile_columns`, here as a constant that the compiler unrolls.
-        match tile_columns::<F>() {
-            16 => blocks::<F, 16>(a, b, c, stride, start),
-            8 => blocks::<F, 8>(a, b, c, stride, start),
-            width => unreachable!("no kernel is {width} columns wide"),
+        // The width of a panel is `tile_columns`, here as a constant that the compiler unrolls. Six rows are 12 registers of
+        // AVX2's 16 or 24 of NEON's 32; AVX-512 has 32, and a row is one.
+        match (path::current(), tile_columns::<F>()) {
+            (Path::Avx512, 16) => tiles::<F, 6, 16>(a, b, c, stride, start),
+            (Path::Avx512, 8) => tiles::<F, 6, 8>(a, b, c, stride, start),
+            (_, 16) => tiles::<F, 6, 16>(a, b, c, stride, start),
+            (_, 8) => tiles::<F, 6, 8>(a, b, c, stride, start),
+            (_, width) => unreachable!("no kernel is {width} columns wide"),
         }
     };
     if rows_at_once >= m {
@@ -134,80 +134,73 @@ pub fn product<F: Real>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize,
 }
 
 every_path! {
-    /// All tiles of a product: a panel of B at a time, a block of k at a time, so that 16 KiB of B serve all rows.
-    fn blocks<F, const N: usize>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
+    /// All tiles of a product, R rows by N columns each: a panel of B at a time, which all rows find in the cache.
+    fn tiles<F, const R: usize, const N: usize>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
         let furthest = a.rows.iter().max().unwrap_or(&0) + a.steps.iter().max().unwrap_or(&0);
         assert!(a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
         for first in (0..b.columns).step_by(N) {
             let panel = &b.data[first * b.steps..][..N * b.steps];
             let width = N.min(b.columns - first);
-            let mut k = 0;
-            loop {
-                let end = (k + BLOCK).min(b.steps);
-                for (tile, rows) in a.rows.chunks(TILE_ROWS).enumerate() {
-                    let mut six = [rows[0]; TILE_ROWS]; // a last tile of fewer rows computes its first row again
-                    six[..rows.len()].copy_from_slice(rows);
-                    // SAFETY: every row plus every step lies in `data` (asserted above), and the panel has N numbers a step.
-                    #[allow(unsafe_code)]
-                    let acc = unsafe { tile_of_block::<P, F, N>(a.data, six, &a.steps[k..end], &panel[k * N..end * N]) };
-                    for (row, acc) in acc[..rows.len()].iter().enumerate() {
-                        let c = &mut c[(tile * TILE_ROWS + row) * stride + first..][..width];
-                        let adds = k > 0 || matches!(start, Start::Accumulate);
-                        let bias = match start {
-                            Start::OverwriteWithBias(bias) if end == b.steps => Some(&bias[first..first + width]),
-                            _ => None,
-                        };
-                        match <&mut [F; N]>::try_from(&mut *c) {
-                            Ok(c) => finish(c, acc, adds, bias), // the width known to the compiler
-                            Err(_) => finish(c, acc, adds, bias),
-                        }
+            for (rows, c) in a.rows.chunks(R).zip(c.chunks_mut(R * stride)) {
+                let mut table = [rows[0]; R]; // a last tile of fewer rows computes its first row again
+                table[..rows.len()].copy_from_slice(rows);
+                let mut total = [[F::zero(); N]; R];
+                let mut adds = matches!(start, Start::Accumulate);
+                if adds {
+                    for (total, c) in total.iter_mut().zip(c.chunks(stride)).take(rows.len()) {
+                        total[..width].copy_from_slice(&c[first..first + width]);
                     }
                 }
-                k = end;
-                if k == b.steps {
-                    break;
+                for (steps, b) in a.steps.chunks(BLOCK).zip(panel.chunks(BLOCK * N)) {
+                    // SAFETY: every row plus every step lies in `data` (asserted above), and the panel has N numbers a step.
+                    #[allow(unsafe_code)]
+                    let acc = unsafe { tile_of_block::<P, F, R, N>(a.data, &table, steps, b) };
+                    for (total, acc) in total.as_flattened_mut().iter_mut().zip(acc.as_flattened()) {
+                        *total = if adds { *total + *acc } else { *acc };
+                    }
+                    adds = true;
+                }
+                if let Start::OverwriteWithBias(bias) = start {
+                    let mut panel_bias = [F::zero(); N];
+                    panel_bias[..width].copy_from_slice(&bias[first..first + width]);
+                    for (total, &bias) in total.iter_mut().flat_map(|row| row.iter_mut().zip(&panel_bias)) {
+                        *total += bias;
+                    }
+                }
+                for (total, c) in total.iter().zip(c.chunks_mut(stride)).take(rows.len()) {
+                    match c.get_mut(first..first + N) {
+                        Some(c) if width == N => c.copy_from_slice(total), // the width known to the compiler
+                        _ => c[first..first + width].copy_from_slice(&total[..width]),
+                    }
                 }
             }
         }
     }
 }
 
-/// c ← acc or c + acc, then + bias: what follows the sum of a block.
-#[inline(always)]
-fn finish<F: Real>(c: &mut [F], acc: &[F], adds: bool, bias: Option<&[F]>) {
-    if adds {
-        c.iter_mut().zip(acc).for_each(|(c, &acc)| *c += acc);
-    } else {
-        c.copy_from_slice(&acc[..c.len()]);
-    }
-    if let Some(bias) = bias {
-        c.iter_mut().zip(bias).for_each(|(c, &bias)| *c += bias);
-    }
-}
-
 /// acc[i][j] = Σ_k data[rows[i] + steps[k]] · b[k][j] of one block, k ascending from acc = +0.
 ///
-/// The two inner loops are unrolled into 12 vector registers of accumulators (8 floats each); a step is two loads of b,
-/// six broadcasts of A and twelve fused multiply-adds. Bounds are checked by the caller, once for all tiles: checks
-/// here would be nine for twelve multiply-adds.
+/// The two inner loops are unrolled into registers of accumulators, with AVX2 six rows of two, 8 floats each: a step is
+/// two loads of b, six broadcasts of A and twelve fused multiply-adds. Bounds are checked by the caller, once for all
+/// tiles: checks here would be nine for twelve multiply-adds.
 ///
 /// # Safety
 /// `rows[i] + steps[k] < data.len()` for all i and k, and `b.len() >= steps.len() * N`.
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn tile_of_block<P: Fused, F: Real, const N: usize>(
+unsafe fn tile_of_block<P: Fused, F: Real, const R: usize, const N: usize>(
     data: &[F],
-    rows: [usize; TILE_ROWS],
+    rows: &[usize; R],
     steps: &[usize],
     b: &[F],
-) -> [[F; N]; TILE_ROWS] {
-    let mut acc = [[F::zero(); N]; TILE_ROWS];
+) -> [[F; N]; R] {
+    let mut acc = [[F::zero(); N]; R];
     // SAFETY: the caller's promise, element by element.
     unsafe {
         let row = rows.map(|start| data.as_ptr().add(start));
         for (k, &step) in steps.iter().enumerate() {
             let b = *b.as_ptr().add(k * N).cast::<[F; N]>();
-            for i in 0..TILE_ROWS {
+            for i in 0..R {
                 let a = *row[i].add(step);
                 for j in 0..N {
                     acc[i][j] = a.fma::<P>(b[j], acc[i][j]);
