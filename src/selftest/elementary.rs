@@ -16,7 +16,7 @@ type Named<F> = (&'static str, fn(F) -> F);
 
 pub(super) fn links(chain: &mut Chain) -> Result<()> {
     let patterns = (0..=u32::MAX).step_by(STRIDE_F32).map(f32::from_bits);
-    // As many as it takes to see the last bit of the least of the coefficients.
+    // Dense enough that the last bit of a leading coefficient shows.
     let at_work = (-8192..8192).map(|i| i as f32 / 650.0);
     let x: Vec<f32> = patterns.chain(at_work).collect();
     let mut y = vec![[0.0f32; 3]; x.len()];
