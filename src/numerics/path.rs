@@ -114,6 +114,7 @@ macro_rules! every_path {
         $(#[$attribute])*
         $vis fn $name<$F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? {
             #[inline(always)]
+            #[allow(clippy::extra_unused_type_parameters)] // not every loop multiplies and adds
             fn plain<P: $crate::numerics::Fused, $F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? $body
 
             #[cfg(target_arch = "x86_64")]

@@ -122,7 +122,7 @@ pub fn run() -> Result<Chain> {
 impl Chain {
     /// Adds the link of these numbers.
     fn numbers<F: Real>(&mut self, name: impl Into<String>, numbers: &[F]) {
-        let bytes = |&x: &F| match (size_of::<F>(), x == x) {
+        let bytes = |&x: &F| match (size_of::<F>(), !x.to_f64().is_nan()) {
             (4, true) => (x.to_f64() as f32).to_le_bytes().to_vec(),
             (4, false) => 0x7fc0_0000_u32.to_le_bytes().to_vec(),
             (_, true) => x.to_f64().to_le_bytes().to_vec(),

@@ -130,6 +130,7 @@ macro_rules! over_a_slice {
     ($name:ident, $f:path) => {
         fn $name(x: &[f32], y: &mut [f32]) {
             #[inline(always)]
+            #[allow(clippy::extra_unused_type_parameters)] // three of them are f64 functions, without it
             fn plain<P: Fused>(x: &[f32], y: &mut [f32]) {
                 for (y, &x) in y.iter_mut().zip(x) {
                     *y = $f(x);

@@ -27,10 +27,11 @@ fn selftest_reproduces_the_contract_with_any_number_of_threads() {
 
 #[test]
 fn selftest_reproduces_the_contract_on_every_path() {
-    let mut paths = vec!["portable"];
-    paths.extend((Path::fastest() == Path::Avx2Fma).then_some("avx2"));
-    for path in paths {
+    for path in ["avx512", "avx2", "portable"] {
         let output = selftest(Some(path), &["--json", "--threads", "2"]);
+        if output.status.code() == Some(2) && path != "portable" && path != Path::fastest().name() {
+            continue; // not a path of this processor
+        }
         let report: Value = serde_json::from_slice(&output.stdout).expect("one JSON object");
         assert_eq!(output.status.code(), Some(0), "{path}: {report}");
         assert_eq!(
@@ -75,8 +76,5 @@ fn command_on_a_path_that_there_is_not_refuses_to_start() {
     let output = selftest(Some("fast"), &[]);
     let message = String::from_utf8(output.stderr).expect("text");
     assert_eq!((output.status.code(), output.stdout.len()), (Some(2), 0), "{message}");
-    assert!(
-        message.contains("ANCESTRAL_PATH: expected `avx2`, `portable`, or not to be set, found `fast`"),
-        "{message}"
-    );
+    assert!(message.contains("ANCESTRAL_PATH: expected ") && message.contains("found `fast`"), "{message}");
 }
