@@ -168,8 +168,8 @@ every_path! {
                     }
                 }
                 for (total, c) in total.iter().zip(c.chunks_mut(stride)).take(rows.len()) {
-                    match c.get_mut(first..first + N) {
-                        Some(c) if width == N => c.copy_from_slice(total), // the width known to the compiler
+                    match c[first..].first_chunk_mut::<N>() {
+                        Some(c) if width == N => *c = *total, // the width known to the compiler
                         _ => c[first..first + width].copy_from_slice(&total[..width]),
                     }
                 }

@@ -164,7 +164,8 @@ mod tests {
     fn path_of_an_unknown_name_is_refused_with_the_names_there_are() {
         for name in ["", "Portable", "avx1024", "avx2 "] {
             let refusal = named(Some(name.as_ref()), Path::Avx2Fma).unwrap_err().to_string();
-            let expected = format!("ANCESTRAL_PATH: expected `avx512`, `avx2`, `portable`, or not to be set, found `{name}`");
+            let expected =
+                format!("ANCESTRAL_PATH: expected `avx512`, `avx2`, `portable`, or not to be set, found `{name}`");
             assert_eq!(refusal, expected);
         }
     }
