@@ -20,7 +20,7 @@ get. The first link that differs is where to look: all that follow stand on it. 
 (exit status 0), or which link is the first that does not (1). `chain` is one hash for all links.
 
 Results do not depend on --threads, nor on the environment variable ANCESTRAL_PATH, which names the way through the hot
-loops: avx2 (x86-64 with AVX2 and FMA), or portable (any processor; slow on x86-64).
+loops: avx512 or avx2 (x86-64, the latter with FMA), or portable (any processor; slow on x86-64).
 
 Examples:
   ancestral selftest
