@@ -51,6 +51,13 @@ pub struct Cache<F> {
     moments: Vec<(F, F)>,
 }
 
+impl<F> Cache<F> {
+    /// What the norm was given.
+    pub(crate) fn x(&self) -> &Array4<F> {
+        &self.x
+    }
+}
+
 impl GroupNorm {
     /// Parameters `NAME.weight` = γ = 1 and `NAME.bias` = β = 0.
     ///

@@ -64,11 +64,12 @@ impl Window {
     /// Where the window of each output pixel starts in a padded image (n, h, w, c): n·oh·ow addresses.
     pub fn pixels(&self, (n, h, w, c): (usize, usize, usize, usize)) -> Vec<usize> {
         let (oh, ow) = ((h - self.kernel.0) / self.stride + 1, (w - self.kernel.1) / self.stride + 1);
-        let row = move |image: usize, y: usize| ((image * h + y * self.stride) * w) * c;
-        (0..n)
-            .flat_map(|image| (0..oh).map(move |y| row(image, y)))
-            .flat_map(|row| (0..ow).map(move |x| row + x * self.stride * c))
-            .collect()
+        let mut starts = Vec::with_capacity(n * oh * ow);
+        for (image, y) in (0..n).flat_map(|image| (0..oh).map(move |y| (image, y))) {
+            let row = (image * h + y * self.stride) * w * c;
+            starts.extend((0..ow).map(|x| row + x * self.stride * c));
+        }
+        starts
     }
 
     /// How far from a window's start each of its taps lies in a padded image of width w and c channels: kh·kw·c offsets.

@@ -10,7 +10,7 @@
 //! All are linear: no cache. Strided downsampling is a [`Conv2d`](super::conv2d::Conv2d). Proven by central differences
 //! and PyTorch's numbers.
 
-use ndarray::{Array4, Axis, concatenate, s};
+use ndarray::Array4;
 
 use super::{flat, shaped};
 use crate::numerics::Real;
@@ -73,16 +73,25 @@ fn sum_of_squares_of_four<F: Real>(x: &Array4<F>) -> Array4<F> {
 /// a (n, h, w, c₁) and b (n, h, w, c₂) to (n, h, w, c₁ + c₂).
 pub fn concat_channels<F: Real>(a: &Array4<F>, b: &Array4<F>) -> Array4<F> {
     assert!(a.shape()[..3] == b.shape()[..3], "skip concatenation: {:?} and {:?}", a.dim(), b.dim());
-    concatenate(Axis(3), &[a.view(), b.view()])
-        .expect("equal shapes but for the channels")
-        .as_standard_layout()
-        .into_owned()
+    let (n, h, w, c1) = a.dim();
+    let c2 = b.dim().3;
+    let mut y = Vec::with_capacity(a.len() + b.len());
+    for (a, b) in flat(a).chunks(c1).zip(flat(b).chunks(c2)) {
+        y.extend_from_slice(a);
+        y.extend_from_slice(b);
+    }
+    shaped((n, h, w, c1 + c2), y)
 }
 
 /// (da, db) of [`concat_channels`], with the c₁ channels of a first.
 pub fn split_channels<F: Real>(dy: &Array4<F>, c1: usize) -> (Array4<F>, Array4<F>) {
-    let part = |range: ndarray::ArrayView4<F>| range.as_standard_layout().into_owned();
-    (part(dy.slice(s![.., .., .., ..c1])), part(dy.slice(s![.., .., .., c1..])))
+    let (n, h, w, c) = dy.dim();
+    let (mut da, mut db) = (Vec::with_capacity(n * h * w * c1), Vec::with_capacity(n * h * w * (c - c1)));
+    for pixel in flat(dy).chunks(c) {
+        da.extend_from_slice(&pixel[..c1]);
+        db.extend_from_slice(&pixel[c1..]);
+    }
+    (shaped((n, h, w, c1), da), shaped((n, h, w, c - c1), db))
 }
 
 #[cfg(test)]

@@ -142,8 +142,8 @@ macro_rules! over_a_slice {
                 fn avx2_fma(x: &[f32], y: &mut [f32]) {
                     plain::<Hardware>(x, y)
                 }
-                if path::current() == Path::Avx2Fma {
-                    // SAFETY: `current` says `Avx2Fma` only after the processor was asked for both features.
+                if path::current() >= Path::Avx2Fma {
+                    // SAFETY: `current` says `Avx2Fma` or more only after the processor was asked for both features.
                     #[allow(unsafe_code)]
                     return unsafe { avx2_fma(x, y) };
                 }

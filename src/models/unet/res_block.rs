@@ -115,14 +115,11 @@ impl ResBlock {
         key: Option<dropout::Key>,
         trace: &mut Trace<F>,
     ) -> (Array4<F>, Cache<F>) {
-        let (shortcut, shortcut_cache) = match &self.conv_shortcut {
-            Some(conv) => {
-                let (y, cache) = conv.forward(w, x.clone());
-                trace.layer(conv.weight, &y);
-                (y, Some(cache))
-            }
-            None => (x.clone(), None),
-        };
+        let shortcut = self.conv_shortcut.as_ref().map(|conv| {
+            let (y, cache) = conv.forward(w, x.clone());
+            trace.layer(conv.weight, &y);
+            (y, cache)
+        });
         let (before_silu1, norm1) = self.norm1.forward(w, x);
         trace.layer(self.norm1.weight, &before_silu1);
         let (mut h, conv1) = self.conv1.forward(w, silu(&before_silu1));
@@ -142,7 +139,7 @@ impl ResBlock {
         let (h, dropped) = dropout(silu(&before_silu2), self.settings.dropout, self.index, key);
         let (mut y, conv2) = self.conv2.forward(w, h);
         trace.layer(self.conv2.weight, &y);
-        y += &shortcut;
+        y += shortcut.as_ref().map_or(norm1.x(), |(y, _)| y);
         divide(&mut y, self.settings.scale_factor);
         trace.block(self.norm1.weight, &y);
         let cache = Cache {
@@ -155,7 +152,7 @@ impl ResBlock {
             before_silu2,
             dropped,
             conv2,
-            shortcut: shortcut_cache,
+            shortcut: shortcut.map(|(_, cache)| cache),
         };
         (y, cache)
     }
