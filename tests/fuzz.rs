@@ -6,11 +6,14 @@ use std::path::Path;
 use std::sync::LazyLock;
 
 use ancestral::checkpoint::{pipeline, resume, scheduler, weights};
+use ancestral::golden::case::{Case, Tensor};
+use ancestral::golden::kit::{Draft, drafts};
+use ancestral::golden::oracle::{Precision, complete};
 use ancestral::layers::Layout;
 use ancestral::models::UNet;
 use ancestral::models::unet::{Conditions, Time, UNetConfig};
 use ancestral::train::{Config, State};
-use ndarray::Array4;
+use ndarray::{Array4, ArrayD};
 use proptest::prelude::*;
 use proptest::sample::{Index, select};
 use serde_json::{Value, json};
@@ -39,6 +42,10 @@ static MODEL: LazyLock<[(&str, Vec<u8>); 3]> = LazyLock::new(|| {
         ("unet/diffusion_pytorch_model.safetensors", WEIGHTS.clone()),
     ]
 });
+
+/// The cases of the golden kit that need no other file.
+static CASES: LazyLock<Vec<Draft>> =
+    LazyLock::new(|| drafts(&[]).into_iter().filter(|draft| !draft.case.attributes.contains_key("model")).collect());
 
 /// What happens to files on their way.
 #[derive(Clone, Debug)]
@@ -234,6 +241,38 @@ proptest! {
         let names: Vec<String> = fields.as_object().expect("fields").keys().cloned().collect();
         fields[at.get(&names)] = value;
         let _ = scheduler::from_json(&fields.to_string(), Path::new("s"));
+    }
+
+    #[test]
+    fn golden_case_damaged_is_an_error_or_has_finite_values(at: Index, damages in damages(), header: bool) {
+        let file = at.get(&CASES).case.to_bytes();
+        let file = damaged(&file, head(&file, header), &damages);
+        let Ok(mut case) = Case::from_bytes(&file, Path::new("c")) else { return Ok(()) };
+        if complete(&mut case, Some(Precision::F64)).is_ok() {
+            prop_assert!(case.order.iter().all(|name| case.numbers(name).iter().all(|x| x.is_finite())));
+        }
+    }
+
+    #[test]
+    fn golden_case_of_nasty_attributes_and_shapes_does_not_panic(
+        at: Index,
+        attribute in proptest::option::of((any::<Index>(), nasty())),
+        tensor in proptest::option::of((any::<Index>(), prop::collection::vec(0..5usize, 0..5), -2f32..1000.0)),
+    ) {
+        let mut case = at.get(&CASES).case.clone();
+        let names: Vec<String> = case.attributes.keys().cloned().collect();
+        if let Some((at, value)) = attribute.filter(|_| !names.is_empty()) {
+            case.attributes.insert(at.get(&names).clone(), value);
+        }
+        let names: Vec<String> = case.tensors.keys().cloned().collect();
+        if let Some((at, shape, value)) = tensor.filter(|_| !names.is_empty()) {
+            let tensor = match case.tensors[at.get(&names)] {
+                Tensor::I64(_) => Tensor::I64(ArrayD::from_elem(shape, value as i64)),
+                _ => Tensor::F32(ArrayD::from_elem(shape, value)),
+            };
+            case.tensors.insert(at.get(&names).clone(), tensor);
+        }
+        let _ = complete(&mut case, Some(Precision::F32));
     }
 
     #[test]

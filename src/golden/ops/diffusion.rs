@@ -46,7 +46,9 @@ pub fn time_embedding<F: Precision>(request: &Request) -> Result<Results<F>> {
         let expected = "2 or more, and half of it more than freq_shift";
         return Err(request.refuse("attribute dim", expected, embedding.dim));
     }
-    Ok(vec![named("output", sinusoids::<F>(&embedding, &times(request, "t")?).into_dyn())])
+    let t = times(request, "t")?;
+    request.check_size("the embedding", &[t.len(), embedding.dim])?;
+    Ok(vec![named("output", sinusoids::<F>(&embedding, &t).into_dyn())])
 }
 
 /// Times as the network is fed them, integers or not.

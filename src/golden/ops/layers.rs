@@ -71,10 +71,12 @@ pub fn conv2d<F: Precision>(request: &Request) -> Result<Results<F>> {
     if !(1..=1 << 16).contains(&window.stride) {
         return Err(request.refuse("attribute stride", "1 or more", window.stride));
     }
-    if x.dim().1 + top + bottom < kh || x.dim().2 + left + right < kw {
+    let padded = (x.dim().1 + top + bottom, x.dim().2 + left + right);
+    if padded.0 < kh || padded.1 < kw {
         let expected = format!("a padded image of at least the kernel's {kh} x {kw} pixels");
-        return Err(request.refuse("input.x", expected, format!("{} x {}", x.dim().1, x.dim().2)));
+        return Err(request.refuse("input.x", expected, format!("{} x {}", padded.0, padded.1)));
     }
+    request.check_size("the padded image", &[x.dim().0, padded.0, padded.1, c_in.max(c_out)])?;
     let mut layout = Layout::default();
     let layer = Conv2d::new(&mut layout, "layer", c_in, c_out, window);
     let w = request.parameters(&layout)?;

@@ -11,6 +11,9 @@ use crate::train::adamw::{AdamW, Moments};
 use crate::train::clip::{clip_factor, global_norm};
 use crate::train::ema::update;
 
+/// The last step of a run that anybody could wait for.
+const MAX_STEP: u64 = 1 << 40;
+
 /// The constants of AdamW, with PyTorch's defaults.
 pub fn constants(request: &Request) -> Result<AdamW> {
     let adamw = AdamW {
@@ -43,8 +46,8 @@ pub fn adamw<F: Precision>(request: &Request) -> Result<Results<F>> {
     };
     let (constants, lr) = (constants(request)?, request.required("lr")?);
     let first: u64 = request.attribute("step", 1)?;
-    if first == 0 {
-        return Err(request.refuse("attribute step", "1 or more", first));
+    if !(1..=MAX_STEP).contains(&first) {
+        return Err(request.refuse("attribute step", format!("1 to {MAX_STEP}"), first));
     }
     let mut weights = Tensors(flat(&w).to_vec());
     let mut moments = Moments { m: moment("m")?, v: moment("v")? };
@@ -79,7 +82,11 @@ pub fn ema<F: Precision>(request: &Request) -> Result<Results<F>> {
     if !(0.0..=1.0).contains(&decay) {
         return Err(request.refuse("attribute decay", "0 to 1", decay));
     }
+    let step: u64 = request.attribute("step", 0)?;
+    if step > MAX_STEP {
+        return Err(request.refuse("attribute step", format!("at most {MAX_STEP}"), step));
+    }
     let mut average = Tensors(flat(&ema).to_vec());
-    update(&mut average, &Tensors(flat(&w).to_vec()), request.attribute("step", 0)?, decay);
+    update(&mut average, &Tensors(flat(&w).to_vec()), step, decay);
     Ok(vec![named("output", shaped(ema.raw_dim(), average.0))])
 }

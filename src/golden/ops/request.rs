@@ -198,6 +198,17 @@ impl<'a> Request<'a> {
         Ok(numbers.iter().map(|&x| x as usize).collect())
     }
 
+    /// Refuses what would take too much memory, before it is made.
+    ///
+    /// # Errors
+    /// More than 2²⁸ numbers.
+    pub fn check_size(&self, place: &str, shape: &[usize]) -> Result<()> {
+        if shape.iter().fold(1, |n: usize, &axis| n.saturating_mul(axis)) <= MAX_NUMBERS {
+            return Ok(());
+        }
+        Err(self.refuse(place, "at most 2^28 numbers", format!("{shape:?}")))
+    }
+
     /// Refuses a shape that is not the expected one.
     ///
     /// # Errors
