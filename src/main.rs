@@ -7,6 +7,7 @@ use ancestral::report::progress::note;
 use clap::Parser;
 
 fn main() -> ExitCode {
+    keep_memory();
     match ancestral::cli::run(Cli::parse()) {
         Ok(Outcome::Passed) => ExitCode::SUCCESS,
         Ok(Outcome::Failed) => ExitCode::from(1),
@@ -15,4 +16,13 @@ fn main() -> ExitCode {
             ExitCode::from(2)
         }
     }
+}
+
+/// Teaches glibc's allocator to keep what activations leave. It gives large blocks back to the system at once, and takes
+/// a page fault for every page of the next one: a quarter of the time of a prediction on two threads. But it takes the
+/// largest block that it has seen freed, up to 32 MiB, for the size from which that is worth it. Other allocators are not
+/// moved by this.
+fn keep_memory() {
+    const LARGEST: usize = 31 << 20;
+    drop(std::hint::black_box(Vec::<u8>::with_capacity(LARGEST)));
 }
