@@ -64,7 +64,7 @@ class JsonReader {
   private:
     explicit JsonReader(const std::string& json) : text(json) {}
     const std::string& text;
-    size_t at = 0;
+    size_t at = 0, depth = 0;
 
     [[noreturn]] void fail(const std::string& expected) const {
         throw Error("JSON, byte " + std::to_string(at) + ": expected " + expected + "; get the kit again");
@@ -81,12 +81,14 @@ class JsonReader {
 
     Json any() {
         Json json;
+        if (++depth > 64) throw Error("JSON nested too deeply; get the kit again");
         switch (peek()) {
             case '{': json.kind = Json::object; members(json); break;
             case '[': json.kind = Json::array; elements(json); break;
             case '"': json.kind = Json::string; json.text = quoted(); break;
             default: scalar(json);
         }
+        depth--;
         return json;
     }
     void members(Json& json) {
@@ -170,7 +172,10 @@ inline std::map<std::string, Stored> read_safetensors(const std::filesystem::pat
         tensor.dtype = entry["dtype"].text;
         for (auto& n : entry["shape"].items) tensor.shape.push_back(size_t(n.value));
         auto& offsets = entry["data_offsets"].items;
-        const size_t start = size_t(offsets.at(0).value), end = size_t(offsets.at(1).value);
+        const double last = double(bytes.size() - 8 - size);
+        if (offsets.size() != 2 || !(0 <= offsets[0].value && offsets[0].value <= offsets[1].value && offsets[1].value <= last))
+            throw Error(path.string() + ": " + name + " leads out of the file; get the kit again");
+        const size_t start = size_t(offsets[0].value), end = size_t(offsets[1].value);
         tensor.bytes = bytes.substr(8 + size + start, end - start);
     }
     return tensors;
@@ -271,6 +276,9 @@ class Kit {
             Case& c = chosen.emplace_back();
             c.id = entry["id"].text, c.level = entry["level"].text, c.op = entry["op"].text;
             c.attributes = entry["attributes"];
+            for (auto& name : {c.id, entry["path"].text})
+                if (std::filesystem::path(name).is_absolute() || name.find("..") != std::string::npos)
+                    throw Error(folder.string() + ": " + name + " leads out of the kit; get the kit again");
             c.path = folder / entry["path"].text;
             c.result = results / (c.id + ".safetensors");
         }

@@ -55,15 +55,18 @@ def read_safetensors(path):
         tensors = {}
         for name, entry in header.items():
             start, end = (8 + size + offset for offset in entry["data_offsets"])
+            if end > len(data):
+                raise ValueError("it is cut off")
             tensors[name] = np.frombuffer(data[start:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except KeyError as error:
         raise GoldenError(f"{path}: {error} is unknown here; the dtypes are {', '.join(DTYPES)}") from None
-    except (ValueError, struct.error) as error:
+    except (ValueError, struct.error, RecursionError) as error:
         raise GoldenError(f"{path}: not a safetensors file ({error}); write it again") from None
     return tensors, metadata
 
 
 def write_safetensors(path, tensors, metadata=None):
+    """Writes a file; metadata has to be text."""
     codes = {np.dtype(dtype): code for code, dtype in DTYPES.items()}
     header, blobs, offset = {"__metadata__": metadata} if metadata else {}, [], 0
     for name, array in tensors.items():
@@ -78,6 +81,12 @@ def write_safetensors(path, tensors, metadata=None):
     text += b" " * (-len(text) % 8)
     pathlib.Path(path).parent.mkdir(parents=True, exist_ok=True)
     pathlib.Path(path).write_bytes(struct.pack("<Q", len(text)) + text + b"".join(blobs))
+
+
+def as_written(x):
+    """An array of a dtype that every reader knows: float16 and other floats as float32."""
+    x = np.asarray(x)
+    return x if x.dtype in (np.float32, np.float64, np.int64) else x.astype(np.int64 if x.dtype.kind in "iub" else np.float32)
 
 
 def checked_bytes(path, sha256):
@@ -105,7 +114,8 @@ def distance(r, truth):
 
 def in_units(error, unit):
     """error / unit, where 0 / 0 is 0 and inf / inf is 1: float32 may overflow where the tolerance says so."""
-    return np.where(error == 0, 0.0, np.where(error <= unit, np.fmin(error / unit, 1), error / unit))
+    ratio = np.where(error == 0, 0.0, np.where(error <= unit, np.fmin(error / unit, 1), error / unit))
+    return np.where(np.isnan(ratio), np.inf, ratio)
 
 
 def same_bits(r, expected):
@@ -242,11 +252,7 @@ class Case:
     def attributes(self):
         attributes = copy.deepcopy(self.entry["attributes"])
         if "model" in attributes:  # a folder named relative to the case
-            folder = pathlib.Path(os.path.normpath(self.path.parent / attributes["model"]))
-            for path, sha256 in self.kit.manifest["files"].items():
-                if folder in (self.kit.folder / path).parents:
-                    checked_bytes(self.kit.folder / path, sha256)
-            attributes["model"] = str(folder)
+            attributes["model"] = os.path.normpath(self.path.parent / attributes["model"])
         return attributes
 
     @functools.cached_property
@@ -265,7 +271,7 @@ class Case:
         if results is None:
             verdict, results, metadata = Verdict("unsupported", note=reason), {}, {"unsupported": reason}
         else:
-            results, metadata = {name: np.asarray(x) for name, x in results.items()}, None
+            results, metadata = {name: as_written(x) for name, x in results.items()}, None
             verdict = judge(*self.stored, results)
         if self.kit.results:
             write_safetensors(self.kit.results / f"{self.id}.safetensors", results, metadata)
@@ -290,6 +296,14 @@ class Kit:
         self.manifest = json.loads(checked_bytes(self.folder / "MANIFEST.json", known.get("MANIFEST.json")))
         if self.manifest["format"] != FORMAT:
             raise GoldenError(f'{self.folder}: format "{self.manifest["format"]}", this golden.py reads "{FORMAT}"')
+        ids = [case["id"] for case in self.manifest["cases"]]
+        for name in [*ids, *(case["path"] for case in self.manifest["cases"]), *self.manifest["files"]]:
+            if pathlib.PurePosixPath(name).is_absolute() or ".." in pathlib.PurePosixPath(name).parts:
+                raise GoldenError(f"{self.folder}: {name} leads out of the kit; get the kit again")
+        if len(set(ids)) < len(ids):
+            raise GoldenError(f"{self.folder}: a case stands there twice; get the kit again")
+        for path, sha256 in self.manifest["files"].items():
+            checked_bytes(self.folder / path, sha256)
         self.selected, self.verdicts, self.orders, self.short = {}, {}, [], {}
 
     def cases(self, level=None, op=None):
@@ -337,6 +351,13 @@ def open(folder, results=None):  # golden.open, as in gzip.open
 # --- Command line ---
 
 
+def load_npy(path):
+    try:
+        return np.load(path).astype(np.float64)
+    except (ValueError, TypeError, EOFError, OSError) as error:
+        raise GoldenError(f"{path}: not an array of numbers ({error}); write it with numpy.save") from None
+
+
 def check(folder, results):
     kit = open(folder)
     for case in kit.cases():
@@ -349,7 +370,7 @@ def check(folder, results):
         elif (path / "unsupported").is_file():
             case.report(None, (path / "unsupported").read_text().strip())
         elif path.is_dir():
-            case.report({file.name.removesuffix(".npy"): np.load(file) for file in sorted(path.glob("*.npy"))})
+            case.report({file.name.removesuffix(".npy"): load_npy(file) for file in sorted(path.glob("*.npy"))})
     kit.finish()
 
 

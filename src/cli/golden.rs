@@ -150,7 +150,11 @@ fn line(case: &Checked) -> String {
     let judgement = &case.judgement;
     let mut text = format!("{:<44} {:<20}", case.id, judgement.verdict.to_string());
     if let Some(worst) = &judgement.worst {
-        text += &format!("{:9.3} tol {:9.2e} ulp {:9.2e} rel", worst.tolerances, worst.ulp, worst.relative);
+        let tolerances = match worst.tolerances {
+            x if x < 1e4 => format!("{x:.3}"),
+            x => format!("{x:.2e}"),
+        };
+        text += &format!("{tolerances:>9} tol {:9.2e} ulp {:9.2e} rel", worst.ulp, worst.relative);
         text += &format!("  {}{:?}", worst.tensor, worst.index);
     }
     if judgement.verdict >= Verdict::LikeTf32 {

@@ -63,16 +63,16 @@ impl Tensor {
         }
     }
 
-    fn from_view(view: &TensorView) -> Option<Tensor> {
-        fn array<T, const N: usize>(view: &TensorView, le: fn([u8; N]) -> T) -> ArrayD<T> {
+    fn from_view(view: &TensorView) -> std::result::Result<Tensor, String> {
+        fn array<T, const N: usize>(view: &TensorView, le: fn([u8; N]) -> T) -> std::result::Result<ArrayD<T>, String> {
             let numbers = view.data().as_chunks::<N>().0.iter().map(|&bytes| le(bytes)).collect();
-            ArrayD::from_shape_vec(view.shape(), numbers).expect("the format has as many bytes as the shape asks for")
+            ArrayD::from_shape_vec(view.shape(), numbers).map_err(|e| format!("shape {:?}: {e}", view.shape()))
         }
         match view.dtype() {
-            Dtype::F32 => Some(Tensor::F32(array(view, f32::from_le_bytes))),
-            Dtype::F64 => Some(Tensor::F64(array(view, f64::from_le_bytes))),
-            Dtype::I64 => Some(Tensor::I64(array(view, i64::from_le_bytes))),
-            _ => None,
+            Dtype::F32 => array(view, f32::from_le_bytes).map(Tensor::F32),
+            Dtype::F64 => array(view, f64::from_le_bytes).map(Tensor::F64),
+            Dtype::I64 => array(view, i64::from_le_bytes).map(Tensor::I64),
+            other => Err(format!("expected F32, F64 or I64, found {other:?}")),
         }
     }
 }
@@ -88,6 +88,8 @@ pub struct Case {
     pub attributes: Map<String, Value>,
     /// The names of the results in the order of execution.
     pub order: Vec<String>,
+    /// Whether every float32 input stands for its square: for sums of squares of products.
+    pub squares: bool,
     /// `input.NAME`, `grad_output`, `output`, `grad.NAME`, `bits.NAME`, `tol.NAME`, ...
     pub tensors: BTreeMap<String, Tensor>,
 }
@@ -125,7 +127,7 @@ impl Case {
         let Ok(order) = serde_json::from_str(&order) else {
             return bad("order", "a JSON list of names", &order);
         };
-        Ok(Case { path: path.into(), op, attributes, order, tensors })
+        Ok(Case { path: path.into(), op, attributes, order, squares: false, tensors })
     }
 
     /// The file of the case: the same bytes for the same case.
@@ -137,6 +139,28 @@ impl Case {
             ("order".to_string(), json!(self.order).to_string()),
         ]);
         write_tensors(&self.tensors, metadata)
+    }
+
+    /// Refuses a case that nothing can be judged by: without results, or without the truth, bits or tolerance of one.
+    ///
+    /// # Errors
+    /// The tensor that is missing or has another shape.
+    pub fn check_complete(&self) -> Result<()> {
+        let remedy = "export the kit again with `ancestral golden export`";
+        let bad = |problem: String| Err(Error::file(&self.path, problem, remedy));
+        if self.order.is_empty() {
+            return bad("expected the names of results in `order`, found none".into());
+        }
+        for name in &self.order {
+            let shape = self.tensors.get(name).map(Tensor::shape);
+            for tensor in [name.clone(), format!("bits.{name}"), format!("tol.{name}")] {
+                match self.tensors.get(&tensor).map(Tensor::shape) {
+                    Some(found) if Some(found) == shape => {}
+                    found => return bad(format!("tensor `{tensor}`: expected shape {shape:?}, found {found:?}")),
+                }
+            }
+        }
+        Ok(())
     }
 
     /// The result of this name, in f64.
@@ -158,10 +182,8 @@ pub fn read_tensors(bytes: &[u8], path: &Path) -> Result<(BTreeMap<String, Tenso
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
-        let tensor = Tensor::from_view(&view).ok_or_else(|| {
-            let problem = format!("tensor `{name}`: expected F32, F64 or I64, found {:?}", view.dtype());
-            Error::file(path, problem, "save it in one of these types")
-        })?;
+        let tensor = Tensor::from_view(&view)
+            .map_err(|problem| Error::file(path, format!("tensor `{name}`: {problem}"), "save it again"))?;
         tensors.insert(name.to_string(), tensor);
     }
     let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();

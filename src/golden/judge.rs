@@ -216,7 +216,15 @@ pub fn judge(case: &Case, results: &BTreeMap<String, Tensor>) -> Judgement {
         _ => Some(w),
     });
     let wrong: Vec<&Comparison> = comparisons.iter().filter(|c| !c.is_right()).collect();
-    let note = (!missing.is_empty()).then(|| format!("no {}", missing.join(", ")));
+    let unknown: Vec<&str> = results.keys().filter(|name| !case.order.contains(name)).map(String::as_str).collect();
+    let mut notes = Vec::new();
+    if !missing.is_empty() {
+        notes.push(format!("no {}", missing.join(", ")));
+    }
+    if !unknown.is_empty() {
+        notes.push(format!("no result of this case: {}", unknown.join(", ")));
+    }
+    let note = (!notes.is_empty()).then(|| notes.join("; "));
     let Some(first) = wrong.first() else {
         let verdict = match (missing.is_empty(), comparisons.iter().all(|c| c.exact)) {
             (false, _) => Verdict::Incomplete,

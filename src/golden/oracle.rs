@@ -26,6 +26,12 @@ pub fn complete(case: &mut Case, only: Option<Precision>) -> Result<()> {
         case.order = truth.iter().map(|(name, _)| name.clone()).collect();
         if only.is_none() {
             let tolerances = tolerances(case, &truth)?;
+            for ((name, tolerance), (_, truth)) in tolerances.iter().zip(&truth) {
+                let any = |tol: f64, y: f64| !tol.is_finite() && y.abs() <= f32::MAX as f64;
+                if tolerance.iter().zip(truth).any(|(&tol, &y)| any(tol, y)) {
+                    return Err(out_of_reach(case, &format!("tol.{name}")));
+                }
+            }
             insert(case, "tol.", tolerances, Tensor::F64);
         }
         insert(case, "", truth, Tensor::F64);
@@ -33,6 +39,9 @@ pub fn complete(case: &mut Case, only: Option<Precision>) -> Result<()> {
     if only != Some(Precision::F64) {
         // Of the inputs alone: results are never inputs, so those that stand there already change nothing.
         let bits = evaluate::<f32>(case)?;
+        if let Some((name, _)) = bits.iter().find(|(_, values)| values.iter().any(|x| x.is_nan())) {
+            return Err(out_of_reach(case, &format!("bits.{name}")));
+        }
         case.order = bits.iter().map(|(name, _)| name.clone()).collect();
         insert(case, "bits.", bits, Tensor::F32);
     }
@@ -41,6 +50,11 @@ pub fn complete(case: &mut Case, only: Option<Precision>) -> Result<()> {
 
 fn insert<F>(case: &mut Case, prefix: &str, results: Results<F>, tensor: fn(ndarray::ArrayD<F>) -> Tensor) {
     case.tensors.extend(results.into_iter().map(|(name, values)| (format!("{prefix}{name}"), tensor(values))));
+}
+
+fn out_of_reach(case: &Case, name: &str) -> Error {
+    let expected = "a case that float32 can compute: inputs whose squares are finite in it";
+    Error::value(format!("{}: {name}", case.path.display()), expected, "a result without any digits")
 }
 
 fn check_finite(case: &Case, results: &Results<f64>) -> Result<()> {

@@ -77,12 +77,7 @@ fn terms(case: &Case, truth: &Results<f64>) -> BTreeMap<String, usize> {
 }
 
 fn of_products(case: &Case, truth: &Results<f64>, terms: &BTreeMap<String, usize>) -> Result<Results<f64>> {
-    let mut squared = case.clone();
-    for tensor in squared.tensors.values_mut() {
-        if let Tensor::F32(x) = tensor {
-            x.mapv_inplace(|x| x * x);
-        }
-    }
+    let squared = Case { squares: true, ..case.clone() };
     let mut tolerances = evaluate::<f64>(&squared)?;
     for ((name, tolerance), (_, truth)) in tolerances.iter_mut().zip(truth) {
         let k = terms[name] as f64;
@@ -150,11 +145,12 @@ fn add_offset(case: &Case, tolerances: &mut Results<f64>) {
     let gamma = case.tensors.get("input.weight").map_or(1.0, |gamma| largest(gamma.to_f64().into_iter()));
     let dy = case.tensors.get("grad_output").map(Tensor::to_f64);
     let mean = |x: &[f64]| x.iter().sum::<f64>() / size as f64;
+    let eps = case.attributes.get("eps").and_then(Value::as_f64).unwrap_or(1e-5);
     for (name, tolerance) in tolerances.iter_mut().filter(|(name, _)| ["output", "grad.x"].contains(&name.as_str())) {
         let groups = flat(&x).chunks(size).zip(flat_mut(tolerance).chunks_mut(size)).enumerate();
         for (i, (x, tolerance)) in groups {
             let mean_x = mean(x);
-            let r = 1.0 / mean(&x.iter().map(|x| (x - mean_x) * (x - mean_x)).collect::<Vec<_>>()).sqrt();
+            let r = 1.0 / (mean(&x.iter().map(|x| (x - mean_x) * (x - mean_x)).collect::<Vec<_>>()) + eps).sqrt();
             let size_of = match (&dy, name.as_str()) {
                 (Some(dy), "grad.x") => {
                     let dy = &flat(dy)[i * size..][..size];

@@ -247,9 +247,27 @@ fn check_refuses_a_kit_that_was_changed_and_one_with_cases_taken_out() {
     let text = std::fs::read_to_string(kit().join("MANIFEST.json")).expect("a manifest");
     let mut manifest: serde_json::Value = serde_json::from_str(&text).expect("JSON");
     manifest["cases"].as_array_mut().expect("cases").retain(|case| case["id"] != "ops/silu");
+    let write_manifest = |manifest: &serde_json::Value| {
+        let text = manifest.to_string();
+        std::fs::write(&path, &text).expect("a manifest");
+        let sums = format!("{}  MANIFEST.json\n", ancestral::checkpoint::weights::sha256(text.as_bytes()));
+        std::fs::write(folder.path().join("SHA256SUMS"), sums).expect("its hash");
+    };
     std::fs::write(&path, manifest.to_string()).expect("a manifest");
     let (code, text) = golden(&["check"], &[folder.path(), results.path()]);
+    assert!(code == Some(2) && text.contains("not that of SHA256SUMS"), "{text}");
+    write_manifest(&manifest);
+    let (code, text) = golden(&["check"], &[folder.path(), results.path()]);
     assert!(code == Some(2) && text.contains("cases of level ops, and should have"), "{text}");
+    for (field, value, expected) in
+        [("id", "../evil", "expected LEVEL/NAME"), ("path", "../../evil", "in the folder of the kit")]
+    {
+        let mut wrong = manifest.clone();
+        wrong["cases"][3][field] = json!(value);
+        write_manifest(&wrong);
+        let (code, text) = golden(&["check"], &[folder.path(), results.path()]);
+        assert!(code == Some(2) && text.contains(expected), "{text}");
+    }
 }
 
 #[test]
@@ -272,6 +290,51 @@ fn results_as_npy_files_and_as_unsupported_are_read() {
     let verdict = |id: &str| report.cases.iter().find(|c| c.id == id).expect("the case").judgement.clone();
     assert_eq!(verdict("ops/softmax_of_400").verdict, Verdict::Exact);
     assert_eq!(verdict("ops/silu").note.as_deref(), Some("no activations"));
+}
+
+#[test]
+fn tolerances_of_constant_groups_and_of_tiny_numbers_are_finite_and_kept_by_the_bits() {
+    let x = |value: fn(usize) -> f32| Tensor::F32(ndarray::Array::from_iter((0..96).map(value)).into_dyn());
+    let shaped = |tensor: Tensor, shape: &[usize]| match tensor {
+        Tensor::F32(x) => Tensor::F32(x.into_shape_with_order(shape).expect("96 numbers")),
+        other => other,
+    };
+    let uneven = |i: usize| ((i * 37) % 19) as f32 - 9.0;
+    let tiny = |i: usize| (((i * 37) % 19) as f32 - 9.0) * 1e-24;
+    let cases = [
+        ("group_norm", json!({"groups": 4}), [2, 4, 3, 4], x(|_| 1.0)),
+        ("group_norm", json!({"groups": 4}), [2, 4, 3, 4], x(|i| if i / 12 % 4 == 1 { 0.0 } else { i as f32 })),
+        ("layer_norm", json!({}), [2, 4, 3, 4], x(|_| -3.0)),
+        ("silu", json!({}), [2, 4, 3, 4], x(tiny)),
+    ];
+    let complete_and_check = |case: &mut Case| {
+        complete(case, None).expect("golden values");
+        for name in &case.order {
+            let tolerances = case.numbers(&format!("tol.{name}"));
+            assert!(tolerances.iter().all(|tol| tol.is_finite() && *tol >= 0.0), "{}: tol.{name}", case.op);
+        }
+        assert_eq!(judge(case, &bits(case)).verdict, Verdict::Exact, "{}", case.op);
+        for name in &case.order {
+            let (bits, truth) = (case.numbers(&format!("bits.{name}")), case.numbers(name));
+            let tolerances = case.numbers(&format!("tol.{name}"));
+            let kept = bits.iter().zip(&truth).zip(&tolerances).all(|((b, t), tol)| (b - t).abs() <= *tol);
+            assert!(kept, "{}: bits.{name} are outside of tol.{name}", case.op);
+        }
+    };
+    for (op, attributes, shape, x_values) in cases {
+        let mut case = Case { op: op.into(), ..Case::default() };
+        case.attributes = attributes.as_object().expect("attributes").clone();
+        case.tensors.insert("input.x".into(), shaped(x_values, &shape));
+        case.tensors.insert("grad_output".into(), shaped(x(uneven), &shape));
+        complete_and_check(&mut case);
+    }
+    let mut case = Case { op: "linear".into(), ..Case::default() };
+    case.tensors.insert("input.x".into(), shaped(x(uneven), &[8, 12]));
+    case.tensors.insert("input.weight".into(), shaped(x(uneven), &[8, 12]));
+    let dy: Vec<f32> = (0..64).map(tiny).collect();
+    let dy = ndarray::ArrayD::from_shape_vec(vec![8, 8], dy).expect("64 numbers");
+    case.tensors.insert("grad_output".into(), Tensor::F32(dy));
+    complete_and_check(&mut case);
 }
 
 #[test]
@@ -319,5 +382,17 @@ fn compute_refuses_what_it_does_not_know_by_name_and_says_what_it_knows() {
     let unet = [("input.x", x.clone()), ("input.noise", x.clone()), t];
     assert!(refused("unet", "{\"model\": \"nowhere\"}", &unet).contains("there is no such folder"));
     assert!(refused("schedule", "{\"beta_start\": 2}", &[]).contains("beta_start"));
+    let big = ("input.weight", f32s(&[1 << 18, 4, 1, 1], 1.0));
+    assert!(refused("conv2d", "{\"padding\": 4096}", &[("input.x", x.clone()), big]).contains("at most 2^26"));
+    let kernel = ("input.weight", f32s(&[1, 4, 900, 900], 1.0));
+    assert!(refused("conv2d", "{\"padding\": 1024}", &[("input.x", x.clone()), kernel]).contains("2^38 multiply-adds"));
+    let tokens = f32s(&[1, 1 << 14, 1], 1.0);
+    let qkv = ["input.q", "input.k", "input.v"].map(|name| (name, tokens.clone()));
+    assert!(refused("attention", "{}", &qkv).contains("the scores: expected at most"));
+    assert!(refused("layer_norm", "{}", &[("input.x", f32s(&[], 1.0))]).contains("a scalar"));
+    let header = br#"{"input.x":{"dtype":"F32","shape":[0,9223372036854775808],"data_offsets":[0,0]}}"#;
+    std::fs::write(&path, [&(header.len() as u64).to_le_bytes()[..], header].concat()).expect("a case");
+    let (code, text) = golden(&["compute", "--out", out.to_str().expect("text")], &[&path]);
+    assert!(code == Some(2) && !text.contains("panicked"), "{text}");
     assert!(refused("time_embedding", "{\"dim\": 1}", &[("input.t", f32s(&[1], 1.0))]).contains("attribute dim"));
 }

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::path::Path;
 
-use super::manifest::MANIFEST;
+use super::manifest::{MANIFEST, SUMS};
 use super::networks::models;
 use super::{Draft, Entry, Manifest, drafts};
 use crate::checkpoint::weights::sha256;
@@ -56,7 +56,7 @@ pub fn export(folder: &Path, levels: &[String], mut progress: impl FnMut(&Entry)
     let of_manifest = sha256(text.as_bytes());
     let sums: String =
         hashes.chain([(MANIFEST, of_manifest.as_str())]).map(|(name, hash)| format!("{hash}  {name}\n")).collect();
-    atomic::write(&folder.join("SHA256SUMS"), sums.as_bytes())?;
+    atomic::write(&folder.join(SUMS), sums.as_bytes())?;
     Ok(manifest)
 }
 

@@ -17,6 +17,9 @@ const FORMAT: &str = "ancestral golden kit 1";
 /// The file's name.
 pub const MANIFEST: &str = "MANIFEST.json";
 
+/// The file with the hashes of all others, as `sha256sum -c` reads it.
+pub const SUMS: &str = "SHA256SUMS";
+
 /// What a kit holds.
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -73,9 +76,22 @@ impl Manifest {
     /// No manifest, one of another format or contract, a file that is missing or not the one that was exported.
     pub fn read(folder: &Path) -> Result<Self> {
         let path = folder.join(MANIFEST);
-        let again = "export it again with `ancestral golden export`";
-        let manifest: Manifest = serde_json::from_str(&atomic::read_text(&path)?)
-            .map_err(|e| Error::file(&path, format!("expected the manifest of a golden kit: {e}"), again))?;
+        let bad = |problem: String| Error::file(&path, problem, "export it again with `ancestral golden export`");
+        let text = atomic::read_text(&path)?;
+        let manifest: Manifest =
+            serde_json::from_str(&text).map_err(|e| bad(format!("expected the manifest of a golden kit: {e}")))?;
+        let sums = atomic::read_text(&folder.join(SUMS))?;
+        if !sums.lines().any(|line| line == format!("{}  {MANIFEST}", sha256(text.as_bytes()))) {
+            return Err(bad(format!("its SHA-256 is not that of {SUMS}")));
+        }
+        let mut ids: Vec<&str> = manifest.cases.iter().map(|case| case.id.as_str()).collect();
+        ids.sort_unstable();
+        if let Some(id) = ids.windows(2).find(|pair| pair[0] == pair[1]).map(|pair| pair[0]) {
+            return Err(bad(format!("the case {id} stands there twice")));
+        }
+        if let Some(id) = ids.iter().find(|id| !is_inside(id)) {
+            return Err(bad(format!("expected LEVEL/NAME for the id of a case, found {id}")));
+        }
         for (field, expected, found) in
             [("format", FORMAT, &manifest.format), ("contract", CONTRACT, &manifest.contract)]
         {
@@ -104,16 +120,22 @@ impl Entry {
     /// # Errors
     /// A file that is missing or not the one that was exported.
     pub fn read(&self, folder: &Path) -> Result<Case> {
-        Case::from_bytes(&checked(folder, &self.path, &self.sha256)?, &folder.join(&self.path))
+        let case = Case::from_bytes(&checked(folder, &self.path, &self.sha256)?, &folder.join(&self.path))?;
+        case.check_complete()?;
+        Ok(case)
     }
+}
+
+/// Whether a relative path stays in its folder.
+fn is_inside(name: &str) -> bool {
+    Path::new(name).components().all(|part| matches!(part, std::path::Component::Normal(_)))
 }
 
 /// The bytes of a file of the kit, which are those that were exported.
 fn checked(folder: &Path, name: &str, expected: &str) -> Result<Vec<u8>> {
     let path = folder.join(name);
-    let outside = Path::new(name).components().any(|part| !matches!(part, std::path::Component::Normal(_)));
     let remedy = "the kit is damaged: copy it again, or export it with `ancestral golden export`";
-    if outside {
+    if !is_inside(name) {
         return Err(Error::file(&path, "expected a file in the folder of the kit", remedy));
     }
     let bytes = atomic::read(&path)?;

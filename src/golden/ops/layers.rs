@@ -40,6 +40,8 @@ pub fn linear<F: Precision>(request: &Request) -> Result<Results<F>> {
         let expected = format!("{inputs} features on the last axis, as the weight has");
         return Err(request.refuse("input.x", expected, format!("{:?}", x.shape())));
     }
+    request.check_size("output", &[x.len() / inputs, outputs])?;
+    request.check_work("the product", &[x.len() / inputs, inputs, outputs])?;
     let mut layout = Layout::default();
     let layer = Linear::new(&mut layout, "layer", inputs, outputs);
     let w = request.parameters(&layout)?;
@@ -77,6 +79,8 @@ pub fn conv2d<F: Precision>(request: &Request) -> Result<Results<F>> {
         return Err(request.refuse("input.x", expected, format!("{} x {}", padded.0, padded.1)));
     }
     request.check_size("the padded image", &[x.dim().0, padded.0, padded.1, c_in.max(c_out)])?;
+    let (oh, ow) = window.output((x.dim().1, x.dim().2));
+    request.check_work("the convolution", &[x.dim().0, oh, ow, kh, kw, c_in, c_out])?;
     let mut layout = Layout::default();
     let layer = Conv2d::new(&mut layout, "layer", c_in, c_out, window);
     let w = request.parameters(&layout)?;
@@ -145,7 +149,9 @@ pub fn eps(request: &Request) -> Result<f64> {
 /// The norm without parameters, and y = weight · x̂ + bias where they are given.
 pub fn layer_norm<F: Precision>(request: &Request) -> Result<Results<F>> {
     let x = request.array::<F>("x")?;
-    let width = x.shape().last().copied().unwrap_or(1);
+    let Some(&width) = x.shape().last() else {
+        return Err(request.refuse("input.x", "a tensor of shape (..., d)", "a scalar"));
+    };
     let parameter = |name: &str| -> Result<Option<ArrayD<F>>> {
         let values = request.has(name).then(|| request.array::<F>(name)).transpose()?;
         values.iter().try_for_each(|v| request.check_shape(&format!("input.{name}"), &[width], v.shape()))?;
@@ -190,6 +196,7 @@ pub fn attention<F: Precision>(request: &Request) -> Result<Results<F>> {
     request.check_shape("input.k", &[n, keys, c], k.shape())?;
     request.check_shape("input.v", &[n, keys, c], v.shape())?;
     let heads = heads(request, c)?;
+    request.check_size("the scores", &[n, heads, tokens, keys])?;
     let (o, cache) = heads_attend(q, k, v, heads);
     let mut results = vec![named("output", o.into_dyn())];
     if let Some(d_o) = request.grad_output::<F>(&[n, tokens, c])? {
@@ -218,6 +225,7 @@ fn resample<F: Precision>(
 ) -> Result<Results<F>> {
     let x = request.images::<F>("x")?;
     check(&x)?;
+    request.check_size("output", &[4, x.len()])?;
     let y = channels_first(forward(&x));
     let dy = request.grad_output::<F>(y.shape())?;
     let mut results = vec![named("output", y)];
@@ -245,6 +253,8 @@ pub fn average_pool_2x<F: Precision>(request: &Request) -> Result<Results<F>> {
 pub fn class_embedding<F: Precision>(request: &Request) -> Result<Results<F>> {
     let (classes, dim) = request.shaped::<F, ndarray::Ix2>("weight", "(classes, dim)")?.dim();
     let labels = request.integers("labels", 0..classes as i64)?;
+    request.check_shape("input.labels", &[labels.len()], labels.shape())?;
+    request.check_size("output", &[labels.len(), dim])?;
     let labels: Vec<usize> = labels.iter().map(|&label| label as usize).collect();
     let mut layout = Layout::default();
     let table = ClassEmbedding::new(&mut layout, "layer", classes, dim);

@@ -50,7 +50,8 @@ pub fn unet<F: Precision>(request: &Request) -> Result<Results<F>> {
     let (unet, w) = model::<F>(request)?;
     let (x, noise) = (request.images::<F>("x")?, request.images::<F>("noise")?);
     let (n, h, width, _) = x.dim();
-    request.check_shape("input.noise", &[n, h, width, unet.config.out_channels], noise.shape())?;
+    let (c_out, of_noise) = (unet.config.out_channels, noise.dim());
+    request.check_shape("input.noise", &[n, c_out, h, width], &[of_noise.0, of_noise.3, of_noise.1, of_noise.2])?;
     let (gradients, taps): (bool, bool) = (request.attribute("gradients", false)?, request.attribute("taps", false)?);
     let t = times(request, "t")?;
     request.check_shape("input.t", &[n], &[t.len()])?;

@@ -11,8 +11,11 @@ use crate::layers::{Layout, Tensors};
 use crate::numerics::Real;
 use crate::{Error, Result};
 
-/// The most numbers that an input or a result may have: 1 GiB of float32.
-const MAX_NUMBERS: usize = 1 << 28;
+/// The most numbers that an input or a result may have: 512 MiB of float64.
+const MAX_NUMBERS: usize = 1 << 26;
+
+/// The most multiply-adds of a product: some seconds of float64.
+const MAX_WORK: usize = 1 << 38;
 
 /// A case whose names are known.
 #[derive(Clone, Copy, Debug)]
@@ -34,9 +37,8 @@ impl<'a> Request<'a> {
         };
         request.check_names(signature)?;
         for (name, tensor) in case.tensors.iter().filter(|(name, _)| is_input(name)) {
-            let numbers = tensor.shape().iter().fold(1, |n: usize, &axis| n.saturating_mul(axis));
-            if !(1..=MAX_NUMBERS).contains(&numbers) {
-                return Err(request.refuse(name, "a tensor with 1 to 2^28 numbers", format!("{:?}", tensor.shape())));
+            if !(1..=MAX_NUMBERS).contains(&product(tensor.shape())) {
+                return Err(request.refuse(name, "a tensor with 1 to 2^26 numbers", format!("{:?}", tensor.shape())));
             }
             if let Tensor::F32(x) = tensor
                 && let Some(x) = x.iter().find(|x| !x.is_finite())
@@ -131,7 +133,10 @@ impl<'a> Request<'a> {
     pub fn array<F: Precision>(&self, name: &str) -> Result<ArrayD<F>> {
         let full = if name == "grad_output" { name.to_string() } else { format!("input.{name}") };
         match self.case.tensors.get(&full) {
-            Some(Tensor::F32(x)) => Ok(x.mapv(F::exact).as_standard_layout().into_owned()),
+            Some(Tensor::F32(x)) => {
+                let square = |x: F| if self.case.squares { x * x } else { x };
+                Ok(x.mapv(|x| square(F::exact(x))).as_standard_layout().into_owned())
+            }
             Some(other) => Err(self.refuse(&full, "a tensor of type F32", format!("{:?}", other.dtype()))),
             None => Err(self.refuse(&full, "a tensor", "none")),
         }
@@ -201,12 +206,23 @@ impl<'a> Request<'a> {
     /// Refuses what would take too much memory, before it is made.
     ///
     /// # Errors
-    /// More than 2²⁸ numbers.
-    pub fn check_size(&self, place: &str, shape: &[usize]) -> Result<()> {
-        if shape.iter().fold(1, |n: usize, &axis| n.saturating_mul(axis)) <= MAX_NUMBERS {
-            return Ok(());
+    /// More than 2²⁶ numbers.
+    pub fn check_size(&self, what: &str, shape: &[usize]) -> Result<()> {
+        match product(shape) <= MAX_NUMBERS {
+            true => Ok(()),
+            false => Err(self.refuse(what, "at most 2^26 numbers", format!("{shape:?}"))),
         }
-        Err(self.refuse(place, "at most 2^28 numbers", format!("{shape:?}")))
+    }
+
+    /// Refuses a product that would take too long: rows, terms and columns.
+    ///
+    /// # Errors
+    /// More than 2³⁸ multiply-adds.
+    pub fn check_work(&self, what: &str, shape: &[usize]) -> Result<()> {
+        match product(shape) <= MAX_WORK {
+            true => Ok(()),
+            false => Err(self.refuse(what, "at most 2^38 multiply-adds", format!("{shape:?}"))),
+        }
     }
 
     /// Refuses a shape that is not the expected one.
@@ -226,12 +242,18 @@ impl<'a> Request<'a> {
     /// # Errors
     /// A tensor of another type or shape.
     pub fn parameters<F: Precision>(&self, layout: &Layout) -> Result<Tensors<F>> {
+        for entry in &layout.entries {
+            let place = format!("input.{}", entry.name.trim_start_matches("layer."));
+            if let Some(tensor) = self.case.tensors.get(&place) {
+                self.check_shape(&place, &entry.axes.shape(), tensor.shape())?;
+            }
+        }
+        self.check_size("the parameters", &[layout.count()])?;
         let mut w = Tensors::zeros(layout.count());
         for entry in &layout.entries {
             let name = entry.name.trim_start_matches("layer.");
             if self.has(name) {
                 let values = self.array::<F>(name)?;
-                self.check_shape(&format!("input.{name}"), &entry.axes.shape(), values.shape())?;
                 w[entry.span].copy_from_slice(&entry.axes.from_file(crate::layers::flat(&values)));
             } else if name.ends_with("weight") {
                 w[entry.span].fill(F::one());
@@ -253,6 +275,10 @@ impl<'a> Request<'a> {
             })
             .collect()
     }
+}
+
+fn product(shape: &[usize]) -> usize {
+    shape.iter().fold(1, |n: usize, &axis| n.saturating_mul(axis))
 }
 
 /// What a case gives, unlike what is computed of it.
