@@ -28,6 +28,9 @@ fn files(folder: &Path) -> BTreeMap<PathBuf, Vec<u8>> {
     for entry in std::fs::read_dir(folder).expect("a folder") {
         let path = entry.expect("an entry").path();
         let name = PathBuf::from(path.file_name().expect("a name"));
+        if name.as_os_str() == "__pycache__" {
+            continue; // what Python leaves beside golden.py
+        }
         match path.is_dir() {
             true => found.extend(files(&path).into_iter().map(|(inner, bytes)| (name.join(inner), bytes))),
             false => drop(found.insert(name, std::fs::read(&path).expect("a file"))),
