@@ -57,7 +57,7 @@ struct Compute {
 /// The flags of `golden export`.
 #[derive(Debug, ClapArgs)]
 struct Export {
-    /// The folder of the kit; one that stands there is replaced
+    /// The folder of the kit; of a kit that stands there the folders cases and models are removed first
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
     /// Only this level; may be repeated [default: all]

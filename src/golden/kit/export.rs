@@ -12,9 +12,11 @@ use crate::golden::oracle::complete;
 use crate::golden::probes::add_orders;
 use crate::{Error, Result, atomic};
 
-/// The runner for Python, and the reader and writer for C++.
-const RUNNERS: [(&str, &str); 2] =
-    [("golden.py", include_str!("../runners/golden.py")), ("golden.hpp", include_str!("../runners/golden.hpp"))];
+/// The runner for Python, and the reader and writer for C++: they live in the kit of this repository.
+const RUNNERS: [(&str, &str); 2] = [
+    ("golden.py", include_str!("../../../data/golden/golden.py")),
+    ("golden.hpp", include_str!("../../../data/golden/golden.hpp")),
+];
 
 /// Writes the kit, all of it or some levels, calling `progress` with each case. A kit that stands there is replaced.
 ///

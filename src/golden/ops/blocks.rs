@@ -64,7 +64,8 @@ pub fn attention_block<F: Precision>(request: &Request) -> Result<Results<F>> {
     let c = x.dim().3;
     let heads = heads(request, c)?;
     request.check_size("the scores", &[x.dim().0, heads, x.dim().1 * x.dim().2, x.dim().1 * x.dim().2])?;
-    let groups = if request.has("group_norm.weight") { Some(request.required::<usize>("groups")?) } else { None };
+    let normed = request.has("group_norm.weight") || request.has("group_norm.bias");
+    let groups = if normed { Some(request.required::<usize>("groups")?) } else { None };
     if groups.is_some_and(|groups| groups == 0 || !c.is_multiple_of(groups)) {
         return Err(request.refuse("attribute groups", format!("a divisor of the {c} channels"), groups.unwrap_or(0)));
     }

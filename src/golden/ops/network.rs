@@ -140,9 +140,10 @@ pub fn training<F: Precision>(request: &Request) -> Result<Results<F>> {
         Ok(values.iter().map(|&x| x as usize).collect())
     };
     let t = integers("t", reverse.schedule.t_max())?;
-    let labels = match unet.config.num_class_embeds.filter(|_| request.has("class_labels")) {
-        Some(classes) => Some(integers("class_labels", classes)?),
-        None => None,
+    let labels = match (unet.config.num_class_embeds, request.has("class_labels")) {
+        (Some(classes), true) => Some(integers("class_labels", classes)?),
+        (None, true) => return Err(request.refuse("input.class_labels", "none: the model has no classes", "labels")),
+        (_, false) => None,
     };
     let (adamw, lr) = (constants(request)?, request.required("lr")?);
     let (clip_norm, decay): (f64, f64) = (request.attribute("clip_norm", 1.0)?, request.attribute("ema_decay", 0.999)?);
