@@ -18,18 +18,22 @@
 //!
 //! because the way to a pixel and the way to a tap of its window add. Swapping the two tables transposes the matrix, so the
 //! weight gradient im2col(x)ᵀ · dy is the same loop; and a plain matrix is `rows[i] = i · width, steps[k] = k`. The
-//! kernel holds a tile of 6 rows by 16 columns of C in registers (8 by 16 with AVX-512), reads 6 gathered values and 16
+//! kernel holds a tile of 6 rows by 16 columns of C in registers, reads 6 gathered values and 16
 //! values of B a step, and does 96 fused multiply-adds with them. C is touched once, after the last block.
 //!
 //! B is copied once into panels of 16 columns ([`Panels`]), so that it is read in order, from the cache but for the first tile.
 
 use rayon::prelude::*;
 
-use super::path::{self, Path, every_path};
+use super::path::every_path;
 use super::{Fused, Native, Real, shards};
 
 /// Steps of k after which a partial sum goes to memory: part of the contract.
 pub const BLOCK: usize = 256;
+
+/// Rows of C that the kernel holds in registers: with 16 columns 12 of AVX2's 16 registers, 24 of NEON's 32, 6 of
+/// AVX-512's 32.
+pub(super) const TILE_ROWS: usize = 6;
 
 /// The left matrix of a product: element (i, k) is `data[rows[i] + steps[k]]`.
 #[derive(Clone, Copy, Debug)]
@@ -115,14 +119,11 @@ pub fn product<F: Real>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize,
     let rows_at_once = shards::rows_at_once(m, n * a.steps.len());
     let part = |rows: &[usize], c: &mut [F]| {
         let a = Gather { rows, ..a };
-        // The width of a panel is `tile_columns`, here as a constant that the compiler unrolls. Six rows are 12 registers of
-        // AVX2's 16 or 24 of NEON's 32; AVX-512 has 32, and a row is one.
-        match (path::current(), tile_columns::<F>()) {
-            (Path::Avx512, 16) => tiles::<F, 6, 16>(a, b, c, stride, start),
-            (Path::Avx512, 8) => tiles::<F, 6, 8>(a, b, c, stride, start),
-            (_, 16) => tiles::<F, 6, 16>(a, b, c, stride, start),
-            (_, 8) => tiles::<F, 6, 8>(a, b, c, stride, start),
-            (_, width) => unreachable!("no kernel is {width} columns wide"),
+        // The width of a panel is `tile_columns`, here as a constant that the compiler unrolls.
+        match tile_columns::<F>() {
+            16 => tiles::<F, 16>(a, b, c, stride, start),
+            8 => tiles::<F, 8>(a, b, c, stride, start),
+            width => unreachable!("no kernel is {width} columns wide"),
         }
     };
     if rows_at_once >= m {
@@ -134,17 +135,17 @@ pub fn product<F: Real>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize,
 }
 
 every_path! {
-    /// All tiles of a product, R rows by N columns each: a panel of B at a time, which all rows find in the cache.
-    fn tiles<F, const R: usize, const N: usize>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
+    /// All tiles of a product, six rows by N columns each: a panel of B at a time, which all rows find in the cache.
+    fn tiles<F, const N: usize>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
         let furthest = a.rows.iter().max().unwrap_or(&0) + a.steps.iter().max().unwrap_or(&0);
         assert!(a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
         for first in (0..b.columns).step_by(N) {
             let panel = &b.data[first * b.steps..][..N * b.steps];
             let width = N.min(b.columns - first);
-            for (rows, c) in a.rows.chunks(R).zip(c.chunks_mut(R * stride)) {
-                let mut table = [rows[0]; R]; // a last tile of fewer rows computes its first row again
+            for (rows, c) in a.rows.chunks(TILE_ROWS).zip(c.chunks_mut(TILE_ROWS * stride)) {
+                let mut table = [rows[0]; TILE_ROWS]; // a last tile of fewer rows computes its first row again
                 table[..rows.len()].copy_from_slice(rows);
-                let mut total = [[F::zero(); N]; R];
+                let mut total = [[F::zero(); N]; TILE_ROWS];
                 let mut adds = matches!(start, Start::Accumulate);
                 if adds {
                     for (total, c) in total.iter_mut().zip(c.chunks(stride)).take(rows.len()) {
@@ -154,7 +155,7 @@ every_path! {
                 for (steps, b) in a.steps.chunks(BLOCK).zip(panel.chunks(BLOCK * N)) {
                     // SAFETY: every row plus every step lies in `data` (asserted above), and the panel has N numbers a step.
                     #[allow(unsafe_code)]
-                    let acc = unsafe { tile_of_block::<P, F, R, N>(a.data, &table, steps, b) };
+                    let acc = unsafe { tile_of_block::<P, F, N>(a.data, &table, steps, b) };
                     for (total, acc) in total.as_flattened_mut().iter_mut().zip(acc.as_flattened()) {
                         *total = if adds { *total + *acc } else { *acc };
                     }
@@ -188,19 +189,19 @@ every_path! {
 /// `rows[i] + steps[k] < data.len()` for all i and k, and `b.len() >= steps.len() * N`.
 #[allow(unsafe_code)]
 #[inline(always)]
-unsafe fn tile_of_block<P: Fused, F: Real, const R: usize, const N: usize>(
+unsafe fn tile_of_block<P: Fused, F: Real, const N: usize>(
     data: &[F],
-    rows: &[usize; R],
+    rows: &[usize; TILE_ROWS],
     steps: &[usize],
     b: &[F],
-) -> [[F; N]; R] {
-    let mut acc = [[F::zero(); N]; R];
+) -> [[F; N]; TILE_ROWS] {
+    let mut acc = [[F::zero(); N]; TILE_ROWS];
     // SAFETY: the caller's promise, element by element.
     unsafe {
         let row = rows.map(|start| data.as_ptr().add(start));
         for (k, &step) in steps.iter().enumerate() {
             let b = *b.as_ptr().add(k * N).cast::<[F; N]>();
-            for i in 0..R {
+            for i in 0..TILE_ROWS {
                 let a = *row[i].add(step);
                 for j in 0..N {
                     acc[i][j] = a.fma::<P>(b[j], acc[i][j]);

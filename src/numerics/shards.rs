@@ -64,8 +64,10 @@ pub(super) fn rows_at_once(rows: usize, work: usize) -> usize {
         return rows;
     }
     const WORTH_A_TASK: usize = 200_000; // multiply-adds; about 4 microseconds, some times what waking a thread costs
-    const TILE_ROWS: usize = 24; // whole tiles, of 6 rows or of 8
-    rows.div_ceil(threads * 2).max(WORTH_A_TASK.div_ceil(work.max(1))).next_multiple_of(TILE_ROWS).min(rows.max(1))
+    rows.div_ceil(threads * 2)
+        .max(WORTH_A_TASK.div_ceil(work.max(1)))
+        .next_multiple_of(super::gemm::TILE_ROWS)
+        .min(rows.max(1))
 }
 
 #[cfg(test)]

@@ -15,6 +15,7 @@
 //! With `ANCESTRAL_PATH=portable` before it, it takes the other path through the loops, to the same figures; with
 //! `ELEMENTARY=tanh`, that function alone.
 
+use ancestral::golden::tolerance::ulp;
 use ancestral::numerics::fused::Hardware;
 use ancestral::numerics::path::{self, Path};
 use ancestral::numerics::{Fused, Native, elementary as e};
@@ -117,12 +118,6 @@ impl Found {
         let near_tie = (reference * (1.0 - REFERENCE_ERROR)) as f32 != (reference * (1.0 + REFERENCE_ERROR)) as f32;
         self.near_ties += near_tie as u64;
     }
-}
-
-/// The spacing of f32 at y: 2⁻²³ of the power of two below |y|, and at least 2⁻¹⁴⁹.
-fn ulp(y: f64) -> f64 {
-    let exponent = (((y.abs().to_bits() >> 52) as i64) - 1023).max(-126);
-    f64::from_bits(((exponent - 23 + 1023) as u64) << 52)
 }
 
 /// y = f(x) over a slice, compiled for the path that the process takes.

@@ -61,19 +61,26 @@ pub fn schedule() -> Vec<Draft> {
     ]
 }
 
+/// The attributes of a sampler: clipped, with leading spacing, but for these fields of its config.
+fn sampler(class: &str, fields: Value, steps: usize, eta: f64) -> Value {
+    let mut config = config("linear", 1000);
+    config["clip_sample"] = json!(true);
+    config["timestep_spacing"] = json!("leading");
+    for (key, value) in fields.as_object().expect("fields") {
+        config[key] = value.clone();
+    }
+    let mut attributes = json!({"class": class, "config": config, "steps": steps});
+    if class == "DDIMScheduler" {
+        attributes["eta"] = json!(eta);
+    }
+    attributes
+}
+
 /// One step of every sampler, prediction and variance.
 pub fn reverse_steps() -> Vec<Draft> {
     let step = |name: &str, class: &str, fields: Value, t: [i64; 2], eta: f64| {
-        let mut config = config("linear", 1000);
-        config["clip_sample"] = json!(true);
-        config["timestep_spacing"] = json!("leading");
-        for (key, value) in fields.as_object().expect("fields") {
-            config[key] = value.clone();
-        }
-        let mut attributes = json!({"class": class, "config": config, "steps": 50, "t": t[0], "t_prev": t[1]});
-        if class == "DDIMScheduler" {
-            attributes["eta"] = json!(eta);
-        }
+        let mut attributes = sampler(class, fields, 50, eta);
+        (attributes["t"], attributes["t_prev"]) = (json!(t[0]), json!(t[1]));
         let draft = Draft::new("reverse_step", name, "reverse_step", attributes);
         draft.normal("x_t", &[2, 1, 4, 4]).normal("model_output", &[2, 1, 4, 4]).normal("noise", &[2, 1, 4, 4])
     };
@@ -100,17 +107,7 @@ pub fn reverse_steps() -> Vec<Draft> {
 /// Whole chains of ten steps.
 pub fn trajectories() -> Vec<Draft> {
     let chain = |name: &str, class: &str, fields: Value, eta: f64| {
-        let mut config = config("linear", 1000);
-        config["clip_sample"] = json!(true);
-        config["timestep_spacing"] = json!("leading");
-        for (key, value) in fields.as_object().expect("fields") {
-            config[key] = value.clone();
-        }
-        let mut attributes = json!({"class": class, "config": config, "steps": 10});
-        if class == "DDIMScheduler" {
-            attributes["eta"] = json!(eta);
-        }
-        let draft = Draft::new("trajectory", name, "trajectory", attributes);
+        let draft = Draft::new("trajectory", name, "trajectory", sampler(class, fields, 10, eta));
         draft.normal("x_T", &[2, 1, 3, 3]).normal("model_output", &[10, 2, 1, 3, 3]).normal("noise", &[10, 2, 1, 3, 3])
     };
     vec![
