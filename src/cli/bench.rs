@@ -6,11 +6,13 @@ use clap::ValueEnum;
 use serde_json::json;
 
 use super::{Outcome, print};
-use crate::layers::Tensors;
 use crate::layers::gradient_check::normal;
+use crate::layers::stopwatch;
+use crate::layers::{Prepared, Tensors};
 use crate::models::UNet;
 use crate::models::unet::{Conditions, Time};
 use crate::numerics::{path, peak, shards};
+use crate::report::breakdown::Breakdown;
 use crate::train::adamw::Moments;
 use crate::train::clip::{clip_factor, global_norm};
 use crate::train::gradient::{Batch, SHARD, loss_and_gradient};
@@ -39,6 +41,9 @@ pub struct Args {
     /// Seconds to measure for, after one step to warm up
     #[arg(long, value_name = "X", default_value_t = 10.0)]
     seconds: f64,
+    /// Also time each layer on its own, and print where the time goes
+    #[arg(long)]
+    layers: bool,
     /// Print nothing but the JSON object
     #[arg(long)]
     json: bool,
@@ -64,9 +69,15 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let batch = Batch { target: images.clone(), x_t: images, t: vec![500.0; batch_size], labels };
     let flop = 2 * unet.multiply_adds((h, w)) * batch_size as u64 * if args.mode == Mode::Train { 3 } else { 1 };
 
+    let w: Tensors<f32> = unet.layout.initial(config.seed);
+    let (still, prepared);
     let mut step: Box<dyn FnMut() -> Result<()>> = match args.mode {
-        Mode::Train => Box::new(training_step(&unet, &config, &batch)),
-        Mode::Forward => Box::new(prediction(&unet, &config, &batch)),
+        Mode::Train => Box::new(training_step(&unet, w, &config, &batch)),
+        Mode::Forward => {
+            still = w;
+            prepared = Prepared::new(&still);
+            Box::new(|| prediction(&unet, &prepared, &batch))
+        }
     };
     step()?;
     let mut seconds = Vec::new();
@@ -87,6 +98,17 @@ pub fn run(args: &Args) -> Result<Outcome> {
         print(format!("{gflop:.1} GFLOP in {median:.4} s (median of {}), {min:.4} s (fastest)", seconds.len()))?;
         print(format!("{gflops:.1} GFLOP/s of a measured peak of {peak:.1}: {:.0} %", 100.0 * gflops / peak))?;
     }
+    if args.layers {
+        let steps = seconds.len().min(10);
+        let start = Instant::now();
+        let (done, times) = stopwatch::record(|| (0..steps).try_for_each(|_| step()));
+        done?;
+        let threads = rayon::current_num_threads() as f64;
+        let thread_seconds = start.elapsed().as_secs_f64() * threads;
+        let breakdown = Breakdown { times: &times, steps, thread_seconds, peak_of_a_thread: peak / threads };
+        print(breakdown.by_layer(&unet.layout))?;
+        print(breakdown.by_part())?;
+    }
     print(json!({
         "preset": format!("{:?}", args.preset).to_lowercase(), "mode": format!("{:?}", args.mode).to_lowercase(),
         "batch_size": batch_size, "threads": rayon::current_num_threads(), "path": path::current().name(),
@@ -97,8 +119,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
 }
 
 /// Forward, MSE, backward, clip, Adam.
-fn training_step(unet: &UNet, config: &Config, batch: &Batch<f32>) -> impl FnMut() -> Result<()> {
-    let mut w: Tensors<f32> = unet.layout.initial(config.seed);
+fn training_step(unet: &UNet, mut w: Tensors<f32>, config: &Config, batch: &Batch<f32>) -> impl FnMut() -> Result<()> {
     let mut moments = Moments::zeros(w.0.len());
     let mut n = 0;
     move || {
@@ -111,17 +132,14 @@ fn training_step(unet: &UNet, config: &Config, batch: &Batch<f32>) -> impl FnMut
 }
 
 /// The network's output for the batch, in shards as sampling has them.
-fn prediction(unet: &UNet, config: &Config, batch: &Batch<f32>) -> impl FnMut() -> Result<()> {
-    let w: Tensors<f32> = unet.layout.initial(config.seed);
-    move || {
-        let parts = shards::ranges(batch.t.len(), SHARD);
-        let outputs = shards::map(parts.len(), |i| {
-            let x = batch.x_t.slice_axis(ndarray::Axis(0), parts[i].clone().into()).to_owned();
-            let labels = batch.labels.as_ref().map(|labels| &labels[parts[i].clone()]);
-            unet.predict(&w, x, Conditions { time: Time::Steps(&batch.t[parts[i].clone()]), labels })
-        });
-        outputs.into_iter().try_for_each(|output| output.map(|_| ()))
-    }
+fn prediction(unet: &UNet, w: &Prepared<f32>, batch: &Batch<f32>) -> Result<()> {
+    let parts = shards::ranges(batch.t.len(), SHARD);
+    let outputs = shards::map(parts.len(), |i| {
+        let x = batch.x_t.slice_axis(ndarray::Axis(0), parts[i].clone().into()).to_owned();
+        let labels = batch.labels.as_ref().map(|labels| &labels[parts[i].clone()]);
+        unet.predict(w, x, Conditions { time: Time::Steps(&batch.t[parts[i].clone()]), labels })
+    });
+    outputs.into_iter().try_for_each(|output| output.map(|_| ()))
 }
 
 /// The most memory that this process has held, in MB of 10⁶ bytes, where the system says (Linux).

@@ -20,19 +20,20 @@
 
 use ndarray::{Array, Dimension};
 
+use super::stopwatch::timed;
 use super::{flat, flat_mut, shaped};
 use crate::numerics::path::every_path;
 use crate::numerics::{Native, Real};
 
 /// y = x σ(x), element by element.
 pub fn silu<F: Real, D: Dimension>(x: &Array<F, D>) -> Array<F, D> {
-    shaped(x.raw_dim(), silu_of(flat(x)))
+    shaped(x.raw_dim(), timed(None, "silu", 0, || silu_of(flat(x))))
 }
 
 /// dx = dy σ(x) (1 + x (1 − σ(x))).
 pub fn silu_backward<F: Real, D: Dimension>(x: &Array<F, D>, mut dy: Array<F, D>) -> Array<F, D> {
     assert_eq!(x.raw_dim(), dy.raw_dim(), "silu: dy has the shape of x");
-    silu_times_derivative(flat(x), flat_mut(&mut dy));
+    timed(None, "silu, gradient", 0, || silu_times_derivative(flat(x), flat_mut(&mut dy)));
     dy
 }
 

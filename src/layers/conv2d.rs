@@ -37,7 +37,9 @@ use ndarray::Array4;
 use super::im2col::{Window, region};
 use super::linear::add_bias_gradient;
 use super::parameters::{Axes, Init};
-use super::{Layout, Span, Tensors, flat, shaped};
+use super::stopwatch::timed;
+use super::weights::Use;
+use super::{Layout, Span, Tensors, Weights, flat, shaped};
 use crate::numerics::Real;
 use crate::numerics::gemm::{Gather, Panels, Start, product};
 
@@ -73,16 +75,19 @@ impl Conv2d {
     ///
     /// # Shapes
     /// x (n, h, w, c_in) to y (n, oh, ow, c_out), oh and ow as [`Window::output`] says.
-    pub fn forward<F: Real>(&self, w: &Tensors<F>, x: Array4<F>) -> (Array4<F>, Cache<F>) {
+    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>) -> (Array4<F>, Cache<F>) {
         let (n, height, width, c) = x.dim();
         assert_eq!(c, self.c_in, "conv2d: x has {c} channels, the weight takes {}", self.c_in);
         let (oh, ow) = self.window.output((height, width));
-        let padded = self.window.pad(x);
+        let padded = timed(Some(self.weight), "padding", 0, || self.window.pad(x));
         let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, c));
         let mut y = vec![F::zero(); pixels.len() * self.c_out];
-        let weight = Panels::new(&w[self.weight], taps.len(), self.c_out, self.c_out, 1);
-        let columns = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
-        product(columns, &weight, &mut y, self.c_out, Start::OverwriteWithBias(&w[self.bias]));
+        timed(Some(self.weight), "forward", y.len() * taps.len(), || {
+            let copy = |weight: &[F]| Panels::new(weight, taps.len(), self.c_out, self.c_out, 1);
+            let weight = w.panels(self.weight, Use::Forward, &copy);
+            let columns = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
+            product(columns, &weight, &mut y, self.c_out, Start::OverwriteWithBias(&w[self.bias]));
+        });
         (shaped((n, oh, ow, self.c_out), y), Cache(padded))
     }
 
@@ -92,7 +97,7 @@ impl Conv2d {
     /// dy (n, oh, ow, c_out) to dx (n, h, w, c_in).
     pub fn backward<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         cache: Cache<F>,
         dy: &Array4<F>,
         grads: &mut Tensors<F>,
@@ -100,38 +105,45 @@ impl Conv2d {
         let (n, height, width, _) = cache.0.dim();
         let [left, right, top, bottom] = self.window.padding;
         self.parameter_gradients(cache, dy, grads);
-        self.input_gradient(&w[self.weight], dy, (n, height - top - bottom, width - left - right))
+        self.input_gradient(w, dy, (n, height - top - bottom, width - left - right))
     }
 
     /// dW and db alone, for a first layer whose dx nobody reads.
     pub fn parameter_gradients<F: Real>(&self, Cache(padded): Cache<F>, dy: &Array4<F>, grads: &mut Tensors<F>) {
         let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, self.c_in));
         assert_eq!(dy.len(), pixels.len() * self.c_out, "conv2d: dy {:?} has the shape of y", dy.dim());
-        let columns_transposed = Gather { data: flat(&padded), rows: &taps, steps: &pixels };
-        let dy_panels = Panels::new(flat(dy), pixels.len(), self.c_out, self.c_out, 1);
-        product(columns_transposed, &dy_panels, &mut grads[self.weight], self.c_out, Start::Accumulate);
+        timed(Some(self.weight), "weight gradient", dy.len() * taps.len(), || {
+            let columns_transposed = Gather { data: flat(&padded), rows: &taps, steps: &pixels };
+            let dy_panels = Panels::new(flat(dy), pixels.len(), self.c_out, self.c_out, 1);
+            product(columns_transposed, &dy_panels, &mut grads[self.weight], self.c_out, Start::Accumulate);
+        });
         add_bias_gradient(flat(dy), &mut grads[self.bias]);
     }
 
     /// dx = col2im(dy · Wᵀ), phase by phase: see the orders of addition above.
-    fn input_gradient<F: Real>(&self, weight: &[F], dy: &Array4<F>, (n, h, w): (usize, usize, usize)) -> Array4<F> {
+    fn input_gradient<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        dy: &Array4<F>,
+        (n, h, width): (usize, usize, usize),
+    ) -> Array4<F> {
         let stride = self.window.stride;
         let [left, _, top, _] = self.window.padding;
         if stride == 1 {
             return self.phase(
-                weight,
+                w,
                 dy,
                 n,
                 Phase::new(0, 1, top, self.window.kernel.0, h),
-                Phase::new(0, 1, left, self.window.kernel.1, w),
+                Phase::new(0, 1, left, self.window.kernel.1, width),
             );
         }
-        let mut dx = Array4::zeros((n, h, w, self.c_in));
+        let mut dx = Array4::zeros((n, h, width, self.c_in));
         for remainder in (0..stride * stride).map(|i| (i / stride, i % stride)) {
             let rows = Phase::new(remainder.0, stride, top, self.window.kernel.0, h);
-            let columns = Phase::new(remainder.1, stride, left, self.window.kernel.1, w);
+            let columns = Phase::new(remainder.1, stride, left, self.window.kernel.1, width);
             if rows.taps > 0 && columns.taps > 0 && rows.pixels > 0 && columns.pixels > 0 {
-                let part = self.phase(weight, dy, n, rows, columns);
+                let part = self.phase(w, dy, n, rows, columns);
                 let (first_row, first_column) = (rows.first(top), columns.first(left));
                 let every = |first: usize| ndarray::Slice::new(first as isize, None, stride as isize);
                 let mut pixels = dx.slice_axis_mut(ndarray::Axis(1), every(first_row));
@@ -142,9 +154,11 @@ impl Conv2d {
     }
 
     /// The gradient of the pixels of one phase: a convolution at stride 1 of dy with the taps that they see, flipped.
-    fn phase<F: Real>(&self, weight: &[F], dy: &Array4<F>, n: usize, rows: Phase, columns: Phase) -> Array4<F> {
+    fn phase<F: Real>(&self, w: &dyn Weights<F>, dy: &Array4<F>, n: usize, rows: Phase, columns: Phase) -> Array4<F> {
         let (size, kernel) = ((rows.pixels, columns.pixels), (rows.taps, columns.taps));
-        let padded = region(dy, rows.margin(), columns.margin(), (size.0 + kernel.0 - 1, size.1 + kernel.1 - 1));
+        let with_margins = (size.0 + kernel.0 - 1, size.1 + kernel.1 - 1);
+        let margins = || region(dy, rows.margin(), columns.margin(), with_margins);
+        let padded = timed(Some(self.weight), "padding", 0, margins);
         let window = Window { kernel, stride: 1, padding: [0; 4] };
         let (pixels, taps) = (window.pixels(padded.dim()), window.taps(padded.dim().2, self.c_out));
 
@@ -155,10 +169,14 @@ impl Conv2d {
             let kw = columns.remainder + tap % kernel.1 * columns.stride;
             (kh * self.window.kernel.1 + kw) * self.c_in * self.c_out + o
         };
-        let flipped = Panels::from_rows(weight, taps.len(), self.c_in, self.c_out, row);
+        let copy = |weight: &[F]| Panels::from_rows(weight, taps.len(), self.c_in, self.c_out, row);
+        let phase = rows.remainder * rows.stride + columns.remainder;
         let mut dx = vec![F::zero(); pixels.len() * self.c_in];
-        let windows = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
-        product(windows, &flipped, &mut dx, self.c_in, Start::Overwrite);
+        timed(Some(self.weight), "input gradient", dx.len() * taps.len(), || {
+            let flipped = w.panels(self.weight, Use::Backward { phase }, &copy);
+            let windows = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
+            product(windows, &flipped, &mut dx, self.c_in, Start::Overwrite);
+        });
         shaped((n, size.0, size.1, self.c_in), dx)
     }
 }

@@ -20,7 +20,7 @@
 use ndarray::Array2;
 
 use super::parameters::{Axes, Init};
-use super::{Layout, Span, Tensors, flat, shaped};
+use super::{Layout, Span, Tensors, Weights, flat, shaped};
 use crate::numerics::{Real, elementary};
 
 /// Which of the conventions of a sinusoidal embedding.
@@ -77,7 +77,7 @@ impl ClassEmbedding {
     ///
     /// # Shapes
     /// labels (n) to (n, dim).
-    pub fn forward<F: Real>(&self, w: &Tensors<F>, labels: &[usize]) -> Array2<F> {
+    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, labels: &[usize]) -> Array2<F> {
         let table = &w[self.weight];
         let row = |&label: &usize| {
             assert!(label < self.classes, "class embedding: label {label} of {} classes", self.classes);

@@ -29,7 +29,8 @@
 use ndarray::Array4;
 
 use super::parameters::{Axes, Init};
-use super::{Layout, Span, Tensors, flat, flat_mut};
+use super::stopwatch::timed;
+use super::{Layout, Span, Tensors, Weights, flat, flat_mut};
 use crate::numerics::Real;
 use crate::numerics::path::every_path;
 use crate::numerics::sum::column_sums;
@@ -74,16 +75,18 @@ impl GroupNorm {
     ///
     /// # Shapes
     /// x (n, h, w, c) to y of the same shape.
-    pub fn forward<F: Real>(&self, w: &Tensors<F>, x: Array4<F>) -> (Array4<F>, Cache<F>) {
+    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>) -> (Array4<F>, Cache<F>) {
         let (n, h, width, c) = x.dim();
         assert_eq!(c, self.channels, "group_norm: x has {c} channels, the norm {}", self.channels);
         let mut y = vec![F::zero(); x.len()];
         let mut moments = Vec::with_capacity(n * self.groups);
-        for (x, y) in flat(&x).chunks(h * width * c).zip(y.chunks_mut(h * width * c)) {
-            let of_image = image_moments(x, c, self.groups, self.norm_eps);
-            normalise(x, y, &per_channel(&of_image, c), &w[self.weight], &w[self.bias]);
-            moments.extend(of_image);
-        }
+        timed(Some(self.weight), "norm", 0, || {
+            for (x, y) in flat(&x).chunks(h * width * c).zip(y.chunks_mut(h * width * c)) {
+                let of_image = image_moments(x, c, self.groups, self.norm_eps);
+                normalise(x, y, &per_channel(&of_image, c), &w[self.weight], &w[self.bias]);
+                moments.extend(of_image);
+            }
+        });
         (super::shaped(x.dim(), y), Cache { x, moments })
     }
 
@@ -93,7 +96,7 @@ impl GroupNorm {
     /// dy (n, h, w, c) to dx of the same shape.
     pub fn backward<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         Cache { x, moments }: Cache<F>,
         mut dy: Array4<F>,
         grads: &mut Tensors<F>,
@@ -102,21 +105,23 @@ impl GroupNorm {
         let (_, h, width, c) = x.dim();
         let (size, of_group) = (h * width * c, c / self.groups);
         let gamma = &w[self.weight];
-        let images = flat(&x).chunks(size).zip(flat_mut(&mut dy).chunks_mut(size)).zip(moments.chunks(self.groups));
-        for ((x, dy), moments) in images {
-            let moments = per_channel(moments, c);
-            let (dbeta, dgamma) = affine_gradients(x, dy, &moments);
-            grads[self.weight].iter_mut().zip(&dgamma).for_each(|(g, &d)| *g += F::from_f64(d));
-            grads[self.bias].iter_mut().zip(&dbeta).for_each(|(g, &d)| *g += F::from_f64(d));
-            let mean_over_group = |sums: &[f64], group: usize| {
-                let channels = group * of_group..(group + 1) * of_group;
-                let total = channels.fold(0.0, |total, c| total + gamma[c].to_f64() * sums[c]);
-                F::from_f64(total / (size / self.groups) as f64)
-            };
-            let m: Vec<(F, F)> =
-                (0..self.groups).map(|g| (mean_over_group(&dbeta, g), mean_over_group(&dgamma, g))).collect();
-            input_gradient(x, dy, &moments, &per_channel(&m, c), gamma);
-        }
+        timed(Some(self.weight), "norm, gradient", 0, || {
+            let images = flat(&x).chunks(size).zip(flat_mut(&mut dy).chunks_mut(size)).zip(moments.chunks(self.groups));
+            for ((x, dy), moments) in images {
+                let moments = per_channel(moments, c);
+                let (dbeta, dgamma) = affine_gradients(x, dy, &moments);
+                grads[self.weight].iter_mut().zip(&dgamma).for_each(|(g, &d)| *g += F::from_f64(d));
+                grads[self.bias].iter_mut().zip(&dbeta).for_each(|(g, &d)| *g += F::from_f64(d));
+                let mean_over_group = |sums: &[f64], group: usize| {
+                    let channels = group * of_group..(group + 1) * of_group;
+                    let total = channels.fold(0.0, |total, c| total + gamma[c].to_f64() * sums[c]);
+                    F::from_f64(total / (size / self.groups) as f64)
+                };
+                let m: Vec<(F, F)> =
+                    (0..self.groups).map(|g| (mean_over_group(&dbeta, g), mean_over_group(&dgamma, g))).collect();
+                input_gradient(x, dy, &moments, &per_channel(&m, c), gamma);
+            }
+        });
         dy
     }
 }
@@ -134,18 +139,12 @@ every_path! {
         let (pixels, of_group) = (x.len() / channels, channels / groups);
         let count = (pixels * of_group) as f64;
         let mut sums = vec![0.0; channels];
-        column_sums(pixels, &mut sums, |p, partial: &mut [F]| {
-            partial.iter_mut().zip(&x[p * channels..]).for_each(|(s, &x)| *s += x);
-        });
+        column_sums([x], [], &mut sums, |s, [x], []| s + x);
         let over_group = |sums: &[f64], g: usize| sums[g * of_group..(g + 1) * of_group].iter().fold(0.0, |t, s| t + s) / count;
         let means: Vec<F> = (0..groups).map(|g| F::from_f64(over_group(&sums, g))).collect();
         let mean_of_channel: Vec<F> = (0..channels).map(|c| means[c / of_group]).collect();
         let mut squares = vec![0.0; channels];
-        column_sums(pixels, &mut squares, |p, partial: &mut [F]| {
-            for ((s, &x), &mean) in partial.iter_mut().zip(&x[p * channels..]).zip(&mean_of_channel) {
-                *s = (x - mean).fma::<P>(x - mean, *s);
-            }
-        });
+        column_sums([x], [&mean_of_channel], &mut squares, |s, [x], [mean]| (x - mean).fma::<P>(x - mean, s));
         let r = |g: usize| F::from_f64(1.0 / (over_group(&squares, g) + norm_eps).sqrt());
         (0..groups).map(|g| (means[g], r(g))).collect()
     }
@@ -167,18 +166,10 @@ every_path! {
 every_path! {
     /// Step 1 of one image: (dβ, dγ).
     fn affine_gradients<F>(x: &[F], dy: &[F], moments: &[Vec<F>; 2]) -> (Vec<f64>, Vec<f64>) {
-        let c = moments[0].len();
-        let (mean, r) = (&moments[0][..c], &moments[1][..c]);
-        let (mut dbeta, mut dgamma) = (vec![0.0; c], vec![0.0; c]);
-        column_sums(dy.len() / c, &mut dbeta, |p, partial: &mut [F]| {
-            partial.iter_mut().zip(&dy[p * c..]).for_each(|(s, &dy)| *s += dy);
-        });
-        column_sums(dy.len() / c, &mut dgamma, |p, partial: &mut [F]| {
-            let (x, dy, partial) = (&x[p * c..][..c], &dy[p * c..][..c], &mut partial[..c]);
-            for i in 0..c {
-                partial[i] = dy[i].fma::<P>((x[i] - mean[i]) * r[i], partial[i]);
-            }
-        });
+        let (mut dbeta, mut dgamma) = (vec![0.0; moments[0].len()], vec![0.0; moments[0].len()]);
+        column_sums([dy], [], &mut dbeta, |s, [dy], []| s + dy);
+        let [mean, r] = moments;
+        column_sums([dy, x], [mean, r], &mut dgamma, |s, [dy, x], [mean, r]| dy.fma::<P>((x - mean) * r, s));
         (dbeta, dgamma)
     }
 }

@@ -9,15 +9,17 @@
 //! 3. x_ri meets every output: dx_ri = Σ_o dy_ro W_io, that is dx = dy Wᵀ.
 //!
 //! The cache keeps x, for step 1. All three are products in the order of [`gemm`](crate::numerics::gemm); the sum of
-//! step 2 is [`column_sums`]. Derived here; proven by `linear_gradients_equal_central_differences` and PyTorch's numbers.
+//! step 2 is [`column_sums`](crate::numerics::sum::column_sums). Derived here; proven by `linear_gradients_equal_central_differences` and PyTorch's numbers.
 
 use ndarray::Array2;
 
 use super::parameters::{Axes, Init};
-use super::{Layout, Span, Tensors, flat, shaped};
+use super::stopwatch::timed;
+use super::weights::Use;
+use super::{Layout, Span, Tensors, Weights, flat, shaped};
 use crate::numerics::Real;
-use crate::numerics::gemm::{Matrix, Start, matrix_product};
-use crate::numerics::sum::column_sums;
+use crate::numerics::gemm::{Matrix, Start, matrix_product, panel_product};
+use crate::numerics::sum::plain_column_sums;
 
 /// A matrix and a bias.
 #[derive(Clone, Debug)]
@@ -49,13 +51,16 @@ impl Linear {
     ///
     /// # Shapes
     /// x (rows, inputs) to y (rows, outputs).
-    pub fn forward<F: Real>(&self, w: &Tensors<F>, x: Array2<F>) -> (Array2<F>, Cache<F>) {
+    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: Array2<F>) -> (Array2<F>, Cache<F>) {
         let (rows, inputs) = x.dim();
         assert_eq!(inputs, self.inputs, "linear: x has {inputs} features, the weight takes {}", self.inputs);
         let mut y = vec![F::zero(); rows * self.outputs];
-        let weight = Matrix::new(&w[self.weight], inputs, self.outputs);
-        let bias = Start::OverwriteWithBias(&w[self.bias]);
-        matrix_product(Matrix::new(flat(&x), rows, inputs), weight, &mut y, self.outputs, bias);
+        timed(Some(self.weight), "forward", y.len() * inputs, || {
+            let copy = |weight: &[F]| Matrix::new(weight, inputs, self.outputs).panels();
+            let weight = w.panels(self.weight, Use::Forward, &copy);
+            let bias = Start::OverwriteWithBias(&w[self.bias]);
+            panel_product(Matrix::new(flat(&x), rows, inputs), &weight, &mut y, self.outputs, bias);
+        });
         (shaped((rows, self.outputs), y), Cache(x))
     }
 
@@ -65,7 +70,7 @@ impl Linear {
     /// dy (rows, outputs) to dx (rows, inputs).
     pub fn backward<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         Cache(x): Cache<F>,
         dy: &Array2<F>,
         grads: &mut Tensors<F>,
@@ -73,28 +78,25 @@ impl Linear {
         let rows = x.nrows();
         assert_eq!(dy.dim(), (rows, self.outputs), "linear: dy has the shape of y");
         let dy = Matrix::new(flat(dy), rows, self.outputs);
-        matrix_product(
-            Matrix::new(flat(&x), rows, self.inputs).t(),
-            dy,
-            &mut grads[self.weight],
-            self.outputs,
-            Start::Accumulate,
-        );
+        let x_transposed = Matrix::new(flat(&x), rows, self.inputs).t();
+        timed(Some(self.weight), "weight gradient", x.len() * self.outputs, || {
+            matrix_product(x_transposed, dy, &mut grads[self.weight], self.outputs, Start::Accumulate)
+        });
         add_bias_gradient(dy.data, &mut grads[self.bias]);
         let mut dx = vec![F::zero(); rows * self.inputs];
-        let weight = Matrix::new(&w[self.weight], self.inputs, self.outputs);
-        matrix_product(dy, weight.t(), &mut dx, self.inputs, Start::Overwrite);
+        timed(Some(self.weight), "input gradient", x.len() * self.outputs, || {
+            let copy = |weight: &[F]| Matrix::new(weight, self.inputs, self.outputs).t().panels();
+            let transposed = w.panels(self.weight, Use::Backward { phase: 0 }, &copy);
+            panel_product(dy, &transposed, &mut dx, self.inputs, Start::Overwrite);
+        });
         shaped((rows, self.inputs), dx)
     }
 }
 
 /// db_o += Σ_r dy_ro, rounded once from the f64 total.
 pub(super) fn add_bias_gradient<F: Real>(dy: &[F], db: &mut [F]) {
-    let width = db.len();
-    let mut totals = vec![0.0; width];
-    column_sums(dy.len() / width, &mut totals, |row, partial: &mut [F]| {
-        partial.iter_mut().zip(&dy[row * width..][..width]).for_each(|(p, &dy)| *p += dy);
-    });
+    let mut totals = vec![0.0; db.len()];
+    timed(None, "bias gradients", 0, || plain_column_sums(dy, &mut totals));
     db.iter_mut().zip(totals).for_each(|(db, total)| *db += F::from_f64(total));
 }
 

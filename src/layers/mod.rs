@@ -25,10 +25,13 @@ pub mod linear;
 pub mod parameters;
 pub mod resample;
 pub mod softmax;
+pub mod stopwatch;
+pub mod weights;
 
 use ndarray::{Array, Dimension};
 
 pub use parameters::{Layout, Span, Tensors};
+pub use weights::{Prepared, Weights};
 
 /// The numbers of an activation in order; every activation is without gaps.
 pub(crate) fn flat<F, D: Dimension>(x: &Array<F, D>) -> &[F] {

@@ -23,6 +23,9 @@
 //!
 //! B is copied once into panels of 16 columns ([`Panels`]), so that it is read in order, from the cache but for the first tile.
 
+mod panels;
+
+pub use panels::Panels;
 use rayon::prelude::*;
 
 use super::path::every_path;
@@ -35,6 +38,12 @@ pub const BLOCK: usize = 256;
 /// AVX-512's 32.
 pub(super) const TILE_ROWS: usize = 6;
 
+/// Steps of k that all tiles of a strip take before any goes on: a panel of so many stays in the nearest caches.
+const PASS: usize = 4 * BLOCK;
+
+/// Rows of C in a strip: what they read of A in a pass stays in the second cache while the panels go by.
+const STRIP: usize = 32 * TILE_ROWS;
+
 /// The left matrix of a product: element (i, k) is `data[rows[i] + steps[k]]`.
 #[derive(Clone, Copy, Debug)]
 pub struct Gather<'a, F> {
@@ -44,51 +53,6 @@ pub struct Gather<'a, F> {
     pub rows: &'a [usize],
     /// How far from a row's start element k lies.
     pub steps: &'a [usize],
-}
-
-/// The right matrix of a product, shape (k, n), copied into panels of a register tile's width.
-#[derive(Clone, Debug)]
-pub struct Panels<F> {
-    data: Vec<F>,
-    steps: usize,
-    columns: usize,
-}
-
-/// Columns of C that the kernel holds in registers: 64 bytes a row for either precision.
-const fn tile_columns<F>() -> usize {
-    64 / size_of::<F>()
-}
-
-impl<F: Real> Panels<F> {
-    /// Copies the (k, n) matrix whose element (k, j) is `b[k * step + j * column]`; the last panel is filled with zeros.
-    ///
-    /// # Panics
-    /// If the last element lies outside of `b`.
-    pub fn new(b: &[F], steps: usize, columns: usize, step: usize, column: usize) -> Self {
-        Self::from_rows(b, steps, columns, column, |k| k * step)
-    }
-
-    /// Copies the (k, n) matrix whose element (k, j) is `b[row(k) + j * column]`.
-    ///
-    /// # Panics
-    /// If an element lies outside of `b`.
-    pub fn from_rows(b: &[F], steps: usize, columns: usize, column: usize, row: impl Fn(usize) -> usize) -> Self {
-        let width = tile_columns::<F>();
-        let mut data = vec![F::zero(); columns.div_ceil(width) * width * steps];
-        for (panel, rows) in data.chunks_exact_mut((steps * width).max(1)).enumerate() {
-            let first = panel * width;
-            let valid = width.min(columns - first);
-            for (k, packed) in rows.chunks_exact_mut(width).enumerate() {
-                let at = row(k) + first * column;
-                if column == 1 {
-                    packed[..valid].copy_from_slice(&b[at..at + valid]);
-                } else {
-                    packed[..valid].iter_mut().enumerate().for_each(|(j, p)| *p = b[at + j * column]);
-                }
-            }
-        }
-        Panels { data, steps, columns }
-    }
 }
 
 /// What C holds before the first block of a product is added.
@@ -110,8 +74,8 @@ pub enum Start<'a, F> {
 /// # Panics
 /// If the shapes do not agree or a table leads outside of its data.
 pub fn product<F: Real>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
-    let (m, n) = (a.rows.len(), b.columns);
-    assert_eq!(a.steps.len(), b.steps, "product: A has {} columns and B has {} rows", a.steps.len(), b.steps);
+    let (m, n) = (a.rows.len(), b.columns());
+    assert_eq!(a.steps.len(), b.steps(), "product: A has {} columns and B has {} rows", a.steps.len(), b.steps());
     assert!(n <= stride && (m == 0 || (m - 1) * stride + n <= c.len()), "product: C is too short for {m} x {n}");
     if m == 0 || n == 0 {
         return;
@@ -119,8 +83,8 @@ pub fn product<F: Real>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize,
     let rows_at_once = shards::rows_at_once(m, n * a.steps.len());
     let part = |rows: &[usize], c: &mut [F]| {
         let a = Gather { rows, ..a };
-        // The width of a panel is `tile_columns`, here as a constant that the compiler unrolls.
-        match tile_columns::<F>() {
+        // The width of a panel as a constant, for the compiler to unroll.
+        match Panels::<F>::WIDTH {
             16 => tiles::<F, 16>(a, b, c, stride, start),
             8 => tiles::<F, 8>(a, b, c, stride, start),
             width => unreachable!("no kernel is {width} columns wide"),
@@ -135,48 +99,80 @@ pub fn product<F: Real>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize,
 }
 
 every_path! {
-    /// All tiles of a product, six rows by N columns each: a panel of B at a time, which all rows find in the cache.
+    /// All tiles of a product, six rows by N columns each: strip by strip, in each pass by pass, in each panel by panel.
     fn tiles<F, const N: usize>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
         let furthest = a.rows.iter().max().unwrap_or(&0) + a.steps.iter().max().unwrap_or(&0);
         assert!(a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
-        for first in (0..b.columns).step_by(N) {
-            let panel = &b.data[first * b.steps..][..N * b.steps];
-            let width = N.min(b.columns - first);
-            for (rows, c) in a.rows.chunks(TILE_ROWS).zip(c.chunks_mut(TILE_ROWS * stride)) {
-                let mut table = [rows[0]; TILE_ROWS]; // a last tile of fewer rows computes its first row again
-                table[..rows.len()].copy_from_slice(rows);
-                let mut total = [[F::zero(); N]; TILE_ROWS];
-                let mut adds = matches!(start, Start::Accumulate);
-                if adds {
-                    for (total, c) in total.iter_mut().zip(c.chunks(stride)).take(rows.len()) {
-                        total[..width].copy_from_slice(&c[first..first + width]);
+        for (rows, c) in a.rows.chunks(STRIP).zip(c.chunks_mut(STRIP * stride)) {
+            for pass in passes(a.steps.len()) {
+                let (steps, last) = (&a.steps[pass.clone()], pass.end == a.steps.len());
+                for first in (0..b.columns()).step_by(N) {
+                    let panel = &b.panel(first)[pass.start * N..pass.end * N];
+                    let width = N.min(b.columns() - first);
+                    let mut panel_bias = None;
+                    if let (Start::OverwriteWithBias(bias), true) = (start, last) {
+                        let mut padded = [F::zero(); N];
+                        padded[..width].copy_from_slice(&bias[first..first + width]);
+                        panel_bias = Some(padded);
                     }
-                }
-                for (steps, b) in a.steps.chunks(BLOCK).zip(panel.chunks(BLOCK * N)) {
-                    // SAFETY: every row plus every step lies in `data` (asserted above), and the panel has N numbers a step.
-                    #[allow(unsafe_code)]
-                    let acc = unsafe { tile_of_block::<P, F, N>(a.data, &table, steps, b) };
-                    for (total, acc) in total.as_flattened_mut().iter_mut().zip(acc.as_flattened()) {
-                        *total = if adds { *total + *acc } else { *acc };
-                    }
-                    adds = true;
-                }
-                if let Start::OverwriteWithBias(bias) = start {
-                    let mut panel_bias = [F::zero(); N];
-                    panel_bias[..width].copy_from_slice(&bias[first..first + width]);
-                    for (total, &bias) in total.iter_mut().flat_map(|row| row.iter_mut().zip(&panel_bias)) {
-                        *total += bias;
-                    }
-                }
-                for (total, c) in total.iter().zip(c.chunks_mut(stride)).take(rows.len()) {
-                    match c[first..].first_chunk_mut::<N>() {
-                        Some(c) if width == N => *c = *total, // the width known to the compiler
-                        _ => c[first..first + width].copy_from_slice(&total[..width]),
+                    for (rows, c) in rows.chunks(TILE_ROWS).zip(c.chunks_mut(TILE_ROWS * stride)) {
+                        // A last tile of fewer rows computes its last row again.
+                        let mut table = [rows[rows.len() - 1]; TILE_ROWS];
+                        for (start, &row) in table.iter_mut().zip(rows) {
+                            *start = row;
+                        }
+                        let mut total = [[F::zero(); N]; TILE_ROWS];
+                        let mut adds = pass.start > 0 || matches!(start, Start::Accumulate);
+                        if adds {
+                            let rows_of_c = total.iter_mut().zip(c.chunks(stride)).take(rows.len());
+                            if width == N {
+                                rows_of_c.for_each(|(total, c)| *total = *whole(&c[first..]));
+                            } else {
+                                rows_of_c.for_each(|(total, c)| total[..width].copy_from_slice(&c[first..first + width]));
+                            }
+                        }
+                        for (steps, b) in steps.chunks(BLOCK).zip(panel.chunks(BLOCK * N)) {
+                            // SAFETY: every row plus every step lies in `data` (asserted above), and the panel has N numbers a step.
+                            #[allow(unsafe_code)]
+                            let acc = unsafe { tile_of_block::<P, F, N>(a.data, &table, steps, b) };
+                            for (total, acc) in total.as_flattened_mut().iter_mut().zip(acc.as_flattened()) {
+                                *total = if adds { *total + *acc } else { *acc };
+                            }
+                            adds = true;
+                        }
+                        if let Some(bias) = &panel_bias {
+                            for (total, &bias) in total.iter_mut().flat_map(|row| row.iter_mut().zip(bias)) {
+                                *total += bias;
+                            }
+                        }
+                        let rows_of_c = total.iter().zip(c.chunks_mut(stride)).take(rows.len());
+                        if width == N {
+                            rows_of_c.for_each(|(total, c)| *whole_mut(&mut c[first..]) = *total);
+                        } else {
+                            rows_of_c.for_each(|(total, c)| c[first..first + width].copy_from_slice(&total[..width]));
+                        }
                     }
                 }
             }
         }
     }
+}
+
+/// The first N numbers: a length that the compiler knows is moved by registers, any other by a call.
+#[inline(always)]
+fn whole<F, const N: usize>(c: &[F]) -> &[F; N] {
+    c.first_chunk().expect("a whole tile")
+}
+
+/// The same, to be written.
+#[inline(always)]
+fn whole_mut<F, const N: usize>(c: &mut [F]) -> &mut [F; N] {
+    c.first_chunk_mut().expect("a whole tile")
+}
+
+/// The steps of each pass, ascending; one pass of none where there are no steps, which writes what C starts with.
+fn passes(steps: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..steps.max(1)).step_by(PASS).map(move |start| start..(start + PASS).min(steps))
 }
 
 /// acc[i][j] = Σ_k data[rows[i] + steps[k]] · b[k][j] of one block, k ascending from acc = +0.
@@ -237,17 +233,30 @@ impl<'a, F> Matrix<'a, F> {
     }
 }
 
-/// C (+)= A · B (+ bias) for two plain matrices: [`product`] with the tables `i · row` and `k · column`.
+impl<F: Real> Matrix<'_, F> {
+    /// A copy as the right matrix of a product.
+    pub fn panels(self) -> Panels<F> {
+        Panels::new(self.data, self.shape.0, self.shape.1, self.row, self.column)
+    }
+}
+
+/// C (+)= A · B (+ bias) for two plain matrices.
 ///
 /// # Panics
 /// If the shapes do not agree.
 pub fn matrix_product<F: Real>(a: Matrix<F>, b: Matrix<F>, c: &mut [F], stride: usize, start: Start<F>) {
-    let ((m, k), (k_of_b, n)) = (a.shape, b.shape);
-    assert_eq!(k, k_of_b, "matrix_product: {m} x {k} times {k_of_b} x {n}");
-    let rows: Vec<usize> = (0..m).map(|i| i * a.row).collect();
-    let steps: Vec<usize> = (0..k).map(|k| k * a.column).collect();
-    let gather = Gather { data: a.data, rows: &rows, steps: &steps };
-    product(gather, &Panels::new(b.data, k, n, b.row, b.column), c, stride, start);
+    assert_eq!(a.shape.1, b.shape.0, "matrix_product: {:?} times {:?}", a.shape, b.shape);
+    panel_product(a, &b.panels(), c, stride, start);
+}
+
+/// C (+)= A · B (+ bias) for a plain matrix and one in panels: [`product`] with the tables `i · row` and `k · column`.
+///
+/// # Panics
+/// If the shapes do not agree.
+pub fn panel_product<F: Real>(a: Matrix<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
+    let rows: Vec<usize> = (0..a.shape.0).map(|i| i * a.row).collect();
+    let steps: Vec<usize> = (0..a.shape.1).map(|k| k * a.column).collect();
+    product(Gather { data: a.data, rows: &rows, steps: &steps }, b, c, stride, start);
 }
 
 /// The definition of every product in this crate, one element at a time: see the [module](self).

@@ -57,14 +57,18 @@ fn in_shard<T>(work: impl FnOnce() -> T) -> T {
     result
 }
 
+/// Whether what is done here may be cut up among threads: it is no shard's own share, and there is more than one thread.
+pub(super) fn is_alone() -> bool {
+    !IN_SHARD.get() && rayon::current_num_threads() > 1
+}
+
 /// How many of `rows` rows, each `work` multiply-adds, one task of a product takes: all of them inside a shard.
 pub(super) fn rows_at_once(rows: usize, work: usize) -> usize {
-    let threads = rayon::current_num_threads();
-    if IN_SHARD.get() || threads == 1 {
+    if !is_alone() {
         return rows;
     }
     const WORTH_A_TASK: usize = 200_000; // multiply-adds; about 4 microseconds, some times what waking a thread costs
-    rows.div_ceil(threads * 2)
+    rows.div_ceil(rayon::current_num_threads() * 2)
         .max(WORTH_A_TASK.div_ceil(work.max(1)))
         .next_multiple_of(super::gemm::TILE_ROWS)
         .min(rows.max(1))

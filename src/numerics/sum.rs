@@ -1,6 +1,7 @@
 //! Sums with a fixed order of addition (contract N1, rule 4).
 
 use super::Real;
+use super::path::every_path;
 
 /// Lanes of a sum over a row of numbers, whatever the width of the machine's registers.
 const LANES: usize = 16;
@@ -41,19 +42,67 @@ pub fn sum_of_squares<F: Real>(x: &[F]) -> f64 {
     sum_by(x, |x| x.to_f64() * x.to_f64())
 }
 
-/// Adds term(p, c) of every row p into `totals[c]`, for a matrix of `totals.len()` columns: rows ascending, 16 at a time
+/// Adds term(p, c) of every row p into `totals[c]`, for matrices of `totals.len()` columns: rows ascending, 16 at a time
 /// in F from +0, each group of 16 then into the f64 total.
 ///
-/// `term` is called with a row's index and a slice of `totals.len()` partial sums to which it adds the row.
+/// `add(s, x, v)` is s + term, of the element x of each matrix and the number v of each vector that has one a column. The
+/// partial sums of 16 columns stay in registers while their 16 rows go by.
+///
+/// # Panics
+/// If a matrix or a vector is shorter than the first matrix says.
 #[inline(always)]
-pub fn column_sums<F: Real>(rows: usize, totals: &mut [f64], mut add_row: impl FnMut(usize, &mut [F])) {
-    let mut partial = vec![F::zero(); totals.len()];
-    for first in (0..rows).step_by(ROWS) {
-        partial.fill(F::zero());
-        for row in first..(first + ROWS).min(rows) {
-            add_row(row, &mut partial);
+pub fn column_sums<F: Real, const M: usize, const V: usize>(
+    matrices: [&[F]; M],
+    vectors: [&[F]; V],
+    totals: &mut [f64],
+    add: impl Fn(F, [F; M], [F; V]) -> F,
+) {
+    let columns = totals.len();
+    let wide = columns - columns % LANES;
+    for first in (0..matrices[0].len()).step_by(ROWS * columns.max(1)) {
+        let rows = matrices.map(|matrix| &matrix[first..matrices[0].len().min(first + ROWS * columns)]);
+        for at in (0..wide).step_by(LANES) {
+            strip::<F, M, V, LANES>(rows, vectors, totals, at, &add);
         }
-        totals.iter_mut().zip(&partial).for_each(|(total, &part)| *total += part.to_f64());
+        for at in wide..columns {
+            strip::<F, M, V, 1>(rows, vectors, totals, at, &add);
+        }
+    }
+}
+
+/// The columns at..at + N of at most 16 rows.
+#[inline(always)]
+fn strip<F: Real, const M: usize, const V: usize, const N: usize>(
+    matrices: [&[F]; M],
+    vectors: [&[F]; V],
+    totals: &mut [f64],
+    at: usize,
+    add: &impl Fn(F, [F; M], [F; V]) -> F,
+) {
+    let columns = totals.len();
+    let mut partial = [F::zero(); N];
+    let mut v = [[F::zero(); N]; V];
+    for i in 0..V {
+        v[i].copy_from_slice(&vectors[i][at..at + N]);
+    }
+    for row in (0..matrices[0].len()).step_by(columns) {
+        let mut x = [[F::zero(); N]; M];
+        for i in 0..M {
+            x[i].copy_from_slice(&matrices[i][row + at..row + at + N]);
+        }
+        for j in 0..N {
+            partial[j] = add(partial[j], std::array::from_fn(|i| x[i][j]), std::array::from_fn(|i| v[i][j]));
+        }
+    }
+    for (total, part) in totals[at..at + N].iter_mut().zip(partial) {
+        *total += part.to_f64();
+    }
+}
+
+every_path! {
+    /// Adds the sum of every column of x into `totals`, in the order of [`column_sums`].
+    pub fn plain_column_sums<F>(x: &[F], totals: &mut [f64]) {
+        column_sums([x], [], totals, |s, [x], []| s + x);
     }
 }
 
@@ -83,9 +132,7 @@ mod tests {
     fn column_sums_add_sixteen_rows_before_the_total() {
         let x: Vec<f32> = (0..2 * 37).map(|i| 0.3 * i as f32).collect();
         let mut totals = [0.0; 2];
-        column_sums(37, &mut totals, |row, partial: &mut [f32]| {
-            partial.iter_mut().zip(&x[2 * row..]).for_each(|(p, &x)| *p += x);
-        });
+        plain_column_sums(&x, &mut totals);
         for (c, &total) in totals.iter().enumerate() {
             let column: Vec<f32> = x.iter().skip(c).step_by(2).copied().collect();
             let expected: f64 = column.chunks(16).map(|rows| rows.iter().fold(0.0f32, |s, &x| s + x) as f64).sum();

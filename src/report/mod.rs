@@ -14,6 +14,7 @@
 //! Nothing here flows back into a computed value, so times and platform functions are allowed.
 
 pub mod animation;
+pub mod breakdown;
 pub mod grid;
 pub mod npy;
 pub mod pixels;

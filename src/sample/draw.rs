@@ -16,7 +16,7 @@ use ndarray::{Array4, Axis};
 use super::Pipeline;
 use super::{Sampler, Step, transitions};
 use crate::diffusion::network_timestep;
-use crate::layers::{flat, flat_mut, shaped};
+use crate::layers::{Prepared, Weights, flat, flat_mut, shaped};
 use crate::models::unet::{Conditions, Time};
 use crate::numerics::rng::Stream;
 use crate::numerics::shards;
@@ -74,12 +74,13 @@ pub fn draw(
     for (&i, image) in indices.iter().zip(flat_mut(&mut x).chunks_mut(size)) {
         Stream::keyed(settings.seed, "sample.x_T", &[i]).fill_normal(image);
     }
+    let weights = Prepared::new(&model.weights);
     for (step, (t, t_prev)) in transitions(&settings.timesteps).enumerate() {
         let parts = shards::ranges(indices.len(), SHARD);
         let stepped: Vec<Result<(Vec<f32>, Vec<f32>)>> = shards::map(parts.len(), |part| {
             let range = parts[part].clone();
             let x_t = x.slice_axis(Axis(0), range.clone().into()).to_owned();
-            let output = predict(model, settings, &indices[range.clone()], &x_t, t)?;
+            let output = predict(model, &weights, settings, &indices[range.clone()], &x_t, t)?;
             let images = flat(&x_t).chunks(size).zip(flat(&output).chunks(size)).zip(&indices[range.clone()]);
             let mut next = (Vec::with_capacity(x_t.len()), Vec::with_capacity(x_t.len()));
             for ((x_t, output), &i) in images {
@@ -108,11 +109,18 @@ pub fn draw(
 }
 
 /// The network's output for pictures at time t, guided where asked.
-fn predict(model: &Pipeline, settings: &Settings, indices: &[u64], x_t: &Array4<f32>, t: usize) -> Result<Array4<f32>> {
+fn predict(
+    model: &Pipeline,
+    weights: &dyn Weights<f32>,
+    settings: &Settings,
+    indices: &[u64],
+    x_t: &Array4<f32>,
+    t: usize,
+) -> Result<Array4<f32>> {
     let time = vec![network_timestep(t) as f64; indices.len()];
     let output = |labels: Option<Vec<usize>>| {
         let conditions = Conditions { time: Time::Steps(&time), labels: labels.as_deref() };
-        model.unet.predict(&model.weights, x_t.clone(), conditions)
+        model.unet.predict(weights, x_t.clone(), conditions)
     };
     let label = |classes: usize| move |&i: &u64| settings.class.unwrap_or((i % classes as u64) as usize);
     let labels = model.classes().map(|classes| indices.iter().map(label(classes)).collect());

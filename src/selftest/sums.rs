@@ -4,7 +4,7 @@ use super::Chain;
 use crate::Result;
 use crate::layers::gradient_check::normal;
 use crate::numerics::shards;
-use crate::numerics::sum::{column_sums, sum, sum_of_squares};
+use crate::numerics::sum::{plain_column_sums, sum, sum_of_squares};
 
 pub(super) fn links(chain: &mut Chain) -> Result<()> {
     // From 10⁻⁸ to 10⁸, so that every order gives other bits.
@@ -16,9 +16,7 @@ pub(super) fn links(chain: &mut Chain) -> Result<()> {
     chain.numbers("sums.squares_f32", &lengths.map(|n| sum_of_squares(&single[..n])));
 
     let mut totals = [0.0; 5];
-    column_sums(200, &mut totals, |row, partial: &mut [f32]| {
-        partial.iter_mut().zip(&single[5 * row..]).for_each(|(p, &x)| *p += x);
-    });
+    plain_column_sums(&single, &mut totals);
     chain.numbers("sums.columns", &totals);
     let trees = [1, 2, 3, 5, 37, 1000].map(|n| shards::tree_sum(n, |i| single[i], |a, b| *a += b));
     chain.numbers("sums.tree", &trees);

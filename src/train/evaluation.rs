@@ -20,7 +20,7 @@ use super::gradient::SHARD;
 use super::trainer::noised;
 use crate::data::Dataset;
 use crate::diffusion::Marginal;
-use crate::layers::{Tensors, flat, flat_mut};
+use crate::layers::{Prepared, Tensors, flat, flat_mut};
 use crate::models::unet::{Conditions, Time};
 use crate::numerics::rng::Stream;
 use crate::numerics::shards;
@@ -118,8 +118,9 @@ pub fn evaluate(
     }
     let bins = bins(model.scheduler.reverse.schedule.t_max());
     let mut sums = vec![Sums::default(); bins.len()];
+    let weights = Prepared::new(weights);
     for chunk in shards::ranges(images, 4 * SHARD) {
-        let parts = shards::map(chunk.len(), |i| of_image(model, weights, data, chunk.start + i, &bins));
+        let parts = shards::map(chunk.len(), |i| of_image(model, &weights, data, chunk.start + i, &bins));
         for part in parts {
             sums.iter_mut().zip(part?).for_each(|(sums, part)| sums.add(part));
         }
@@ -136,7 +137,7 @@ pub fn evaluate(
 /// The sums of one image, once in every bin.
 fn of_image(
     model: &Pipeline,
-    weights: &Tensors<f32>,
+    weights: &Prepared<f32>,
     data: &Dataset,
     image: usize,
     bins: &[RangeInclusive<usize>],

@@ -7,7 +7,8 @@ use ndarray::{Array4, Axis, Slice};
 use crate::Result;
 use crate::diffusion::loss::{l_simple_grad, squared_error};
 use crate::layers::dropout::Key;
-use crate::layers::{Tensors, flat, shaped};
+use crate::layers::stopwatch::timed;
+use crate::layers::{Prepared, Tensors, Weights, flat, shaped};
 use crate::models::UNet;
 use crate::models::unet::{Conditions, Time};
 use crate::numerics::{Real, shards};
@@ -46,6 +47,8 @@ pub fn loss_and_gradient<F: Real>(
     key: Option<Key>,
 ) -> Result<(f64, Tensors<F>)> {
     let shards = shards::ranges(batch.t.len(), SHARD);
+    let prepared = Prepared::new(w); // one copy for all shards
+    let w: &dyn Weights<F> = if shards.len() > 1 { &prepared } else { w };
     let count = batch.target.len();
     let of_shard = |i: usize| -> Result<(f64, Tensors<F>)> {
         let range = &shards[i];
@@ -56,10 +59,11 @@ pub fn loss_and_gradient<F: Real>(
         let (output, tape) = unet.forward(w, x_t, conditions, key)?;
         let loss = squared_error(flat(&output), flat(&target));
         let d_output = shaped(output.dim(), l_simple_grad(flat(&output), flat(&target), count));
-        let mut grads = Tensors::zeros(w.0.len());
+        let mut grads = Tensors::zeros(unet.layout.count());
         unet.parameter_gradients(w, tape, labels, &d_output, &mut grads);
         Ok((loss, grads))
     };
+    let of_shard = |i: usize| timed(None, "between layers", 0, || of_shard(i));
     let (sum, grads) = shards::tree_sum(shards.len(), of_shard, |left, right| match (left, right) {
         (Ok((loss, grads)), Ok((right_loss, right_grads))) => {
             *loss += right_loss;

@@ -15,7 +15,7 @@ use crate::layers::layer_norm::{layer_norm as normalise_rows, layer_norm_backwar
 use crate::layers::linear::Linear;
 use crate::layers::{Layout, Tensors, flat, resample, shaped};
 use crate::numerics::Native;
-use crate::numerics::sum::column_sums;
+use crate::numerics::sum::{column_sums, plain_column_sums};
 use crate::{Error, Result};
 
 /// x with all but its last axis taken as one.
@@ -169,15 +169,17 @@ pub fn layer_norm<F: Precision>(request: &Request) -> Result<Results<F>> {
     let mut results = vec![named("output", like(&x, y))];
     if let Some(dy) = request.grad_output::<F>(x.shape())? {
         let dy = rows(&dy);
-        let sum_over_rows = |term: &dyn Fn(usize, usize) -> F| {
+        let sums = |totals: Vec<f64>| shaped(ndarray::IxDyn(&[width]), totals.into_iter().map(F::from_f64).collect());
+        let of_weight = weight.as_ref().map(|_| {
             let mut totals = vec![0.0; width];
-            column_sums(dy.nrows(), &mut totals, |row, partial: &mut [F]| {
-                partial.iter_mut().enumerate().for_each(|(i, sum)| *sum += term(row, i));
-            });
-            shaped(ndarray::IxDyn(&[width]), totals.into_iter().map(F::from_f64).collect())
-        };
-        let of_weight = weight.as_ref().map(|_| sum_over_rows(&|row, i| dy[[row, i]] * x_hat[[row, i]]));
-        let of_bias = bias.as_ref().map(|_| sum_over_rows(&|row, i| dy[[row, i]]));
+            column_sums([flat(&dy), flat(&x_hat)], [], &mut totals, |s, [dy, x_hat], []| s + dy * x_hat);
+            sums(totals)
+        });
+        let of_bias = bias.as_ref().map(|_| {
+            let mut totals = vec![0.0; width];
+            plain_column_sums(flat(&dy), &mut totals);
+            sums(totals)
+        });
         let mut d_x_hat = dy.clone();
         for (i, mut column) in d_x_hat.columns_mut().into_iter().enumerate() {
             column.iter_mut().for_each(|d| *d *= weight.as_ref().map_or(F::one(), |w| w[i]));

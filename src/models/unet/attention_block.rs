@@ -20,7 +20,8 @@ use crate::layers::attention::{self, attention, attention_backward};
 use crate::layers::group_norm::{self, GroupNorm};
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
-use crate::layers::{Layout, Tensors};
+use crate::layers::stopwatch::timed;
+use crate::layers::{Layout, Tensors, Weights};
 use crate::numerics::Real;
 
 /// A norm, four projections and the number of heads.
@@ -71,7 +72,7 @@ impl AttentionBlock {
     ///
     /// # Shapes
     /// x (n, h, w, c) to y of the same shape.
-    pub fn forward<F: Real>(&self, w: &Tensors<F>, x: Array4<F>, trace: &mut Trace<F>) -> (Array4<F>, Cache<F>) {
+    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>, trace: &mut Trace<F>) -> (Array4<F>, Cache<F>) {
         let (n, height, width, c) = x.dim();
         let pixels = n * height * width;
         let (h, group_norm) = match &self.group_norm {
@@ -90,7 +91,9 @@ impl AttentionBlock {
             (y, cache)
         };
         let [(q, q_cache), (k, k_cache), (v, v_cache)] = self.to_qkv.each_ref().map(&mut project);
-        let (o, attention) = attention(q, k, v, self.heads);
+        let multiply_adds = 2 * pixels * height * width * self.inner;
+        let attend = || attention(q, k, v, self.heads);
+        let (o, attention) = timed(Some(self.to_qkv[0].weight), "attention", multiply_adds, attend);
         let o = o.into_shape_with_order((pixels, self.inner)).expect("tokens as rows");
         let (y, to_out) = self.to_out.forward(w, o);
         let mut y = y.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
@@ -104,7 +107,7 @@ impl AttentionBlock {
     /// dx, with the gradients of the parameters added into `grads`.
     pub fn backward<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         cache: Cache<F>,
         mut dy: Array4<F>,
         grads: &mut Tensors<F>,
@@ -115,7 +118,9 @@ impl AttentionBlock {
         let d_out = dy.clone().into_shape_with_order((pixels, c)).expect("pixels as rows");
         let d_o = self.to_out.backward(w, cache.to_out, &d_out, grads);
         let d_o = d_o.into_shape_with_order((n, height * width, self.inner)).expect("rows as tokens");
-        let d_qkv = attention_backward(cache.attention, &d_o);
+        let multiply_adds = 4 * pixels * height * width * self.inner;
+        let attend = || attention_backward(cache.attention, &d_o);
+        let d_qkv = timed(Some(self.to_qkv[0].weight), "attention, gradient", multiply_adds, attend);
         let mut projections = self.to_qkv.iter().zip(cache.to_qkv).zip(d_qkv).map(|((linear, cache), d)| {
             let d = d.into_shape_with_order((pixels, self.inner)).expect("tokens as rows");
             linear.backward(w, cache, &d, grads)

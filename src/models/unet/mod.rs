@@ -30,7 +30,7 @@ use crate::layers::embedding::{ClassEmbedding, TimeEmbedding};
 use crate::layers::group_norm::GroupNorm;
 use crate::layers::linear::Linear;
 use crate::layers::resample::{concat_channels, split_channels, upsample_nearest_2x, upsample_nearest_2x_backward};
-use crate::layers::{Layout, Tensors};
+use crate::layers::{Layout, Tensors, Weights};
 use crate::numerics::Real;
 use crate::{Error, Result};
 use attention_block::AttentionBlock;
@@ -100,7 +100,7 @@ impl UNet {
     ///
     /// # Errors
     /// Image sizes that do not halve, labels that are missing, not expected, or out of range.
-    pub fn predict<F: Real>(&self, w: &Tensors<F>, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
+    pub fn predict<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
         self.check(&x, conditions)?;
         Ok(self.run(w, x, conditions, None, &mut Tape::without_caches()))
     }
@@ -111,7 +111,7 @@ impl UNet {
     /// As [`predict`](UNet::predict).
     pub fn forward<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         x: Array4<F>,
         conditions: Conditions,
         key: Option<Key>,
@@ -128,7 +128,7 @@ impl UNet {
     /// As [`predict`](UNet::predict).
     pub fn forward_traced<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         x: Array4<F>,
         conditions: Conditions,
     ) -> Result<(Array4<F>, Tape<F>, Taps<F>)> {
@@ -166,7 +166,7 @@ impl UNet {
 
     fn run<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         x: Array4<F>,
         conditions: Conditions,
         key: Option<Key>,
@@ -218,7 +218,7 @@ impl UNet {
     }
 
     /// silu(emb), shape (n, time_channels): what every residual block is told.
-    fn embed<F: Real>(&self, w: &Tensors<F>, conditions: Conditions, tape: &mut Tape<F>) -> Array2<F> {
+    fn embed<F: Real>(&self, w: &dyn Weights<F>, conditions: Conditions, tape: &mut Tape<F>) -> Array2<F> {
         let [first, second] = &self.time_linears;
         let sinusoids = match conditions.time {
             Time::Steps(t) => self.time_proj.embed(t),
@@ -244,7 +244,7 @@ impl UNet {
     /// If the tape is not that of a [`forward`](UNet::forward) pass of this network.
     pub fn parameter_gradients<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         mut tape: Tape<F>,
         labels: Option<&[usize]>,
         dy: &Array4<F>,
@@ -261,7 +261,7 @@ impl UNet {
     /// If the tape is not that of a [`forward`](UNet::forward) pass of this network.
     pub fn backward<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         mut tape: Tape<F>,
         labels: Option<&[usize]>,
         dy: &Array4<F>,
@@ -279,7 +279,7 @@ impl UNet {
     /// The gradients of what came out of `conv_in`, and of silu(emb).
     fn backward_to_conv_in<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         tape: &mut Tape<F>,
         dy: &Array4<F>,
         grads: &mut Tensors<F>,
@@ -322,7 +322,7 @@ impl UNet {
 
     fn embed_backward<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         mut tape: Tape<F>,
         labels: Option<&[usize]>,
         d_silu_emb: Array2<F>,
@@ -342,7 +342,7 @@ impl UNet {
 
 fn run_blocks<F: Real>(
     (res, attention): &(ResBlock, Option<AttentionBlock>),
-    w: &Tensors<F>,
+    w: &dyn Weights<F>,
     h: Array4<F>,
     silu_emb: &Array2<F>,
     key: Option<Key>,
@@ -360,7 +360,7 @@ fn run_blocks<F: Real>(
 
 fn run_blocks_backward<F: Real>(
     (res, attention): &(ResBlock, Option<AttentionBlock>),
-    w: &Tensors<F>,
+    w: &dyn Weights<F>,
     tape: &mut Tape<F>,
     mut dh: Array4<F>,
     d_silu_emb: &mut Array2<F>,

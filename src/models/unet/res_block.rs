@@ -15,7 +15,7 @@
 //! its image, so du = Σ over pixels of dh (default). With h' = n (1 + scale) + shift: dn = dh' (1 + scale), dscale = Σ over pixels of dh' n,
 //! dshift = Σ over pixels of dh'. silu(emb) is the same for all blocks: the network computes it once and adds up their gradients of it.
 //!
-//! Sums over pixels are [`column_sums`]. Source: diffusers' forward; the gradient is derived here. Proven by central differences of the whole network and PyTorch's
+//! Sums over pixels are [`column_sums`](crate::numerics::sum::column_sums). Source: diffusers' forward; the gradient is derived here. Proven by central differences of the whole network and PyTorch's
 //! gradients of every parameter.
 
 use ndarray::{Array2, Array4};
@@ -28,8 +28,8 @@ use crate::layers::group_norm::{self, GroupNorm};
 use crate::layers::im2col::Window;
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
-use crate::layers::{Layout, Tensors, flat, flat_mut, shaped};
-use crate::numerics::sum::column_sums;
+use crate::layers::{Layout, Tensors, Weights, flat, flat_mut, shaped};
+use crate::numerics::sum::plain_column_sums;
 use crate::numerics::{Native, Real};
 
 /// What all residual blocks of a network share.
@@ -109,7 +109,7 @@ impl ResBlock {
     /// x (n, h, w, c_in), silu_emb (n, time_channels), to y (n, h, w, c_out).
     pub fn forward<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         x: Array4<F>,
         silu_emb: &Array2<F>,
         key: Option<dropout::Key>,
@@ -160,7 +160,7 @@ impl ResBlock {
     /// dx; the gradient of silu(emb) is added into `d_silu_emb`, those of the parameters into `grads`.
     pub fn backward<F: Real>(
         &self,
-        w: &Tensors<F>,
+        w: &dyn Weights<F>,
         cache: Cache<F>,
         mut dy: Array4<F>,
         d_silu_emb: &mut Array2<F>,
@@ -229,9 +229,7 @@ fn sum_over_pixels<F: Real>(x: &Array4<F>) -> Array2<F> {
     let (n, h, w, c) = x.dim();
     let sums_of = |image: &[F]| {
         let mut totals = vec![0.0; c];
-        column_sums(h * w, &mut totals, |p, partial: &mut [F]| {
-            partial.iter_mut().zip(&image[p * c..]).for_each(|(s, &x)| *s += x);
-        });
+        plain_column_sums(image, &mut totals);
         totals
     };
     shaped((n, c), flat(x).chunks(h * w * c).flat_map(sums_of).map(F::from_f64).collect())
