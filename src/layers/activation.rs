@@ -21,19 +21,21 @@
 use ndarray::{Array, Dimension};
 
 use super::stopwatch::timed;
-use super::{flat, flat_mut, shaped};
+use super::{flat, flat_mut};
 use crate::numerics::path::every_path;
-use crate::numerics::{Native, Real};
+use crate::numerics::{Fused, Native, Real, memory};
 
 /// y = x σ(x), element by element.
 pub fn silu<F: Real, D: Dimension>(x: &Array<F, D>) -> Array<F, D> {
-    shaped(x.raw_dim(), timed(None, "silu", 0, || silu_of(flat(x))))
+    let mut y = memory::clone(x);
+    timed(None, "silu", 0, || silu_each(flat_mut(&mut y)));
+    y
 }
 
 /// dx = dy σ(x) (1 + x (1 − σ(x))).
 pub fn silu_backward<F: Real, D: Dimension>(x: &Array<F, D>, mut dy: Array<F, D>) -> Array<F, D> {
     assert_eq!(x.raw_dim(), dy.raw_dim(), "silu: dy has the shape of x");
-    timed(None, "silu, gradient", 0, || silu_times_derivative(flat(x), flat_mut(&mut dy)));
+    timed(None, "silu, gradient", 0, || times_silu_gradient(flat(x), flat_mut(&mut dy)));
     dy
 }
 
@@ -64,21 +66,31 @@ fn gelu_tanh_of<F: Real>(x: F) -> F {
     (F::from_f64(GELU_A) * (x + F::from_f64(GELU_B) * x * x * x)).tanh::<Native>()
 }
 
+/// x σ(x).
+#[inline(always)]
+pub(super) fn silu_of<P: Fused, F: Real>(x: F) -> F {
+    x * x.sigmoid::<P>()
+}
+
+/// σ(x) (1 + x (1 − σ(x))).
+#[inline(always)]
+pub(super) fn silu_gradient_of<P: Fused, F: Real>(x: F) -> F {
+    let s = x.sigmoid::<P>();
+    s * x.fma::<P>(F::one() - s, F::one())
+}
+
 every_path! {
-    fn silu_of<F>(x: &[F]) -> Vec<F> {
-        let mut y = vec![F::zero(); x.len()];
-        for (y, &x) in y.iter_mut().zip(x) {
-            *y = x * x.sigmoid::<P>();
+    fn silu_each<F>(x: &mut [F]) {
+        for x in x {
+            *x = silu_of::<P, F>(*x);
         }
-        y
     }
 }
 
 every_path! {
-    fn silu_times_derivative<F>(x: &[F], dy: &mut [F]) {
+    fn times_silu_gradient<F>(x: &[F], dy: &mut [F]) {
         for (dy, &x) in dy.iter_mut().zip(x) {
-            let s = x.sigmoid::<P>();
-            *dy *= s * x.fma::<P>(F::one() - s, F::one());
+            *dy *= silu_gradient_of::<P, F>(x);
         }
     }
 }

@@ -32,7 +32,7 @@
 //! The cache keeps x with its padding written out, for step 1. Source: the formulas are derived here. Proven by
 //! central differences, by the definitions with [`im2col`](super::im2col::im2col) to the bit, and by PyTorch's numbers.
 
-use ndarray::Array4;
+use ndarray::{Array4, Ix4};
 
 use super::im2col::{Window, region};
 use super::linear::add_bias_gradient;
@@ -41,6 +41,7 @@ use super::stopwatch::timed;
 use super::weights::Use;
 use super::{Layout, Span, Tensors, Weights, flat, shaped};
 use crate::numerics::Real;
+use crate::numerics::memory::{self, Kept};
 use crate::numerics::gemm::{Gather, Panels, Start, product};
 
 /// A kernel, a bias and a geometry.
@@ -55,7 +56,7 @@ pub struct Conv2d {
 
 /// What the backward pass needs: x with its padding written out.
 #[derive(Debug)]
-pub struct Cache<F>(Array4<F>);
+pub struct Cache<F: Real>(Kept<F, Ix4>);
 
 impl Conv2d {
     /// Parameters `NAME.weight` (kh, kw, c_in, c_out) and `NAME.bias`, with PyTorch's first values.
@@ -81,14 +82,14 @@ impl Conv2d {
         let (oh, ow) = self.window.output((height, width));
         let padded = timed(Some(self.weight), "padding", 0, || self.window.pad(x));
         let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, c));
-        let mut y = vec![F::zero(); pixels.len() * self.c_out];
+        let mut y = memory::take(pixels.len() * self.c_out);
         timed(Some(self.weight), "forward", y.len() * taps.len(), || {
             let copy = |weight: &[F]| Panels::new(weight, taps.len(), self.c_out, self.c_out, 1);
             let weight = w.panels(self.weight, Use::Forward, &copy);
             let columns = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
             product(columns, &weight, &mut y, self.c_out, Start::OverwriteWithBias(&w[self.bias]));
         });
-        (shaped((n, oh, ow, self.c_out), y), Cache(padded))
+        (shaped((n, oh, ow, self.c_out), y), Cache(Kept::new(padded)))
     }
 
     /// dx, with dW and db added into `grads`.
@@ -148,6 +149,7 @@ impl Conv2d {
                 let every = |first: usize| ndarray::Slice::new(first as isize, None, stride as isize);
                 let mut pixels = dx.slice_axis_mut(ndarray::Axis(1), every(first_row));
                 pixels.slice_axis_mut(ndarray::Axis(2), every(first_column)).assign(&part);
+                memory::give(part);
             }
         }
         dx
@@ -171,12 +173,13 @@ impl Conv2d {
         };
         let copy = |weight: &[F]| Panels::from_rows(weight, taps.len(), self.c_in, self.c_out, row);
         let phase = rows.remainder * rows.stride + columns.remainder;
-        let mut dx = vec![F::zero(); pixels.len() * self.c_in];
+        let mut dx = memory::take(pixels.len() * self.c_in);
         timed(Some(self.weight), "input gradient", dx.len() * taps.len(), || {
             let flipped = w.panels(self.weight, Use::Backward { phase }, &copy);
             let windows = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
             product(windows, &flipped, &mut dx, self.c_in, Start::Overwrite);
         });
+        memory::give(padded);
         shaped((n, size.0, size.1, self.c_in), dx)
     }
 }

@@ -26,14 +26,17 @@
 //! The variance is two-pass: a mean of 100 with deviation 1 costs no digits. Hazards: the variance divides by N, not
 //! N − 1; norm_eps stands inside of the root. Source: derived here. Proven by central differences and PyTorch's numbers.
 
-use ndarray::Array4;
+use ndarray::{Array4, Ix4};
 
+use super::activation::{silu_gradient_of, silu_of};
 use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
 use super::{Layout, Span, Tensors, Weights, flat, flat_mut};
 use crate::numerics::Real;
 use crate::numerics::path::every_path;
 use crate::numerics::sum::column_sums;
+use crate::numerics::{memory, shards};
+use crate::numerics::memory::Kept;
 
 /// A scale and a shift a channel, and the number of groups.
 #[derive(Clone, Debug)]
@@ -45,14 +48,14 @@ pub struct GroupNorm {
     norm_eps: f64,
 }
 
-/// What the backward pass needs: x, and (mean, r) of each image and group.
+/// What the backward pass needs: x, and the mean and r of each image and channel.
 #[derive(Debug)]
-pub struct Cache<F> {
-    x: Array4<F>,
-    moments: Vec<(F, F)>,
+pub struct Cache<F: Real> {
+    x: Kept<F, Ix4>,
+    moments: Vec<[Vec<F>; 2]>,
 }
 
-impl<F> Cache<F> {
+impl<F: Real> Cache<F> {
     /// What the norm was given.
     pub(crate) fn x(&self) -> &Array4<F> {
         &self.x
@@ -76,18 +79,37 @@ impl GroupNorm {
     /// # Shapes
     /// x (n, h, w, c) to y of the same shape.
     pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>) -> (Array4<F>, Cache<F>) {
+        self.forward_with(w, x, normalise)
+    }
+
+    /// y = silu(γ x̂ + β): the bits of [`forward`](Self::forward) and [`silu`](super::activation::silu), and what comes
+    /// between them is not stored.
+    pub fn forward_silu<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>) -> (Array4<F>, Cache<F>) {
+        self.forward_with(w, x, normalise_silu)
+    }
+
+    /// `normalise` or `normalise_silu`: (x, y, [mean, r, γ, β] of each channel).
+    fn forward_with<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        x: Array4<F>,
+        normalise: fn(&[F], &mut [F], [&[F]; 4]),
+    ) -> (Array4<F>, Cache<F>) {
         let (n, h, width, c) = x.dim();
         assert_eq!(c, self.channels, "group_norm: x has {c} channels, the norm {}", self.channels);
-        let mut y = vec![F::zero(); x.len()];
-        let mut moments = Vec::with_capacity(n * self.groups);
-        timed(Some(self.weight), "norm", 0, || {
-            for (x, y) in flat(&x).chunks(h * width * c).zip(y.chunks_mut(h * width * c)) {
-                let of_image = image_moments(x, c, self.groups, self.norm_eps);
-                normalise(x, y, &per_channel(&of_image, c), &w[self.weight], &w[self.bias]);
-                moments.extend(of_image);
-            }
+        let (size, mut y) = (h * width * c, memory::take(x.len()));
+        let moments = timed(Some(self.weight), "norm", 0, || {
+            let numbers = flat(&x);
+            let image = |i: usize| &numbers[i * size..(i + 1) * size];
+            let moments = shards::map(n, |i| image_moments(image(i), c, self.groups, self.norm_eps));
+            let moments: Vec<_> = moments.iter().map(|of_image| per_channel(of_image, c)).collect();
+            shards::in_parts(&mut y, size, c, |at, y| {
+                let [mean, r] = &moments[at / size];
+                normalise(&numbers[at..at + y.len()], y, [mean, r, &w[self.weight], &w[self.bias]]);
+            });
+            moments
         });
-        (super::shaped(x.dim(), y), Cache { x, moments })
+        (super::shaped(x.dim(), y), Cache { x: Kept::new(x), moments })
     }
 
     /// dx, with dγ and dβ added into `grads`, image after image.
@@ -103,26 +125,56 @@ impl GroupNorm {
     ) -> Array4<F> {
         assert_eq!(x.dim(), dy.dim(), "group_norm: dy has the shape of x");
         let (_, h, width, c) = x.dim();
-        let (size, of_group) = (h * width * c, c / self.groups);
-        let gamma = &w[self.weight];
+        let size = h * width * c;
+        let (numbers, gamma) = (flat(&x), &w[self.weight]);
         timed(Some(self.weight), "norm, gradient", 0, || {
-            let images = flat(&x).chunks(size).zip(flat_mut(&mut dy).chunks_mut(size)).zip(moments.chunks(self.groups));
-            for ((x, dy), moments) in images {
-                let moments = per_channel(moments, c);
-                let (dbeta, dgamma) = affine_gradients(x, dy, &moments);
-                grads[self.weight].iter_mut().zip(&dgamma).for_each(|(g, &d)| *g += F::from_f64(d));
-                grads[self.bias].iter_mut().zip(&dbeta).for_each(|(g, &d)| *g += F::from_f64(d));
-                let mean_over_group = |sums: &[f64], group: usize| {
-                    let channels = group * of_group..(group + 1) * of_group;
-                    let total = channels.fold(0.0, |total, c| total + gamma[c].to_f64() * sums[c]);
-                    F::from_f64(total / (size / self.groups) as f64)
-                };
-                let m: Vec<(F, F)> =
-                    (0..self.groups).map(|g| (mean_over_group(&dbeta, g), mean_over_group(&dgamma, g))).collect();
-                input_gradient(x, dy, &moments, &per_channel(&m, c), gamma);
+            let sums = shards::map(moments.len(), |i| {
+                let image = i * size..(i + 1) * size;
+                affine_gradients(&numbers[image.clone()], &flat(&dy)[image], &moments[i])
+            });
+            for [dbeta, dgamma] in &sums {
+                grads[self.weight].iter_mut().zip(dgamma).for_each(|(g, &d)| *g += F::from_f64(d));
+                grads[self.bias].iter_mut().zip(dbeta).for_each(|(g, &d)| *g += F::from_f64(d));
             }
+            let means: Vec<_> = sums.iter().map(|sums| self.means_over_groups(gamma, sums, size)).collect();
+            shards::in_parts(flat_mut(&mut dy), size, c, |at, dy| {
+                let ([mean, r], [m1, m2]) = (&moments[at / size], &means[at / size]);
+                input_gradient(&numbers[at..at + dy.len()], dy, [mean, r, m1, m2, gamma]);
+            });
         });
         dy
+    }
+
+    /// The same for [`forward_silu`](Self::forward_silu): what silu was given is computed again.
+    pub fn backward_silu<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        cache: Cache<F>,
+        mut dy: Array4<F>,
+        grads: &mut Tensors<F>,
+    ) -> Array4<F> {
+        assert_eq!(cache.x.dim(), dy.dim(), "group_norm: dy has the shape of x");
+        let (_, h, width, c) = cache.x.dim();
+        let (size, numbers) = (h * width * c, flat(&cache.x));
+        timed(Some(self.weight), "silu, gradient", 0, || {
+            shards::in_parts(flat_mut(&mut dy), size, c, |at, dy| {
+                let [mean, r] = &cache.moments[at / size];
+                times_silu_gradient(&numbers[at..at + dy.len()], dy, [mean, r, &w[self.weight], &w[self.bias]]);
+            });
+        });
+        self.backward(w, cache, dy, grads)
+    }
+
+    /// m₁ and m₂ of step 4 for each channel, of an image of `size` elements.
+    fn means_over_groups<F: Real>(&self, gamma: &[F], [dbeta, dgamma]: &[Vec<f64>; 2], size: usize) -> [Vec<F>; 2] {
+        let of_group = self.channels / self.groups;
+        let mean = |sums: &[f64], group: usize| {
+            let channels = group * of_group..(group + 1) * of_group;
+            let total = channels.fold(0.0, |total, c| total + gamma[c].to_f64() * sums[c]);
+            F::from_f64(total / (size / self.groups) as f64)
+        };
+        let of_groups: Vec<(F, F)> = (0..self.groups).map(|g| (mean(dbeta, g), mean(dgamma, g))).collect();
+        per_channel(&of_groups, self.channels)
     }
 }
 
@@ -152,9 +204,9 @@ every_path! {
 
 every_path! {
     /// y = γ (x − mean) r + β.
-    fn normalise<F>(x: &[F], y: &mut [F], moments: &[Vec<F>; 2], gamma: &[F], beta: &[F]) {
-        let c = gamma.len();
-        let (mean, r, beta) = (&moments[0][..c], &moments[1][..c], &beta[..c]);
+    fn normalise<F>(x: &[F], y: &mut [F], per_channel: [&[F]; 4]) {
+        let c = per_channel[0].len();
+        let [mean, r, gamma, beta] = per_channel.map(|v| &v[..c]);
         for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
             for i in 0..c {
                 y[i] = ((x[i] - mean[i]) * r[i]).fma::<P>(gamma[i], beta[i]);
@@ -164,21 +216,47 @@ every_path! {
 }
 
 every_path! {
-    /// Step 1 of one image: (dβ, dγ).
-    fn affine_gradients<F>(x: &[F], dy: &[F], moments: &[Vec<F>; 2]) -> (Vec<f64>, Vec<f64>) {
-        let (mut dbeta, mut dgamma) = (vec![0.0; moments[0].len()], vec![0.0; moments[0].len()]);
-        column_sums([dy], [], &mut dbeta, |s, [dy], []| s + dy);
-        let [mean, r] = moments;
-        column_sums([dy, x], [mean, r], &mut dgamma, |s, [dy, x], [mean, r]| dy.fma::<P>((x - mean) * r, s));
-        (dbeta, dgamma)
+    /// y = z σ(z), z = γ (x − mean) r + β.
+    fn normalise_silu<F>(x: &[F], y: &mut [F], per_channel: [&[F]; 4]) {
+        let c = per_channel[0].len();
+        let [mean, r, gamma, beta] = per_channel.map(|v| &v[..c]);
+        for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
+            for i in 0..c {
+                y[i] = silu_of::<P, F>(((x[i] - mean[i]) * r[i]).fma::<P>(gamma[i], beta[i]));
+            }
+        }
     }
 }
 
 every_path! {
-    /// Step 4 of one image: dy becomes dx.
-    fn input_gradient<F>(x: &[F], dy: &mut [F], moments: &[Vec<F>; 2], m: &[Vec<F>; 2], gamma: &[F]) {
-        let c = gamma.len();
-        let (mean, r, m1, m2) = (&moments[0][..c], &moments[1][..c], &m[0][..c], &m[1][..c]);
+    /// dy becomes dz, that of z = γ (x − mean) r + β.
+    fn times_silu_gradient<F>(x: &[F], dy: &mut [F], per_channel: [&[F]; 4]) {
+        let c = per_channel[0].len();
+        let [mean, r, gamma, beta] = per_channel.map(|v| &v[..c]);
+        for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {
+            for i in 0..c {
+                dy[i] *= silu_gradient_of::<P, F>(((x[i] - mean[i]) * r[i]).fma::<P>(gamma[i], beta[i]));
+            }
+        }
+    }
+}
+
+every_path! {
+    /// Step 1 of one image: [dβ, dγ].
+    fn affine_gradients<F>(x: &[F], dy: &[F], moments: &[Vec<F>; 2]) -> [Vec<f64>; 2] {
+        let [mean, r] = moments;
+        let (mut dbeta, mut dgamma) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
+        column_sums([dy], [], &mut dbeta, |s, [dy], []| s + dy);
+        column_sums([dy, x], [mean, r], &mut dgamma, |s, [dy, x], [mean, r]| dy.fma::<P>((x - mean) * r, s));
+        [dbeta, dgamma]
+    }
+}
+
+every_path! {
+    /// Step 4: dy becomes dx.
+    fn input_gradient<F>(x: &[F], dy: &mut [F], per_channel: [&[F]; 5]) {
+        let c = per_channel[0].len();
+        let [mean, r, m1, m2, gamma] = per_channel.map(|v| &v[..c]);
         for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {
             for i in 0..c {
                 let x_hat = (x[i] - mean[i]) * r[i];

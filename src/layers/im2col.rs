@@ -18,7 +18,7 @@
 use ndarray::Array4;
 
 use super::{flat, shaped};
-use crate::numerics::Real;
+use crate::numerics::{Real, memory};
 
 /// The geometry of a convolution: what an output pixel sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -57,7 +57,9 @@ impl Window {
         if self.padding == [0; 4] {
             x
         } else {
-            region(&x, top as isize, left as isize, (h + top + bottom, w + left + right))
+            let padded = region(&x, top as isize, left as isize, (h + top + bottom, w + left + right));
+            memory::give(x);
+            padded
         }
     }
 
@@ -82,16 +84,17 @@ impl Window {
 /// The rows and columns of x moved down by `top` and right by `left` into an image of another size, zeros where x has none.
 pub fn region<F: Real>(x: &Array4<F>, top: isize, left: isize, (height, width): (usize, usize)) -> Array4<F> {
     let (n, h, w, c) = x.dim();
-    let mut out = vec![F::zero(); n * height * width * c];
+    let mut out = memory::empty(n * height * width * c);
     let (first, last) = (left.max(0) as usize, (w as isize + left).clamp(0, width as isize) as usize); // columns of out
     let x = flat(x);
-    for row in (0..n * height).filter(|_| first < last) {
+    for row in 0..n * height {
         let y = (row % height) as isize - top;
-        if (0..h as isize).contains(&y) {
+        if first < last && (0..h as isize).contains(&y) {
             let from = ((row / height * h + y as usize) * w + (first as isize - left) as usize) * c;
-            let length = (last - first) * c;
-            out[(row * width + first) * c..][..length].copy_from_slice(&x[from..from + length]);
+            out.resize(out.len() + first * c, F::zero());
+            out.extend_from_slice(&x[from..from + (last - first) * c]);
         }
+        out.resize((row + 1) * width * c, F::zero());
     }
     shaped((n, height, width, c), out)
 }

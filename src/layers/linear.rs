@@ -11,13 +11,14 @@
 //! The cache keeps x, for step 1. All three are products in the order of [`gemm`](crate::numerics::gemm); the sum of
 //! step 2 is [`column_sums`](crate::numerics::sum::column_sums). Derived here; proven by `linear_gradients_equal_central_differences` and PyTorch's numbers.
 
-use ndarray::Array2;
+use ndarray::{Array2, Ix2};
 
 use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
 use super::weights::Use;
 use super::{Layout, Span, Tensors, Weights, flat, shaped};
 use crate::numerics::Real;
+use crate::numerics::memory::{self, Kept};
 use crate::numerics::gemm::{Matrix, Start, matrix_product, panel_product};
 use crate::numerics::sum::plain_column_sums;
 
@@ -32,7 +33,7 @@ pub struct Linear {
 
 /// What the backward pass needs: x.
 #[derive(Debug)]
-pub struct Cache<F>(Array2<F>);
+pub struct Cache<F: Real>(Kept<F, Ix2>);
 
 impl Linear {
     /// Parameters `NAME.weight` (inputs, outputs) and `NAME.bias`, with PyTorch's first values.
@@ -54,14 +55,14 @@ impl Linear {
     pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: Array2<F>) -> (Array2<F>, Cache<F>) {
         let (rows, inputs) = x.dim();
         assert_eq!(inputs, self.inputs, "linear: x has {inputs} features, the weight takes {}", self.inputs);
-        let mut y = vec![F::zero(); rows * self.outputs];
+        let mut y = memory::take(rows * self.outputs);
         timed(Some(self.weight), "forward", y.len() * inputs, || {
             let copy = |weight: &[F]| Matrix::new(weight, inputs, self.outputs).panels();
             let weight = w.panels(self.weight, Use::Forward, &copy);
             let bias = Start::OverwriteWithBias(&w[self.bias]);
             panel_product(Matrix::new(flat(&x), rows, inputs), &weight, &mut y, self.outputs, bias);
         });
-        (shaped((rows, self.outputs), y), Cache(x))
+        (shaped((rows, self.outputs), y), Cache(Kept::new(x)))
     }
 
     /// dx = dy Wᵀ, with dW and db added into `grads`.
@@ -83,7 +84,7 @@ impl Linear {
             matrix_product(x_transposed, dy, &mut grads[self.weight], self.outputs, Start::Accumulate)
         });
         add_bias_gradient(dy.data, &mut grads[self.bias]);
-        let mut dx = vec![F::zero(); rows * self.inputs];
+        let mut dx = memory::take(rows * self.inputs);
         timed(Some(self.weight), "input gradient", x.len() * self.outputs, || {
             let copy = |weight: &[F]| Matrix::new(weight, self.inputs, self.outputs).t().panels();
             let transposed = w.panels(self.weight, Use::Backward { phase: 0 }, &copy);

@@ -13,7 +13,7 @@
 use ndarray::Array4;
 
 use super::{flat, shaped};
-use crate::numerics::Real;
+use crate::numerics::{Real, memory};
 
 /// Each pixel as a square of four.
 ///
@@ -21,7 +21,7 @@ use crate::numerics::Real;
 /// x (n, h, w, c) to y (n, 2h, 2w, c).
 pub fn upsample_nearest_2x<F: Real>(x: &Array4<F>) -> Array4<F> {
     let (n, h, w, c) = x.dim();
-    let mut y = Vec::with_capacity(4 * x.len());
+    let mut y = memory::empty(4 * x.len());
     for row in flat(x).chunks(w * c) {
         let start = y.len();
         for pixel in row.chunks(c) {
@@ -57,7 +57,7 @@ pub fn average_pool_2x_backward<F: Real>(dy: &Array4<F>) -> Array4<F> {
 fn sum_of_squares_of_four<F: Real>(x: &Array4<F>) -> Array4<F> {
     let (n, h, w, c) = x.dim();
     assert!(h % 2 == 0 && w % 2 == 0, "resample: {h} x {w} pixels are not whole squares of four");
-    let mut sums = Vec::with_capacity(x.len() / 4);
+    let mut sums = memory::empty(x.len() / 4);
     for rows in flat(x).chunks(2 * w * c) {
         let (upper, lower) = rows.split_at(w * c);
         for (upper, lower) in upper.chunks(2 * c).zip(lower.chunks(2 * c)) {
@@ -75,7 +75,7 @@ pub fn concat_channels<F: Real>(a: &Array4<F>, b: &Array4<F>) -> Array4<F> {
     assert!(a.shape()[..3] == b.shape()[..3], "skip concatenation: {:?} and {:?}", a.dim(), b.dim());
     let (n, h, w, c1) = a.dim();
     let c2 = b.dim().3;
-    let mut y = Vec::with_capacity(a.len() + b.len());
+    let mut y = memory::empty(a.len() + b.len());
     for (a, b) in flat(a).chunks(c1).zip(flat(b).chunks(c2)) {
         y.extend_from_slice(a);
         y.extend_from_slice(b);
@@ -86,7 +86,7 @@ pub fn concat_channels<F: Real>(a: &Array4<F>, b: &Array4<F>) -> Array4<F> {
 /// (da, db) of [`concat_channels`], with the c₁ channels of a first.
 pub fn split_channels<F: Real>(dy: &Array4<F>, c1: usize) -> (Array4<F>, Array4<F>) {
     let (n, h, w, c) = dy.dim();
-    let (mut da, mut db) = (Vec::with_capacity(n * h * w * c1), Vec::with_capacity(n * h * w * (c - c1)));
+    let (mut da, mut db) = (memory::empty(n * h * w * c1), memory::empty(n * h * w * (c - c1)));
     for pixel in flat(dy).chunks(c) {
         da.extend_from_slice(&pixel[..c1]);
         db.extend_from_slice(&pixel[c1..]);

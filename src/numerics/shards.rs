@@ -8,6 +8,8 @@
 use std::cell::Cell;
 use std::ops::Range;
 
+use rayon::prelude::*;
+
 thread_local! {
     /// Whether this thread is at work on one of several shards: then what it does inside is its own share.
     static IN_SHARD: Cell<bool> = const { Cell::new(false) };
@@ -41,10 +43,11 @@ pub fn tree_sum<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync, add: im
     }
 }
 
-/// The results of `leaf(0..count)` in order, computed in parallel.
+/// The results of `leaf(0..count)` in order, computed in parallel where the caller is not itself a shard.
 pub fn map<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync) -> Vec<T> {
     match count {
         0 => Vec::new(),
+        _ if !is_alone() => (0..count).map(leaf).collect(),
         _ => tree_sum(count, |i| vec![leaf(i)], |left, right| left.extend(right)),
     }
 }
@@ -60,6 +63,19 @@ fn in_shard<T>(work: impl FnOnce() -> T) -> T {
 /// Whether what is done here may be cut up among threads: it is no shard's own share, and there is more than one thread.
 pub(super) fn is_alone() -> bool {
     !IN_SHARD.get() && rayon::current_num_threads() > 1
+}
+
+/// Calls `work(at, part)` for all parts of x, in parallel where the caller is not itself a shard: a part starts with the
+/// element `at`, lies in one image of `size` elements, and has whole pixels of `pixel` elements.
+pub fn in_parts<T: Send>(x: &mut [T], size: usize, pixel: usize, work: impl Fn(usize, &mut [T]) + Sync) {
+    if !is_alone() {
+        x.chunks_mut(size).enumerate().for_each(|(i, x)| work(i * size, x));
+        return;
+    }
+    const WORTH_A_TASK: usize = 8192; // elements; a few microseconds of arithmetic
+    let share = size.div_ceil(2 * rayon::current_num_threads()).max(WORTH_A_TASK).next_multiple_of(pixel);
+    let part = if x.len() == size { share } else { size }; // one image is cut up, several are dealt out
+    x.par_chunks_mut(part).enumerate().for_each(|(i, x)| work(i * part, x));
 }
 
 /// How many of `rows` rows, each `work` multiply-adds, one task of a product takes: all of them inside a shard.

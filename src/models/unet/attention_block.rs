@@ -22,7 +22,7 @@ use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::stopwatch::timed;
 use crate::layers::{Layout, Tensors, Weights};
-use crate::numerics::Real;
+use crate::numerics::{Real, memory};
 
 /// A norm, four projections and the number of heads.
 #[derive(Clone, Debug)]
@@ -37,7 +37,7 @@ pub struct AttentionBlock {
 
 /// What the backward pass needs.
 #[derive(Debug)]
-pub struct Cache<F> {
+pub struct Cache<F: Real> {
     group_norm: Option<group_norm::Cache<F>>,
     to_qkv: [linear::Cache<F>; 3],
     attention: attention::Cache<F>,
@@ -77,7 +77,7 @@ impl AttentionBlock {
         let pixels = n * height * width;
         let (h, group_norm) = match &self.group_norm {
             Some(norm) => {
-                let (h, cache) = norm.forward(w, x.clone());
+                let (h, cache) = norm.forward(w, memory::clone(&x));
                 trace.layer(norm.weight, &h);
                 (h, Some(cache))
             }
@@ -85,7 +85,7 @@ impl AttentionBlock {
         };
         let h = h.into_shape_with_order((pixels, c)).expect("pixels as rows");
         let mut project = |linear: &Linear| {
-            let (y, cache) = linear.forward(w, h.clone());
+            let (y, cache) = linear.forward(w, memory::clone(&h));
             let y = y.into_shape_with_order((n, height * width, self.inner)).expect("rows as tokens");
             trace.layer(linear.weight, &y);
             (y, cache)
@@ -99,6 +99,7 @@ impl AttentionBlock {
         let mut y = y.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
         trace.layer(self.to_out.weight, &y);
         y += &x;
+        memory::give(x);
         divide(&mut y, self.scale_factor);
         trace.block(self.to_qkv[0].weight, &y);
         (y, Cache { group_norm, to_qkv: [q_cache, k_cache, v_cache], attention, to_out })
@@ -123,10 +124,15 @@ impl AttentionBlock {
         let d_qkv = timed(Some(self.to_qkv[0].weight), "attention, gradient", multiply_adds, attend);
         let mut projections = self.to_qkv.iter().zip(cache.to_qkv).zip(d_qkv).map(|((linear, cache), d)| {
             let d = d.into_shape_with_order((pixels, self.inner)).expect("tokens as rows");
-            linear.backward(w, cache, &d, grads)
+            let dh = linear.backward(w, cache, &d, grads);
+            memory::give(d);
+            dh
         });
         let mut dh = projections.next().expect("q, k and v");
-        projections.for_each(|d| dh += &d);
+        projections.for_each(|d| {
+            dh += &d;
+            memory::give(d);
+        });
         let dh = dh.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
         match (&self.group_norm, cache.group_norm) {
             (Some(norm), Some(cache)) => norm.backward(w, cache, dh, grads) + dy,

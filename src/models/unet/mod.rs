@@ -31,7 +31,7 @@ use crate::layers::group_norm::GroupNorm;
 use crate::layers::linear::Linear;
 use crate::layers::resample::{concat_channels, split_channels, upsample_nearest_2x, upsample_nearest_2x_backward};
 use crate::layers::{Layout, Tensors, Weights};
-use crate::numerics::Real;
+use crate::numerics::{Real, memory};
 use crate::{Error, Result};
 use attention_block::AttentionBlock;
 pub use config::{SampleSize, UNetConfig};
@@ -179,18 +179,18 @@ impl UNet {
         let (mut h, cache) = self.conv_in.forward(w, x);
         tape.trace.layer(self.conv_in.weight, &h);
         tape.conv(cache);
-        let mut kept = vec![h.clone()];
+        let mut kept = vec![memory::clone(&h)];
         for level in &self.down {
             for blocks in &level.blocks {
                 h = run_blocks(blocks, w, h, &silu_emb, key, tape);
-                kept.push(h.clone());
+                kept.push(memory::clone(&h));
             }
             if let Some(half) = &level.resample {
                 let (y, cache) = half.forward(w, h);
                 tape.trace.layer(half.weight, &y);
                 tape.conv(cache);
                 h = y;
-                kept.push(h.clone());
+                kept.push(memory::clone(&h));
             }
         }
         for blocks in self.middle.iter().flat_map(|middle| &middle.blocks) {
@@ -200,20 +200,24 @@ impl UNet {
             for blocks in &level.blocks {
                 let skip = kept.pop().expect("as many results kept as blocks on the way up");
                 tape.concat(h.dim().3);
-                h = run_blocks(blocks, w, concat_channels(&h, &skip), &silu_emb, key, tape);
+                let both = concat_channels(&h, &skip);
+                [h, skip].into_iter().for_each(memory::give);
+                h = run_blocks(blocks, w, both, &silu_emb, key, tape);
             }
             if let Some(double) = &level.resample {
-                let (y, cache) = double.forward(w, upsample_nearest_2x(&h));
+                let doubled = upsample_nearest_2x(&h);
+                memory::give(h);
+                let (y, cache) = double.forward(w, doubled);
                 tape.trace.layer(double.weight, &y);
                 tape.conv(cache);
                 h = y;
             }
         }
-        let (h, cache) = self.conv_norm_out.forward(w, h);
-        tape.trace.layer(self.conv_norm_out.weight, &h);
-        let (y, conv_cache) = self.conv_out.forward(w, silu(&h));
-        tape.norm(cache, h);
-        tape.conv(conv_cache);
+        tape.trace.layer_of(self.conv_norm_out.weight, || self.conv_norm_out.forward(w, h.clone()).0);
+        let (h, cache) = self.conv_norm_out.forward_silu(w, h);
+        tape.norm(cache);
+        let (y, cache) = self.conv_out.forward(w, h);
+        tape.conv(cache);
         y
     }
 
@@ -252,6 +256,7 @@ impl UNet {
     ) {
         let (dh, d_silu_emb) = self.backward_to_conv_in(w, &mut tape, dy, grads);
         self.conv_in.parameter_gradients(tape.pop_conv(), &dh, grads);
+        memory::give(dh);
         self.embed_backward(w, tape, labels, d_silu_emb, grads);
     }
 
@@ -286,17 +291,20 @@ impl UNet {
     ) -> (Array4<F>, Array2<F>) {
         let mut d_silu_emb = Array2::zeros((dy.dim().0, self.config.time_channels()));
         let dh = self.conv_out.backward(w, tape.pop_conv(), dy, grads);
-        let (cache, before_silu) = tape.pop_norm();
-        let mut dh = self.conv_norm_out.backward(w, cache, silu_backward(&before_silu, dh), grads);
+        let mut dh = self.conv_norm_out.backward_silu(w, tape.pop_norm(), dh, grads);
 
         let mut d_kept = Vec::new();
         for level in self.up.iter().rev() {
             if let Some(double) = &level.resample {
-                dh = upsample_nearest_2x_backward(&double.backward(w, tape.pop_conv(), &dh, grads));
+                let d_doubled = double.backward(w, tape.pop_conv(), &dh, grads);
+                memory::give(dh);
+                dh = upsample_nearest_2x_backward(&d_doubled);
+                memory::give(d_doubled);
             }
             for blocks in level.blocks.iter().rev() {
                 let d_both = run_blocks_backward(blocks, w, tape, dh, &mut d_silu_emb, grads);
                 let (d, d_skip) = split_channels(&d_both, tape.pop_concat());
+                memory::give(d_both);
                 dh = d;
                 d_kept.push(d_skip);
             }
@@ -308,15 +316,16 @@ impl UNet {
         let mut take = || d_kept.pop().expect("a gradient for each result kept");
         for level in self.down.iter().rev() {
             if let Some(half) = &level.resample {
-                dh += &take();
-                dh = half.backward(w, tape.pop_conv(), &dh, grads);
+                add_gradient(&mut dh, take());
+                let before = half.backward(w, tape.pop_conv(), &dh, grads);
+                memory::give(std::mem::replace(&mut dh, before));
             }
             for blocks in level.blocks.iter().rev() {
-                dh += &take();
+                add_gradient(&mut dh, take());
                 dh = run_blocks_backward(blocks, w, tape, dh, &mut d_silu_emb, grads);
             }
         }
-        dh += &take();
+        add_gradient(&mut dh, take());
         (dh, d_silu_emb)
     }
 
@@ -338,6 +347,12 @@ impl UNet {
         let (cache, before_silu) = tape.pop_linear();
         first.backward(w, cache, &silu_backward(&before_silu, dh), grads);
     }
+}
+
+/// dh + d, whose memory is then free.
+fn add_gradient<F: Real>(dh: &mut Array4<F>, d: Array4<F>) {
+    *dh += &d;
+    memory::give(d);
 }
 
 fn run_blocks<F: Real>(

@@ -30,7 +30,7 @@ use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::{Layout, Tensors, Weights, flat, flat_mut, shaped};
 use crate::numerics::sum::plain_column_sums;
-use crate::numerics::{Native, Real};
+use crate::numerics::{Native, Real, memory};
 
 /// What all residual blocks of a network share.
 #[derive(Clone, Debug)]
@@ -64,17 +64,23 @@ pub struct ResBlock {
 
 /// What the backward pass needs, in the order of the forward pass.
 #[derive(Debug)]
-pub struct Cache<F> {
+pub struct Cache<F: Real> {
     norm1: group_norm::Cache<F>,
-    before_silu1: Array4<F>,
     conv1: conv2d::Cache<F>,
     time: linear::Cache<F>,
     norm2: group_norm::Cache<F>,
-    scale_shift: Option<(Array4<F>, Array2<F>)>,
-    before_silu2: Array4<F>,
+    modulated: Option<Modulated<F>>,
     dropped: Option<Array4<F>>,
     conv2: conv2d::Cache<F>,
     shortcut: Option<conv2d::Cache<F>>,
+}
+
+/// What becomes of the second norm where time scales and shifts it.
+#[derive(Debug)]
+struct Modulated<F> {
+    normed: Array4<F>,
+    u: Array2<F>,
+    before_silu: Array4<F>,
 }
 
 impl ResBlock {
@@ -116,43 +122,51 @@ impl ResBlock {
         trace: &mut Trace<F>,
     ) -> (Array4<F>, Cache<F>) {
         let shortcut = self.conv_shortcut.as_ref().map(|conv| {
-            let (y, cache) = conv.forward(w, x.clone());
+            let (y, cache) = conv.forward(w, memory::clone(&x));
             trace.layer(conv.weight, &y);
             (y, cache)
         });
-        let (before_silu1, norm1) = self.norm1.forward(w, x);
-        trace.layer(self.norm1.weight, &before_silu1);
-        let (mut h, conv1) = self.conv1.forward(w, silu(&before_silu1));
+        trace.layer_of(self.norm1.weight, || self.norm1.forward(w, x.clone()).0);
+        let (h, norm1) = self.norm1.forward_silu(w, x);
+        let (mut h, conv1) = self.conv1.forward(w, h);
         trace.layer(self.conv1.weight, &h);
         let (u, time) = self.time_emb_proj.forward(w, silu_emb.clone());
         trace.layer(self.time_emb_proj.weight, &u);
         if !self.settings.scale_shift {
             each_image(&mut h, &u, |h, u| add_to_pixels(h, u));
         }
-        let (mut before_silu2, norm2) = self.norm2.forward(w, h);
-        trace.layer(self.norm2.weight, &before_silu2);
-        let scale_shift = self.settings.scale_shift.then(|| {
-            let normed = before_silu2.clone();
-            each_image(&mut before_silu2, &u, |h, u| scale_and_shift(h, u));
-            (normed, u)
-        });
-        let (h, dropped) = dropout(silu(&before_silu2), self.settings.dropout, self.index, key);
+        trace.layer_of(self.norm2.weight, || self.norm2.forward(w, h.clone()).0);
+        let (h, norm2, modulated) = if self.settings.scale_shift {
+            let (normed, norm2) = self.norm2.forward(w, h);
+            let mut before_silu = memory::clone(&normed);
+            each_image(&mut before_silu, &u, |h, u| scale_and_shift(h, u));
+            (silu(&before_silu), norm2, Some(Modulated { normed, u, before_silu }))
+        } else {
+            let (h, norm2) = self.norm2.forward_silu(w, h);
+            (h, norm2, None)
+        };
+        let (h, dropped) = dropout(h, self.settings.dropout, self.index, key);
         let (mut y, conv2) = self.conv2.forward(w, h);
         trace.layer(self.conv2.weight, &y);
-        y += shortcut.as_ref().map_or(norm1.x(), |(y, _)| y);
+        let shortcut = shortcut.map(|(of_x, cache)| {
+            y += &of_x;
+            memory::give(of_x);
+            cache
+        });
+        if shortcut.is_none() {
+            y += norm1.x();
+        }
         divide(&mut y, self.settings.scale_factor);
         trace.block(self.norm1.weight, &y);
         let cache = Cache {
             norm1,
-            before_silu1,
             conv1,
             time,
             norm2,
-            scale_shift,
-            before_silu2,
+            modulated,
             dropped,
             conv2,
-            shortcut: shortcut.map(|(_, cache)| cache),
+            shortcut,
         };
         (y, cache)
     }
@@ -168,20 +182,29 @@ impl ResBlock {
     ) -> Array4<F> {
         divide(&mut dy, self.settings.scale_factor);
         let dh = self.conv2.backward(w, cache.conv2, &dy, grads);
-        let mut dh = silu_backward(&cache.before_silu2, dropout_backward(cache.dropped, dh));
-        let mut du = None;
-        if let Some((normed, u)) = cache.scale_shift {
-            du = Some(scale_shift_gradient(&normed, &u, &mut dh));
-        }
-        let dh = self.norm2.backward(w, cache.norm2, dh, grads);
-        let du = du.unwrap_or_else(|| sum_over_pixels(&dh));
+        let dh = dropout_backward(cache.dropped, dh);
+        let (dh, du) = match cache.modulated {
+            Some(Modulated { normed, u, before_silu }) => {
+                let mut dh = silu_backward(&before_silu, dh);
+                let du = scale_shift_gradient(&normed, &u, &mut dh);
+                (self.norm2.backward(w, cache.norm2, dh, grads), du)
+            }
+            None => {
+                let dh = self.norm2.backward_silu(w, cache.norm2, dh, grads);
+                let du = sum_over_pixels(&dh);
+                (dh, du)
+            }
+        };
         *d_silu_emb += &self.time_emb_proj.backward(w, cache.time, &du, grads);
-        let dh = self.conv1.backward(w, cache.conv1, &dh, grads);
-        let mut dx = self.norm1.backward(w, cache.norm1, silu_backward(&cache.before_silu1, dh), grads);
-        match (&self.conv_shortcut, cache.shortcut) {
-            (Some(conv), Some(cache)) => dx += &conv.backward(w, cache, &dy, grads),
-            _ => dx += &dy,
+        let d_silu1 = self.conv1.backward(w, cache.conv1, &dh, grads);
+        memory::give(dh);
+        let mut dx = self.norm1.backward_silu(w, cache.norm1, d_silu1, grads);
+        if let (Some(conv), Some(cache)) = (&self.conv_shortcut, cache.shortcut) {
+            let of_x = conv.backward(w, cache, &dy, grads);
+            memory::give(std::mem::replace(&mut dy, of_x));
         }
+        dx += &dy;
+        memory::give(dy);
         dx
     }
 }

@@ -1,6 +1,6 @@
 //! The caches of one forward pass, as a stack: pushed in the order of the layers, popped in reverse.
 
-use ndarray::{Array2, Array4};
+use ndarray::Array2;
 
 use super::{Trace, attention_block, res_block};
 use crate::layers::{conv2d, group_norm, linear};
@@ -8,7 +8,7 @@ use crate::numerics::Real;
 
 /// The caches of a forward pass, the last layer's on top.
 #[derive(Debug)]
-pub struct Tape<F> {
+pub struct Tape<F: Real> {
     entries: Vec<Entry<F>>,
     keeps: bool,
     /// What else is kept of the pass, for people.
@@ -16,10 +16,10 @@ pub struct Tape<F> {
 }
 
 #[derive(Debug)]
-enum Entry<F> {
+enum Entry<F: Real> {
     Conv(conv2d::Cache<F>),
     Linear(linear::Cache<F>, Array2<F>),
-    Norm(group_norm::Cache<F>, Array4<F>),
+    Norm(group_norm::Cache<F>),
     Res(Box<res_block::Cache<F>>),
     Attention(Box<attention_block::Cache<F>>),
     Concat(usize),
@@ -57,9 +57,8 @@ impl<F: Real> Tape<F> {
         self.push(|| Entry::Linear(cache, before_silu));
     }
 
-    /// A norm, and what came out of it before an activation.
-    pub(super) fn norm(&mut self, cache: group_norm::Cache<F>, before_silu: Array4<F>) {
-        self.push(|| Entry::Norm(cache, before_silu));
+    pub(super) fn norm(&mut self, cache: group_norm::Cache<F>) {
+        self.push(|| Entry::Norm(cache));
     }
 
     pub(super) fn res(&mut self, cache: res_block::Cache<F>) {
@@ -92,7 +91,7 @@ macro_rules! pop {
 pop! {
     pop_conv: Entry::Conv(cache) => cache, conv2d::Cache<F>;
     pop_linear: Entry::Linear(cache, before_silu) => (cache, before_silu), (linear::Cache<F>, Array2<F>);
-    pop_norm: Entry::Norm(cache, before_silu) => (cache, before_silu), (group_norm::Cache<F>, Array4<F>);
+    pop_norm: Entry::Norm(cache) => cache, group_norm::Cache<F>;
     pop_res: Entry::Res(cache) => *cache, res_block::Cache<F>;
     pop_attention: Entry::Attention(cache) => *cache, attention_block::Cache<F>;
     pop_concat: Entry::Concat(channels) => channels, usize;

@@ -37,6 +37,13 @@ impl<F: Real> Trace<F> {
         self.keep(Module::Layer(weight), y);
     }
 
+    /// The same for a y that is only made to be kept.
+    pub(super) fn layer_of<D: Dimension>(&mut self, weight: Span, y: impl FnOnce() -> Array<F, D>) {
+        if self.0.is_some() {
+            self.layer(weight, &y());
+        }
+    }
+
     /// y came out of the block that has the layer with this weight.
     pub(super) fn block<D: Dimension>(&mut self, weight: Span, y: &Array<F, D>) {
         self.keep(Module::Block(weight), y);

@@ -1,0 +1,143 @@
+//! Memory that activations leave and take again.
+//!
+//! A pass makes hundreds of arrays of a few dozen sizes, the same at every step. To ask the system for each again costs
+//! a page fault every 4 KiB, and zeros that nobody reads. So what is no longer needed is put on a shelf of its thread
+//! ([`give`]), and taken from there ([`take`]) with its old numbers: who takes memory writes all of it.
+//!
+//! A shelf never makes a program larger. When nothing on it fits, what has lain there longest goes back to the allocator,
+//! as much as is then asked of it.
+
+use std::any::{Any, TypeId};
+use std::cell::RefCell;
+use std::collections::{HashMap, VecDeque};
+use std::ops::Deref;
+
+use ndarray::{Array, Dimension};
+
+use super::Real;
+
+/// Arrays of fewer bytes are left to the allocator, which is good at those.
+const WORTH_KEEPING: usize = 16 << 10;
+
+/// What was given, the oldest first.
+type Shelf<F> = VecDeque<Vec<F>>;
+
+thread_local! {
+    static SHELVES: RefCell<HashMap<TypeId, Box<dyn Any>>> = RefCell::default();
+}
+
+fn with_shelf<F: Real, T>(work: impl FnOnce(&mut Shelf<F>) -> T) -> T {
+    SHELVES.with_borrow_mut(|shelves| {
+        let shelf = shelves.entry(TypeId::of::<F>()).or_insert_with(|| Box::new(Shelf::<F>::new()));
+        work(shelf.downcast_mut().expect("the shelf of this type"))
+    })
+}
+
+/// `len` numbers of no meaning.
+pub(crate) fn take<F: Real>(len: usize) -> Vec<F> {
+    let mut x = fitting(len).unwrap_or_default();
+    x.resize(len, F::zero());
+    if cfg!(debug_assertions) {
+        x.fill(F::from_f64(f64::NAN)); // whoever does not write all of it is found out
+    }
+    x
+}
+
+/// A copy of `x`.
+pub(crate) fn clone<F: Real, D: Dimension>(x: &Array<F, D>) -> Array<F, D> {
+    let mut copy = empty(x.len());
+    copy.extend_from_slice(x.as_slice().expect("activations are contiguous"));
+    Array::from_shape_vec(x.raw_dim(), copy).expect("as many numbers")
+}
+
+/// No numbers yet, with room for `len`.
+pub(crate) fn empty<F: Real>(len: usize) -> Vec<F> {
+    let mut x = fitting(len).unwrap_or_else(|| Vec::with_capacity(len));
+    x.clear();
+    x
+}
+
+/// The smallest that was given and has room for `len`, but not for much more.
+fn fitting<F: Real>(len: usize) -> Option<Vec<F>> {
+    if len * size_of::<F>() < WORTH_KEEPING {
+        return None;
+    }
+    with_shelf(|shelf: &mut Shelf<F>| {
+        let fits = |x: &Vec<F>| (len..=len + len / 4).contains(&x.capacity());
+        let best = (0..shelf.len()).filter(|&i| fits(&shelf[i])).min_by_key(|&i| shelf[i].capacity());
+        let found = best.and_then(|i| shelf.remove(i));
+        let mut freed = if found.is_some() { len } else { 0 };
+        while freed < len {
+            match shelf.pop_front() {
+                Some(x) => freed += x.capacity(),
+                None => break,
+            }
+        }
+        found
+    })
+}
+
+/// Puts the memory of `x` on the shelf.
+pub(crate) fn give<F: Real, D: Dimension>(x: Array<F, D>) {
+    give_numbers(x.into_raw_vec_and_offset().0);
+}
+
+/// Puts `x` on the shelf.
+pub(crate) fn give_numbers<F: Real>(x: Vec<F>) {
+    if x.capacity() * size_of::<F>() >= WORTH_KEEPING {
+        with_shelf(|shelf| shelf.push_back(x));
+    }
+}
+
+/// An array whose memory goes onto the shelf when it is dropped.
+#[derive(Debug)]
+pub(crate) struct Kept<F: Real, D: Dimension>(Option<Array<F, D>>);
+
+impl<F: Real, D: Dimension> Kept<F, D> {
+    pub(crate) fn new(x: Array<F, D>) -> Self {
+        Kept(Some(x))
+    }
+}
+
+impl<F: Real, D: Dimension> Deref for Kept<F, D> {
+    type Target = Array<F, D>;
+    fn deref(&self) -> &Array<F, D> {
+        self.0.as_ref().expect("it is there until it is dropped")
+    }
+}
+
+impl<F: Real, D: Dimension> Drop for Kept<F, D> {
+    fn drop(&mut self) {
+        self.0.take().into_iter().for_each(give);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LEN: usize = WORTH_KEEPING;
+
+    fn on_the_shelf() -> usize {
+        with_shelf(|shelf: &mut Shelf<f32>| shelf.iter().map(Vec::capacity).sum())
+    }
+
+    #[test]
+    fn memory_that_is_kept_is_taken_again_where_it_fits() {
+        let x = take::<f32>(LEN);
+        let place = x.as_ptr();
+        drop(Kept::new(Array::from_vec(x)));
+        assert_eq!(on_the_shelf(), LEN);
+        let smaller = Array::from_vec(vec![1.0f32; LEN - LEN / 8]);
+        let again = clone(&smaller);
+        assert_eq!((again.as_ptr(), on_the_shelf()), (place, 0));
+        assert_eq!(again, smaller);
+    }
+
+    #[test]
+    fn shelf_without_what_fits_gives_back_as_much_as_is_asked() {
+        (0..4).for_each(|_| give_numbers(vec![0.0f32; LEN]));
+        let larger = take::<f32>(2 * LEN);
+        assert_eq!((larger.len(), on_the_shelf()), (2 * LEN, 2 * LEN));
+    }
+}
