@@ -127,6 +127,7 @@ fn training_step(unet: &UNet, mut w: Tensors<f32>, config: &Config, batch: &Batc
         let (_, grads) = loss_and_gradient(unet, &w, batch, None)?;
         let clip = clip_factor(global_norm(&unet.layout, &grads), 1.0);
         config.optimizer.adamw().step(n, config.optimizer.lr, clip, &mut w, &grads, &mut moments);
+        grads.recycle();
         Ok(())
     }
 }

@@ -76,7 +76,8 @@ impl Conv2d {
     ///
     /// # Shapes
     /// x (n, h, w, c_in) to y (n, oh, ow, c_out), oh and ow as [`Window::output`] says.
-    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>) -> (Array4<F>, Cache<F>) {
+    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix4>>) -> (Array4<F>, Cache<F>) {
+        let x = x.into();
         let (n, height, width, c) = x.dim();
         assert_eq!(c, self.c_in, "conv2d: x has {c} channels, the weight takes {}", self.c_in);
         let (oh, ow) = self.window.output((height, width));
@@ -89,7 +90,7 @@ impl Conv2d {
             let columns = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
             product(columns, &weight, &mut y, self.c_out, Start::OverwriteWithBias(&w[self.bias]));
         });
-        (shaped((n, oh, ow, self.c_out), y), Cache(Kept::new(padded)))
+        (shaped((n, oh, ow, self.c_out), y), Cache(padded))
     }
 
     /// dx, with dW and db added into `grads`.

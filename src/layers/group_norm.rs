@@ -78,21 +78,21 @@ impl GroupNorm {
     ///
     /// # Shapes
     /// x (n, h, w, c) to y of the same shape.
-    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>) -> (Array4<F>, Cache<F>) {
-        self.forward_with(w, x, normalise)
+    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix4>>) -> (Array4<F>, Cache<F>) {
+        self.forward_with(w, x.into(), normalise)
     }
 
     /// y = silu(γ x̂ + β): the bits of [`forward`](Self::forward) and [`silu`](super::activation::silu), and what comes
     /// between them is not stored.
-    pub fn forward_silu<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>) -> (Array4<F>, Cache<F>) {
-        self.forward_with(w, x, normalise_silu)
+    pub fn forward_silu<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix4>>) -> (Array4<F>, Cache<F>) {
+        self.forward_with(w, x.into(), normalise_silu)
     }
 
     /// `normalise` or `normalise_silu`: (x, y, [mean, r, γ, β] of each channel).
     fn forward_with<F: Real>(
         &self,
         w: &dyn Weights<F>,
-        x: Array4<F>,
+        x: Kept<F, Ix4>,
         normalise: fn(&[F], &mut [F], [&[F]; 4]),
     ) -> (Array4<F>, Cache<F>) {
         let (n, h, width, c) = x.dim();
@@ -109,7 +109,7 @@ impl GroupNorm {
             });
             moments
         });
-        (super::shaped(x.dim(), y), Cache { x: Kept::new(x), moments })
+        (super::shaped(x.dim(), y), Cache { x, moments })
     }
 
     /// dx, with dγ and dβ added into `grads`, image after image.

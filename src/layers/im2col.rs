@@ -15,10 +15,11 @@
 //! out, the address of col[p, k] is `pixels[p] + taps[k]` ([`Window::pixels`], [`Window::taps`]), and
 //! [`product`](crate::numerics::gemm::product) reads it from there.
 
-use ndarray::Array4;
+use ndarray::{Array4, Ix4};
 
 use super::{flat, shaped};
-use crate::numerics::{Real, memory};
+use crate::numerics::memory::{self, Kept};
+use crate::numerics::Real;
 
 /// The geometry of a convolution: what an output pixel sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,15 +52,13 @@ impl Window {
     }
 
     /// The image with its padding written out, shape (n, h + top + bottom, w + left + right, c).
-    pub fn pad<F: Real>(&self, x: Array4<F>) -> Array4<F> {
+    pub fn pad<F: Real>(&self, x: Kept<F, Ix4>) -> Kept<F, Ix4> {
         let [left, right, top, bottom] = self.padding;
         let (_, h, w, _) = x.dim();
         if self.padding == [0; 4] {
             x
         } else {
-            let padded = region(&x, top as isize, left as isize, (h + top + bottom, w + left + right));
-            memory::give(x);
-            padded
+            region(&x, top as isize, left as isize, (h + top + bottom, w + left + right)).into()
         }
     }
 
@@ -101,7 +100,7 @@ pub fn region<F: Real>(x: &Array4<F>, top: isize, left: isize, (height, width): 
 
 /// The matrix (n·oh·ow, kh·kw·c) of all windows.
 pub fn im2col<F: Real>(x: &Array4<F>, window: Window) -> Vec<F> {
-    let padded = window.pad(x.clone());
+    let padded = window.pad(x.clone().into());
     let (_, _, w, c) = padded.dim();
     let taps = window.taps(w, c);
     let padded_data = flat(&padded);

@@ -52,7 +52,8 @@ impl Linear {
     ///
     /// # Shapes
     /// x (rows, inputs) to y (rows, outputs).
-    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: Array2<F>) -> (Array2<F>, Cache<F>) {
+    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix2>>) -> (Array2<F>, Cache<F>) {
+        let x = x.into();
         let (rows, inputs) = x.dim();
         assert_eq!(inputs, self.inputs, "linear: x has {inputs} features, the weight takes {}", self.inputs);
         let mut y = memory::take(rows * self.outputs);
@@ -62,7 +63,7 @@ impl Linear {
             let bias = Start::OverwriteWithBias(&w[self.bias]);
             panel_product(Matrix::new(flat(&x), rows, inputs), &weight, &mut y, self.outputs, bias);
         });
-        (shaped((rows, self.outputs), y), Cache(Kept::new(x)))
+        (shaped((rows, self.outputs), y), Cache(x))
     }
 
     /// dx = dy Wᵀ, with dW and db added into `grads`.

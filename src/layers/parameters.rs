@@ -5,7 +5,7 @@
 
 use std::ops::{Index, IndexMut};
 
-use crate::numerics::Real;
+use crate::numerics::{Real, memory};
 use crate::numerics::rng::Stream;
 
 /// Where one parameter tensor lies in the flat vector.
@@ -152,6 +152,18 @@ impl<F: Real> Tensors<F> {
     /// All zeros.
     pub fn zeros(count: usize) -> Self {
         Tensors(vec![F::zero(); count])
+    }
+
+    /// The same in memory that others left, for what is made at every step.
+    pub(crate) fn zeros_again(count: usize) -> Self {
+        let mut numbers = memory::empty(count);
+        numbers.resize(count, F::zero());
+        Tensors(numbers)
+    }
+
+    /// Leaves its memory to the next.
+    pub(crate) fn recycle(self) {
+        memory::give_numbers(self.0);
     }
 
     /// self + other, element by element.

@@ -38,7 +38,7 @@ impl<F: Real> Weights<F> for Tensors<F> {
 
 /// Weights whose panels are kept once they are made.
 #[derive(Debug)]
-pub struct Prepared<'a, F> {
+pub struct Prepared<'a, F: Real> {
     tensors: &'a Tensors<F>,
     panels: Mutex<HashMap<(usize, Use), Arc<OnceLock<Arc<Panels<F>>>>>>,
 }

@@ -11,6 +11,7 @@ use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
 use std::ops::Deref;
+use std::sync::Arc;
 
 use ndarray::{Array, Dimension};
 
@@ -57,14 +58,14 @@ pub(crate) fn empty<F: Real>(len: usize) -> Vec<F> {
     x
 }
 
-/// The smallest that was given and has room for `len`, but not for much more.
+/// The smallest that was given and has room for `len`, but not for much more; of equals the newest, which is still warm.
 fn fitting<F: Real>(len: usize) -> Option<Vec<F>> {
     if len * size_of::<F>() < WORTH_KEEPING {
         return None;
     }
     with_shelf(|shelf: &mut Shelf<F>| {
         let fits = |x: &Vec<F>| (len..=len + len / 4).contains(&x.capacity());
-        let best = (0..shelf.len()).filter(|&i| fits(&shelf[i])).min_by_key(|&i| shelf[i].capacity());
+        let best = (0..shelf.len()).rev().filter(|&i| fits(&shelf[i])).min_by_key(|&i| shelf[i].capacity());
         let found = best.and_then(|i| shelf.remove(i));
         let mut freed = if found.is_some() { len } else { 0 };
         while freed < len {
@@ -89,24 +90,33 @@ pub(crate) fn give_numbers<F: Real>(x: Vec<F>) {
     }
 }
 
-/// An array whose memory goes onto the shelf when it is dropped.
+/// An array that several may keep: a clone is the same array. When the last lets go, its memory goes onto the shelf.
 #[derive(Debug)]
-pub(crate) struct Kept<F: Real, D: Dimension>(Option<Array<F, D>>);
+pub struct Kept<F: Real, D: Dimension>(Arc<Owned<F, D>>);
 
-impl<F: Real, D: Dimension> Kept<F, D> {
-    pub(crate) fn new(x: Array<F, D>) -> Self {
-        Kept(Some(x))
+#[derive(Debug)]
+struct Owned<F: Real, D: Dimension>(Option<Array<F, D>>);
+
+impl<F: Real, D: Dimension> From<Array<F, D>> for Kept<F, D> {
+    fn from(x: Array<F, D>) -> Self {
+        Kept(Arc::new(Owned(Some(x))))
+    }
+}
+
+impl<F: Real, D: Dimension> Clone for Kept<F, D> {
+    fn clone(&self) -> Self {
+        Kept(Arc::clone(&self.0))
     }
 }
 
 impl<F: Real, D: Dimension> Deref for Kept<F, D> {
     type Target = Array<F, D>;
     fn deref(&self) -> &Array<F, D> {
-        self.0.as_ref().expect("it is there until it is dropped")
+        self.0.0.as_ref().expect("it is there until it is dropped")
     }
 }
 
-impl<F: Real, D: Dimension> Drop for Kept<F, D> {
+impl<F: Real, D: Dimension> Drop for Owned<F, D> {
     fn drop(&mut self) {
         self.0.take().into_iter().for_each(give);
     }
@@ -126,7 +136,10 @@ mod tests {
     fn memory_that_is_kept_is_taken_again_where_it_fits() {
         let x = take::<f32>(LEN);
         let place = x.as_ptr();
-        drop(Kept::new(Array::from_vec(x)));
+        let kept = Kept::from(Array::from_vec(x));
+        drop(kept.clone());
+        assert_eq!(on_the_shelf(), 0);
+        drop(kept);
         assert_eq!(on_the_shelf(), LEN);
         let smaller = Array::from_vec(vec![1.0f32; LEN - LEN / 8]);
         let again = clone(&smaller);

@@ -4,7 +4,7 @@ pub mod elementary;
 pub mod environment;
 pub mod fused;
 pub mod gemm;
-pub(crate) mod memory;
+pub mod memory;
 pub mod path;
 pub mod peak;
 pub mod real;

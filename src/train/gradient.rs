@@ -59,7 +59,7 @@ pub fn loss_and_gradient<F: Real>(
         let (output, tape) = unet.forward(w, x_t, conditions, key)?;
         let loss = squared_error(flat(&output), flat(&target));
         let d_output = shaped(output.dim(), l_simple_grad(flat(&output), flat(&target), count));
-        let mut grads = Tensors::zeros(unet.layout.count());
+        let mut grads = Tensors::zeros_again(unet.layout.count());
         unet.parameter_gradients(w, tape, labels, &d_output, &mut grads);
         Ok((loss, grads))
     };
@@ -68,6 +68,7 @@ pub fn loss_and_gradient<F: Real>(
         (Ok((loss, grads)), Ok((right_loss, right_grads))) => {
             *loss += right_loss;
             grads.add(&right_grads);
+            right_grads.recycle();
         }
         (left, Err(error)) => *left = Err(error),
         (Err(_), Ok(_)) => {}

@@ -123,7 +123,9 @@ impl Trainer {
         let batch = noised(&self.schedule, config.schedule.prediction_type, &x_0, &t, &eps, labels);
         let key = Key { seed: config.seed, step: n, first_image: 0 };
         let (loss, grads) = loss_and_gradient(&self.unet, &self.state.weights, &batch, Some(key))?;
-        self.descend(n, loss, &grads)
+        let report = self.descend(n, loss, &grads);
+        grads.recycle();
+        report
     }
 
     /// The gradient step: clip, AdamW, average.

@@ -12,7 +12,7 @@
 //! else is the layers' own rule. Proven by central differences of the whole network and PyTorch's gradients of every
 //! parameter.
 
-use ndarray::Array4;
+use ndarray::{Array4, Ix4};
 
 use super::Trace;
 use super::res_block::divide;
@@ -22,7 +22,8 @@ use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::stopwatch::timed;
 use crate::layers::{Layout, Tensors, Weights};
-use crate::numerics::{Real, memory};
+use crate::numerics::Real;
+use crate::numerics::memory::{self, Kept};
 
 /// A norm, four projections and the number of heads.
 #[derive(Clone, Debug)]
@@ -72,20 +73,21 @@ impl AttentionBlock {
     ///
     /// # Shapes
     /// x (n, h, w, c) to y of the same shape.
-    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>, trace: &mut Trace<F>) -> (Array4<F>, Cache<F>) {
+    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix4>>, trace: &mut Trace<F>) -> (Array4<F>, Cache<F>) {
+        let x = x.into();
         let (n, height, width, c) = x.dim();
         let pixels = n * height * width;
         let (h, group_norm) = match &self.group_norm {
             Some(norm) => {
-                let (h, cache) = norm.forward(w, memory::clone(&x));
+                let (h, cache) = norm.forward(w, x.clone());
                 trace.layer(norm.weight, &h);
                 (h, Some(cache))
             }
-            None => (x.clone(), None),
+            None => (memory::clone(&x), None),
         };
-        let h = h.into_shape_with_order((pixels, c)).expect("pixels as rows");
+        let h = Kept::from(h.into_shape_with_order((pixels, c)).expect("pixels as rows"));
         let mut project = |linear: &Linear| {
-            let (y, cache) = linear.forward(w, memory::clone(&h));
+            let (y, cache) = linear.forward(w, h.clone());
             let y = y.into_shape_with_order((n, height * width, self.inner)).expect("rows as tokens");
             trace.layer(linear.weight, &y);
             (y, cache)
@@ -98,8 +100,7 @@ impl AttentionBlock {
         let (y, to_out) = self.to_out.forward(w, o);
         let mut y = y.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
         trace.layer(self.to_out.weight, &y);
-        y += &x;
-        memory::give(x);
+        y += &*x;
         divide(&mut y, self.scale_factor);
         trace.block(self.to_qkv[0].weight, &y);
         (y, Cache { group_norm, to_qkv: [q_cache, k_cache, v_cache], attention, to_out })

@@ -21,7 +21,7 @@ pub mod res_block;
 mod tape;
 mod trace;
 
-use ndarray::{Array2, Array4};
+use ndarray::{Array2, Array4, Ix4};
 
 use crate::layers::activation::{silu, silu_backward};
 use crate::layers::conv2d::Conv2d;
@@ -31,7 +31,8 @@ use crate::layers::group_norm::GroupNorm;
 use crate::layers::linear::Linear;
 use crate::layers::resample::{concat_channels, split_channels, upsample_nearest_2x, upsample_nearest_2x_backward};
 use crate::layers::{Layout, Tensors, Weights};
-use crate::numerics::{Real, memory};
+use crate::numerics::Real;
+use crate::numerics::memory::{self, Kept};
 use crate::{Error, Result};
 use attention_block::AttentionBlock;
 pub use config::{SampleSize, UNetConfig};
@@ -176,21 +177,22 @@ impl UNet {
         let (two, one) = (F::from_f64(2.0), F::one());
         let x = if self.config.center_input_sample { x.mapv_into(|x| two * x - one) } else { x };
 
-        let (mut h, cache) = self.conv_in.forward(w, x);
-        tape.trace.layer(self.conv_in.weight, &h);
+        let (y, cache) = self.conv_in.forward(w, x);
+        tape.trace.layer(self.conv_in.weight, &y);
         tape.conv(cache);
-        let mut kept = vec![memory::clone(&h)];
+        let mut h = Kept::from(y);
+        let mut kept = vec![h.clone()];
         for level in &self.down {
             for blocks in &level.blocks {
                 h = run_blocks(blocks, w, h, &silu_emb, key, tape);
-                kept.push(memory::clone(&h));
+                kept.push(h.clone());
             }
             if let Some(half) = &level.resample {
                 let (y, cache) = half.forward(w, h);
                 tape.trace.layer(half.weight, &y);
                 tape.conv(cache);
-                h = y;
-                kept.push(memory::clone(&h));
+                h = y.into();
+                kept.push(h.clone());
             }
         }
         for blocks in self.middle.iter().flat_map(|middle| &middle.blocks) {
@@ -201,16 +203,16 @@ impl UNet {
                 let skip = kept.pop().expect("as many results kept as blocks on the way up");
                 tape.concat(h.dim().3);
                 let both = concat_channels(&h, &skip);
-                [h, skip].into_iter().for_each(memory::give);
-                h = run_blocks(blocks, w, both, &silu_emb, key, tape);
+                drop((h, skip));
+                h = run_blocks(blocks, w, both.into(), &silu_emb, key, tape);
             }
             if let Some(double) = &level.resample {
                 let doubled = upsample_nearest_2x(&h);
-                memory::give(h);
+                drop(h);
                 let (y, cache) = double.forward(w, doubled);
                 tape.trace.layer(double.weight, &y);
                 tape.conv(cache);
-                h = y;
+                h = y.into();
             }
         }
         tape.trace.layer_of(self.conv_norm_out.weight, || self.conv_norm_out.forward(w, h.clone()).0);
@@ -358,19 +360,19 @@ fn add_gradient<F: Real>(dh: &mut Array4<F>, d: Array4<F>) {
 fn run_blocks<F: Real>(
     (res, attention): &(ResBlock, Option<AttentionBlock>),
     w: &dyn Weights<F>,
-    h: Array4<F>,
+    h: Kept<F, Ix4>,
     silu_emb: &Array2<F>,
     key: Option<Key>,
     tape: &mut Tape<F>,
-) -> Array4<F> {
-    let (mut h, cache) = res.forward(w, h, silu_emb, key, &mut tape.trace);
+) -> Kept<F, Ix4> {
+    let (mut y, cache) = res.forward(w, h, silu_emb, key, &mut tape.trace);
     tape.res(cache);
     if let Some(attention) = attention {
-        let (y, cache) = attention.forward(w, h, &mut tape.trace);
+        let (attended, cache) = attention.forward(w, y, &mut tape.trace);
         tape.attention(cache);
-        h = y;
+        y = attended;
     }
-    h
+    y.into()
 }
 
 fn run_blocks_backward<F: Real>(

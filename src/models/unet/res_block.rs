@@ -18,7 +18,7 @@
 //! Sums over pixels are [`column_sums`](crate::numerics::sum::column_sums). Source: diffusers' forward; the gradient is derived here. Proven by central differences of the whole network and PyTorch's
 //! gradients of every parameter.
 
-use ndarray::{Array2, Array4};
+use ndarray::{Array2, Array4, Ix4};
 
 use super::Trace;
 use crate::layers::activation::{silu, silu_backward};
@@ -30,7 +30,8 @@ use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::{Layout, Tensors, Weights, flat, flat_mut, shaped};
 use crate::numerics::sum::plain_column_sums;
-use crate::numerics::{Native, Real, memory};
+use crate::numerics::memory::{self, Kept};
+use crate::numerics::{Native, Real};
 
 /// What all residual blocks of a network share.
 #[derive(Clone, Debug)]
@@ -116,13 +117,14 @@ impl ResBlock {
     pub fn forward<F: Real>(
         &self,
         w: &dyn Weights<F>,
-        x: Array4<F>,
+        x: impl Into<Kept<F, Ix4>>,
         silu_emb: &Array2<F>,
         key: Option<dropout::Key>,
         trace: &mut Trace<F>,
     ) -> (Array4<F>, Cache<F>) {
+        let x = x.into();
         let shortcut = self.conv_shortcut.as_ref().map(|conv| {
-            let (y, cache) = conv.forward(w, memory::clone(&x));
+            let (y, cache) = conv.forward(w, x.clone());
             trace.layer(conv.weight, &y);
             (y, cache)
         });

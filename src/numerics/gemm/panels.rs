@@ -2,12 +2,12 @@
 
 use rayon::prelude::*;
 
-use super::super::{Real, shards};
+use super::super::{Real, memory, shards};
 
 /// The right matrix of a product, shape (k, n), copied into panels of a register tile's width: column j lies in panel
 /// j / WIDTH, row after row of it. The last panel is filled up with zeros.
-#[derive(Clone, Debug)]
-pub struct Panels<F> {
+#[derive(Debug)]
+pub struct Panels<F: Real> {
     data: Vec<F>,
     steps: usize,
     columns: usize,
@@ -60,6 +60,12 @@ impl<F: Real> Panels<F> {
     }
 }
 
+impl<F: Real> Drop for Panels<F> {
+    fn drop(&mut self) {
+        memory::give_numbers(std::mem::take(&mut self.data));
+    }
+}
+
 fn packed<F: Real, const N: usize>(
     b: &[F],
     steps: usize,
@@ -74,13 +80,14 @@ fn packed<F: Real, const N: usize>(
             _ => std::array::from_fn(|j| if first + j < columns { b[at + j * column] } else { F::zero() }),
         }
     };
-    let panels = columns.div_ceil(N);
-    let mut data: Vec<[F; N]> = Vec::with_capacity(panels * steps);
+    let mut data = memory::take(columns.div_ceil(N) * N * steps);
+    let (packed, _) = data.as_chunks_mut::<N>();
     if shards::is_alone() {
-        let rows = (0..panels * steps).into_par_iter().with_min_len(1024);
-        rows.map(|i| row_of_panel(i / steps, i % steps)).collect_into_vec(&mut data);
+        packed.par_iter_mut().with_min_len(1024).enumerate().for_each(|(i, p)| *p = row_of_panel(i / steps, i % steps));
     } else {
-        (0..panels).for_each(|panel| data.extend((0..steps).map(|k| row_of_panel(panel, k))));
+        for (panel, rows) in packed.chunks_exact_mut(steps.max(1)).enumerate() {
+            rows.iter_mut().enumerate().for_each(|(k, packed)| *packed = row_of_panel(panel, k));
+        }
     }
-    data.into_flattened()
+    data
 }
