@@ -19,7 +19,7 @@ use ndarray::{Array4, Ix4};
 
 use super::{flat, shaped};
 use crate::numerics::memory::{self, Kept};
-use crate::numerics::Real;
+use crate::numerics::{Real, shards};
 
 /// The geometry of a convolution: what an output pixel sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -83,18 +83,23 @@ impl Window {
 /// The rows and columns of x moved down by `top` and right by `left` into an image of another size, zeros where x has none.
 pub fn region<F: Real>(x: &Array4<F>, top: isize, left: isize, (height, width): (usize, usize)) -> Array4<F> {
     let (n, h, w, c) = x.dim();
-    let mut out = memory::empty(n * height * width * c);
+    let mut out = memory::take(n * height * width * c);
     let (first, last) = (left.max(0) as usize, (w as isize + left).clamp(0, width as isize) as usize); // columns of out
     let x = flat(x);
-    for row in 0..n * height {
-        let y = (row % height) as isize - top;
-        if first < last && (0..h as isize).contains(&y) {
-            let from = ((row / height * h + y as usize) * w + (first as isize - left) as usize) * c;
-            out.resize(out.len() + first * c, F::zero());
-            out.extend_from_slice(&x[from..from + (last - first) * c]);
+    shards::in_parts(&mut out, height * width * c, width * c, |at, rows| {
+        for (i, out) in rows.chunks_mut(width * c).enumerate() {
+            let row = at / (width * c) + i;
+            let y = (row % height) as isize - top;
+            if first < last && (0..h as isize).contains(&y) {
+                let from = ((row / height * h + y as usize) * w + (first as isize - left) as usize) * c;
+                out[..first * c].fill(F::zero());
+                out[first * c..last * c].copy_from_slice(&x[from..from + (last - first) * c]);
+                out[last * c..].fill(F::zero());
+            } else {
+                out.fill(F::zero());
+            }
         }
-        out.resize((row + 1) * width * c, F::zero());
-    }
+    });
     shaped((n, height, width, c), out)
 }
 

@@ -33,6 +33,8 @@ use ndarray::{Array, Dimension};
 pub use parameters::{Layout, Span, Tensors};
 pub use weights::{Prepared, Weights};
 
+use crate::numerics::{Real, shards};
+
 /// The numbers of an activation in order; every activation is without gaps.
 pub(crate) fn flat<F, D: Dimension>(x: &Array<F, D>) -> &[F] {
     x.as_slice().expect("activations are contiguous")
@@ -46,4 +48,11 @@ pub(crate) fn flat_mut<F, D: Dimension>(x: &mut Array<F, D>) -> &mut [F] {
 /// `data` as an activation of shape `dim`.
 pub(crate) fn shaped<F, D: Dimension>(dim: impl ndarray::IntoDimension<Dim = D>, data: Vec<F>) -> Array<F, D> {
     Array::from_shape_vec(dim.into_dimension(), data).expect("as many numbers as the shape says")
+}
+
+/// y + x, in place.
+pub(crate) fn add_to<F: Real, D: Dimension>(y: &mut Array<F, D>, x: &Array<F, D>) {
+    assert_eq!(y.raw_dim(), x.raw_dim(), "a sum has one shape");
+    let (size, x) = (y.len().max(1), flat(x));
+    shards::in_parts(flat_mut(y), size, 1, |at, y| y.iter_mut().zip(&x[at..]).for_each(|(y, &x)| *y += x));
 }

@@ -10,10 +10,12 @@
 //! All are linear: no cache. Strided downsampling is a [`Conv2d`](super::conv2d::Conv2d). Proven by central differences
 //! and PyTorch's numbers.
 
+use std::ops::Range;
+
 use ndarray::Array4;
 
 use super::{flat, shaped};
-use crate::numerics::{Real, memory};
+use crate::numerics::{Real, memory, shards};
 
 /// Each pixel as a square of four.
 ///
@@ -75,23 +77,31 @@ pub fn concat_channels<F: Real>(a: &Array4<F>, b: &Array4<F>) -> Array4<F> {
     assert!(a.shape()[..3] == b.shape()[..3], "skip concatenation: {:?} and {:?}", a.dim(), b.dim());
     let (n, h, w, c1) = a.dim();
     let c2 = b.dim().3;
-    let mut y = memory::empty(a.len() + b.len());
-    for (a, b) in flat(a).chunks(c1).zip(flat(b).chunks(c2)) {
-        y.extend_from_slice(a);
-        y.extend_from_slice(b);
-    }
+    let (c, a, b) = (c1 + c2, flat(a), flat(b));
+    let mut y = memory::take(a.len() + b.len());
+    shards::in_parts(&mut y, h * w * c, c, |at, pixels| {
+        let (a, b) = (a[at / c * c1..].chunks(c1), b[at / c * c2..].chunks(c2));
+        for ((y, a), b) in pixels.chunks_mut(c).zip(a).zip(b) {
+            y[..c1].copy_from_slice(a);
+            y[c1..].copy_from_slice(b);
+        }
+    });
     shaped((n, h, w, c1 + c2), y)
 }
 
 /// (da, db) of [`concat_channels`], with the c₁ channels of a first.
 pub fn split_channels<F: Real>(dy: &Array4<F>, c1: usize) -> (Array4<F>, Array4<F>) {
     let (n, h, w, c) = dy.dim();
-    let (mut da, mut db) = (memory::empty(n * h * w * c1), memory::empty(n * h * w * (c - c1)));
-    for pixel in flat(dy).chunks(c) {
-        da.extend_from_slice(&pixel[..c1]);
-        db.extend_from_slice(&pixel[c1..]);
-    }
-    (shaped((n, h, w, c1), da), shaped((n, h, w, c - c1), db))
+    let part = |channels: Range<usize>| {
+        let (dy, width) = (flat(dy), channels.len());
+        let mut part = memory::take(n * h * w * width);
+        shards::in_parts(&mut part, h * w * width, width, |at, pixels| {
+            let dy = dy[at / width * c..].chunks(c);
+            pixels.chunks_mut(width).zip(dy).for_each(|(part, dy)| part.copy_from_slice(&dy[channels.clone()]));
+        });
+        shaped((n, h, w, width), part)
+    };
+    (part(0..c1), part(c1..c))
 }
 
 #[cfg(test)]

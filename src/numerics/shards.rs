@@ -7,6 +7,7 @@
 
 use std::cell::Cell;
 use std::ops::Range;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use rayon::prelude::*;
 
@@ -38,7 +39,7 @@ pub fn tree_sum<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync, add: im
     }
     match count {
         0 => panic!("tree_sum: nothing to add"),
-        1 => leaf(0),
+        1 => attended(|| leaf(0)),
         _ => sum(0..count, &leaf, &add),
     }
 }
@@ -50,6 +51,39 @@ pub fn map<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync) -> Vec<T> {
         _ if !is_alone() => (0..count).map(leaf).collect(),
         _ => tree_sum(count, |i| vec![leaf(i)], |left, right| left.extend(right)),
     }
+}
+
+/// Does `work` while the other threads stay awake for the parts of it that it cuts off.
+///
+/// The products of one small picture last some microseconds each, and a thread that has gone to sleep takes longer than
+/// that to wake up. So each of the others looks for work, again and again, until `work` is done.
+fn attended<T: Send>(work: impl FnOnce() -> T) -> T {
+    if !is_alone() {
+        return work();
+    }
+    struct SetWhenDropped<'a>(&'a AtomicBool);
+    impl Drop for SetWhenDropped<'_> {
+        fn drop(&mut self) {
+            self.0.store(true, Ordering::Release);
+        }
+    }
+    let (done, own) = (AtomicBool::new(false), rayon::current_thread_index());
+    rayon::in_place_scope(|scope| {
+        scope.spawn_broadcast(|_, _| {
+            // This thread, while it waits for a part of its own work, must not begin to wait for the end of all of it.
+            while rayon::current_thread_index() != own && !done.load(Ordering::Acquire) {
+                for _ in 0..64 {
+                    match rayon::yield_now() {
+                        Some(rayon::Yield::Executed) => break,
+                        _ => std::hint::spin_loop(),
+                    }
+                }
+                std::thread::yield_now(); // to others, if there are more threads than cores
+            }
+        });
+        let _done = SetWhenDropped(&done); // also where `work` panics
+        work()
+    })
 }
 
 /// Runs `work` with everything inside it on this thread alone.

@@ -21,7 +21,7 @@ use crate::layers::group_norm::{self, GroupNorm};
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::stopwatch::timed;
-use crate::layers::{Layout, Tensors, Weights};
+use crate::layers::{Layout, Tensors, Weights, add_to};
 use crate::numerics::Real;
 use crate::numerics::memory::{self, Kept};
 
@@ -100,7 +100,7 @@ impl AttentionBlock {
         let (y, to_out) = self.to_out.forward(w, o);
         let mut y = y.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
         trace.layer(self.to_out.weight, &y);
-        y += &*x;
+        add_to(&mut y, &x);
         divide(&mut y, self.scale_factor);
         trace.block(self.to_qkv[0].weight, &y);
         (y, Cache { group_norm, to_qkv: [q_cache, k_cache, v_cache], attention, to_out })
@@ -131,7 +131,7 @@ impl AttentionBlock {
         });
         let mut dh = projections.next().expect("q, k and v");
         projections.for_each(|d| {
-            dh += &d;
+            add_to(&mut dh, &d);
             memory::give(d);
         });
         let dh = dh.into_shape_with_order((n, height, width, c)).expect("rows as pixels");

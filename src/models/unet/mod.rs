@@ -30,7 +30,7 @@ use crate::layers::embedding::{ClassEmbedding, TimeEmbedding};
 use crate::layers::group_norm::GroupNorm;
 use crate::layers::linear::Linear;
 use crate::layers::resample::{concat_channels, split_channels, upsample_nearest_2x, upsample_nearest_2x_backward};
-use crate::layers::{Layout, Tensors, Weights};
+use crate::layers::{Layout, Tensors, Weights, add_to};
 use crate::numerics::Real;
 use crate::numerics::memory::{self, Kept};
 use crate::{Error, Result};
@@ -353,7 +353,7 @@ impl UNet {
 
 /// dh + d, whose memory is then free.
 fn add_gradient<F: Real>(dh: &mut Array4<F>, d: Array4<F>) {
-    *dh += &d;
+    add_to(dh, &d);
     memory::give(d);
 }
 

@@ -28,10 +28,10 @@ use crate::layers::group_norm::{self, GroupNorm};
 use crate::layers::im2col::Window;
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
-use crate::layers::{Layout, Tensors, Weights, flat, flat_mut, shaped};
+use crate::layers::{Layout, Tensors, Weights, add_to, flat, flat_mut, shaped};
 use crate::numerics::sum::plain_column_sums;
 use crate::numerics::memory::{self, Kept};
-use crate::numerics::{Native, Real};
+use crate::numerics::{Native, Real, shards};
 
 /// What all residual blocks of a network share.
 #[derive(Clone, Debug)]
@@ -151,12 +151,12 @@ impl ResBlock {
         let (mut y, conv2) = self.conv2.forward(w, h);
         trace.layer(self.conv2.weight, &y);
         let shortcut = shortcut.map(|(of_x, cache)| {
-            y += &of_x;
+            add_to(&mut y, &of_x);
             memory::give(of_x);
             cache
         });
         if shortcut.is_none() {
-            y += norm1.x();
+            add_to(&mut y, norm1.x());
         }
         divide(&mut y, self.settings.scale_factor);
         trace.block(self.norm1.weight, &y);
@@ -205,16 +205,17 @@ impl ResBlock {
             let of_x = conv.backward(w, cache, &dy, grads);
             memory::give(std::mem::replace(&mut dy, of_x));
         }
-        dx += &dy;
+        add_to(&mut dx, &dy);
         memory::give(dy);
         dx
     }
 }
 
 /// Calls `change` with the pixels of each image of h and its row of u.
-fn each_image<F: Real>(h: &mut Array4<F>, u: &Array2<F>, change: impl Fn(&mut [F], &[F])) {
-    let size = h.len() / u.nrows();
-    flat_mut(h).chunks_mut(size).zip(flat(u).chunks(u.ncols())).for_each(|(h, u)| change(h, u));
+fn each_image<F: Real>(h: &mut Array4<F>, u: &Array2<F>, change: impl Fn(&mut [F], &[F]) + Sync) {
+    let (size, channels) = (h.len() / u.nrows(), h.dim().3);
+    let rows = flat(u);
+    shards::in_parts(flat_mut(h), size, channels, |at, h| change(h, &rows[at / size * u.ncols()..][..u.ncols()]));
 }
 
 /// h + u at every pixel.
@@ -257,7 +258,9 @@ fn sum_over_pixels<F: Real>(x: &Array4<F>) -> Array2<F> {
         plain_column_sums(image, &mut totals);
         totals
     };
-    shaped((n, c), flat(x).chunks(h * w * c).flat_map(sums_of).map(F::from_f64).collect())
+    let x = flat(x);
+    let sums = shards::map(n, |i| sums_of(&x[i * h * w * c..(i + 1) * h * w * c]));
+    shaped((n, c), sums.into_iter().flatten().map(F::from_f64).collect())
 }
 
 /// x / factor, where the factor is not 1.
