@@ -103,7 +103,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
         let start = Instant::now();
         let (done, times) = stopwatch::record(|| (0..steps).try_for_each(|_| step()));
         done?;
-        let threads = rayon::current_num_threads() as f64;
+        // Of a lone shard the parts are timed by the thread that deals them out, so their times are those of all threads.
+        let threads = if batch_size <= SHARD { 1.0 } else { rayon::current_num_threads() as f64 };
         let thread_seconds = start.elapsed().as_secs_f64() * threads;
         let breakdown = Breakdown { times: &times, steps, thread_seconds, peak_of_a_thread: peak / threads };
         print(breakdown.by_layer(&unet.layout))?;

@@ -4,8 +4,8 @@
 //! a page fault every 4 KiB, and zeros that nobody reads. So what is no longer needed is put on a shelf of its thread
 //! ([`give`]), and taken from there ([`take`]) with its old numbers: who takes memory writes all of it.
 //!
-//! A shelf never makes a program larger. When nothing on it fits, what has lain there longest goes back to the allocator,
-//! twice as much as is then asked of it.
+//! What has lain on the shelf while hundreds of others were taken belongs to work that is over, and goes back to the
+//! allocator.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
@@ -20,8 +20,18 @@ use super::Real;
 /// Arrays of fewer bytes are left to the allocator, which is good at those.
 const WORTH_KEEPING: usize = 16 << 10;
 
-/// What was given, the oldest first.
-type Shelf<F> = VecDeque<Vec<F>>;
+/// Takings after which what nobody took is given back: about what a shard of a small network has.
+const STALE: usize = 400;
+
+/// From this many bytes on, allocators hand memory back to the system. Smaller arrays they keep themselves, and cut up: so
+/// when a small one is missing, twice as much of the oldest small ones is left to them.
+const LARGE: usize = 1 << 20;
+
+/// What was given, the oldest first, each with the number of takings before.
+struct Shelf<F> {
+    given: VecDeque<(usize, Vec<F>)>,
+    takings: usize,
+}
 
 thread_local! {
     static SHELVES: RefCell<HashMap<TypeId, Box<dyn Any>>> = RefCell::default();
@@ -29,7 +39,7 @@ thread_local! {
 
 fn with_shelf<F: Real, T>(work: impl FnOnce(&mut Shelf<F>) -> T) -> T {
     SHELVES.with_borrow_mut(|shelves| {
-        let shelf = shelves.entry(TypeId::of::<F>()).or_insert_with(|| Box::new(Shelf::<F>::new()));
+        let shelf = shelves.entry(TypeId::of::<F>()).or_insert_with(|| Box::new(Shelf::<F> { given: VecDeque::new(), takings: 0 }));
         work(shelf.downcast_mut().expect("the shelf of this type"))
     })
 }
@@ -64,17 +74,22 @@ fn fitting<F: Real>(len: usize) -> Option<Vec<F>> {
         return None;
     }
     with_shelf(|shelf: &mut Shelf<F>| {
-        let fits = |x: &Vec<F>| (len..=len + len / 4).contains(&x.capacity());
-        let best = (0..shelf.len()).rev().filter(|&i| fits(&shelf[i])).min_by_key(|&i| shelf[i].capacity());
-        let found = best.and_then(|i| shelf.remove(i));
-        let mut freed = if found.is_some() { len } else { 0 };
-        while freed < 2 * len {
-            match shelf.pop_front() {
-                Some(x) => freed += x.capacity(),
-                None => break,
-            }
+        shelf.takings += 1;
+        while shelf.given.front().is_some_and(|(when, _)| shelf.takings - when > STALE) {
+            shelf.given.pop_front();
         }
-        found
+        let fits = |x: &Vec<F>| (len..=len + len / 4).contains(&x.capacity());
+        let fitting = (0..shelf.given.len()).rev().filter(|&i| fits(&shelf.given[i].1));
+        let best = fitting.min_by_key(|&i| shelf.given[i].1.capacity());
+        if best.is_none() && len * size_of::<F>() < LARGE {
+            let mut freed = 0;
+            shelf.given.retain(|(_, x)| {
+                let stays = freed >= 2 * len || x.capacity() * size_of::<F>() >= LARGE;
+                freed += if stays { 0 } else { x.capacity() };
+                stays
+            });
+        }
+        best.and_then(|i| shelf.given.remove(i)).map(|(_, x)| x)
     })
 }
 
@@ -86,7 +101,7 @@ pub(crate) fn give<F: Real, D: Dimension>(x: Array<F, D>) {
 /// Puts `x` on the shelf.
 pub(crate) fn give_numbers<F: Real>(x: Vec<F>) {
     if x.capacity() * size_of::<F>() >= WORTH_KEEPING {
-        with_shelf(|shelf| shelf.push_back(x));
+        with_shelf(|shelf| shelf.given.push_back((shelf.takings, x)));
     }
 }
 
@@ -129,7 +144,7 @@ mod tests {
     const LEN: usize = WORTH_KEEPING;
 
     fn on_the_shelf() -> usize {
-        with_shelf(|shelf: &mut Shelf<f32>| shelf.iter().map(Vec::capacity).sum())
+        with_shelf(|shelf: &mut Shelf<f32>| shelf.given.iter().map(|(_, x)| x.capacity()).sum())
     }
 
     #[test]
@@ -148,9 +163,9 @@ mod tests {
     }
 
     #[test]
-    fn shelf_without_what_fits_gives_back_twice_what_is_asked() {
-        (0..5).for_each(|_| give_numbers(vec![0.0f32; LEN]));
-        let larger = take::<f32>(2 * LEN);
-        assert_eq!((larger.len(), on_the_shelf()), (2 * LEN, LEN));
+    fn what_nobody_takes_goes_back() {
+        give_numbers(vec![0.0f32; 4 * LEN]);
+        (0..=STALE).for_each(|_| give_numbers(take::<f32>(LEN)));
+        assert_eq!(on_the_shelf(), LEN);
     }
 }

@@ -106,7 +106,7 @@ pub fn in_parts<T: Send>(x: &mut [T], size: usize, pixel: usize, work: impl Fn(u
         x.chunks_mut(size).enumerate().for_each(|(i, x)| work(i * size, x));
         return;
     }
-    const WORTH_A_TASK: usize = 8192; // elements; a few microseconds of arithmetic
+    const WORTH_A_TASK: usize = 16 << 10; // elements; to copy them takes some times what handing over a task does
     let share = size.div_ceil(2 * rayon::current_num_threads()).max(WORTH_A_TASK).next_multiple_of(pixel);
     let part = if x.len() == size { share } else { size }; // one image is cut up, several are dealt out
     x.par_chunks_mut(part).enumerate().for_each(|(i, x)| work(i * part, x));
@@ -117,11 +117,11 @@ pub(super) fn rows_at_once(rows: usize, work: usize) -> usize {
     if !is_alone() {
         return rows;
     }
-    const WORTH_A_TASK: usize = 200_000; // multiply-adds; about 4 microseconds, some times what waking a thread costs
-    rows.div_ceil(rayon::current_num_threads() * 2)
-        .max(WORTH_A_TASK.div_ceil(work.max(1)))
-        .next_multiple_of(super::gemm::TILE_ROWS)
-        .min(rows.max(1))
+    const WORTH_A_TASK: usize = 200_000; // multiply-adds; about 4 microseconds, some times what handing over a task costs
+    const TILES_TO_DEAL: usize = 8; // with fewer a task, uneven shares cost more than a late thread does
+    let (threads, tile) = (rayon::current_num_threads(), super::gemm::TILE_ROWS);
+    let tasks = if rows < 2 * threads * TILES_TO_DEAL * tile { threads } else { 2 * threads };
+    rows.div_ceil(tasks).max(WORTH_A_TASK.div_ceil(work.max(1))).next_multiple_of(tile).min(rows.max(1))
 }
 
 #[cfg(test)]
