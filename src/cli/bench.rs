@@ -27,7 +27,8 @@ measured in the same minute, on as many threads), peak_mb (of the whole process)
 
 Examples:
   ancestral bench --preset mnist --batch-size 64 --mode train --threads 2
-  ancestral bench --preset cifar10 --batch-size 4 --mode forward")]
+  ancestral bench --preset cifar10 --batch-size 4 --mode forward
+  ancestral bench --batch-size 1 --mode forward --layers       # where the time of a sampling step goes")]
 pub struct Args {
     /// Whose network
     #[arg(long, value_enum, default_value = "mnist")]

@@ -41,8 +41,8 @@ use super::stopwatch::timed;
 use super::weights::Use;
 use super::{Layout, Span, Tensors, Weights, flat, shaped};
 use crate::numerics::Real;
-use crate::numerics::memory::{self, Kept};
 use crate::numerics::gemm::{Gather, Panels, Start, product};
+use crate::numerics::memory::{self, Kept};
 
 /// A kernel, a bias and a geometry.
 #[derive(Clone, Debug)]

@@ -33,10 +33,10 @@ use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
 use super::{Layout, Span, Tensors, Weights, flat, flat_mut};
 use crate::numerics::Real;
+use crate::numerics::memory::Kept;
 use crate::numerics::path::every_path;
 use crate::numerics::sum::column_sums;
 use crate::numerics::{memory, shards};
-use crate::numerics::memory::Kept;
 
 /// A scale and a shift a channel, and the number of groups.
 #[derive(Clone, Debug)]
@@ -269,6 +269,7 @@ every_path! {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::layers::activation::{silu, silu_backward};
     use crate::layers::gradient_check::{check, normal};
 
     fn norm(channels: usize, groups: usize) -> (GroupNorm, Tensors<f64>) {
@@ -292,6 +293,22 @@ mod tests {
             )
             .unwrap_or_else(|error| panic!("{groups} groups: {error}"));
         }
+    }
+
+    #[test]
+    fn group_norm_with_silu_has_the_bits_of_one_after_the_other() {
+        let (norm, w) = norm(6, 3);
+        let (w, x) = (w.cast::<f32>(), normal((2, 3, 5, 6), 1).mapv(|x| 3.0 * x as f32));
+        let dy = normal((2, 3, 5, 6), 2).mapv(|x| x as f32);
+        let bits = |x: &Array4<f32>| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
+
+        let (between, cache) = norm.forward(&w, x.clone());
+        let (y, fused_cache) = norm.forward_silu(&w, x);
+        assert_eq!(bits(&y), bits(&silu(&between)));
+        let [mut grads, mut fused_grads] = [Tensors::zeros(w.0.len()), Tensors::zeros(w.0.len())];
+        let dx = norm.backward(&w, cache, silu_backward(&between, dy.clone()), &mut grads);
+        assert_eq!(bits(&norm.backward_silu(&w, fused_cache, dy, &mut fused_grads)), bits(&dx));
+        assert_eq!(fused_grads, grads);
     }
 
     #[test]

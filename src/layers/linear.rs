@@ -18,8 +18,8 @@ use super::stopwatch::timed;
 use super::weights::Use;
 use super::{Layout, Span, Tensors, Weights, flat, shaped};
 use crate::numerics::Real;
-use crate::numerics::memory::{self, Kept};
 use crate::numerics::gemm::{Matrix, Start, matrix_product, panel_product};
+use crate::numerics::memory::{self, Kept};
 use crate::numerics::sum::plain_column_sums;
 
 /// A matrix and a bias.

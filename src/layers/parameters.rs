@@ -5,8 +5,8 @@
 
 use std::ops::{Index, IndexMut};
 
-use crate::numerics::{Real, memory};
 use crate::numerics::rng::Stream;
+use crate::numerics::{Real, memory};
 
 /// Where one parameter tensor lies in the flat vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

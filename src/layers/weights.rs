@@ -36,11 +36,14 @@ impl<F: Real> Weights<F> for Tensors<F> {
     }
 }
 
+/// The copy of a weight for a use, or the place where the first who needs it will put it.
+type Copies<F> = HashMap<(usize, Use), Arc<OnceLock<Arc<Panels<F>>>>>;
+
 /// Weights whose panels are kept once they are made.
 #[derive(Debug)]
 pub struct Prepared<'a, F: Real> {
     tensors: &'a Tensors<F>,
-    panels: Mutex<HashMap<(usize, Use), Arc<OnceLock<Arc<Panels<F>>>>>>,
+    panels: Mutex<Copies<F>>,
 }
 
 impl<'a, F: Real> Prepared<'a, F> {

@@ -19,9 +19,12 @@
 //! because the way to a pixel and the way to a tap of its window add. Swapping the two tables transposes the matrix, so the
 //! weight gradient im2col(x)ᵀ · dy is the same loop; and a plain matrix is `rows[i] = i · width, steps[k] = k`. The
 //! kernel holds a tile of 6 rows by 16 columns of C in registers, reads 6 gathered values and 16
-//! values of B a step, and does 96 fused multiply-adds with them. C is touched once, after the last block.
+//! values of B a step, and does 96 fused multiply-adds with them.
 //!
-//! B is copied once into panels of 16 columns ([`Panels`]), so that it is read in order, from the cache but for the first tile.
+//! B is copied once into panels of 16 columns ([`Panels`]), so that it is read in order. The tiles go by in an order that
+//! keeps what they read near: a strip of 192 rows, in it passes of 1024 steps, in a pass a panel, in it the tiles. So a
+//! panel's part of a pass, 64 KiB, is read from the caches for all tiles of the strip but the first, and so is the part
+//! of A. A tile's C leaves the registers after each pass; blocks within a pass are added up in registers.
 
 mod panels;
 

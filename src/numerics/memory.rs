@@ -2,7 +2,7 @@
 //!
 //! A pass makes hundreds of arrays of a few dozen sizes, the same at every step. To ask the system for each again costs
 //! a page fault every 4 KiB, and zeros that nobody reads. So what is no longer needed is put on a shelf of its thread
-//! ([`give`]), and taken from there ([`take`]) with its old numbers: who takes memory writes all of it.
+//! (`give`), and taken from there (`take`) with its old numbers: who takes memory writes all of it.
 //!
 //! What has lain on the shelf while hundreds of others were taken belongs to work that is over, and goes back to the
 //! allocator.
@@ -39,7 +39,9 @@ thread_local! {
 
 fn with_shelf<F: Real, T>(work: impl FnOnce(&mut Shelf<F>) -> T) -> T {
     SHELVES.with_borrow_mut(|shelves| {
-        let shelf = shelves.entry(TypeId::of::<F>()).or_insert_with(|| Box::new(Shelf::<F> { given: VecDeque::new(), takings: 0 }));
+        let shelf = shelves
+            .entry(TypeId::of::<F>())
+            .or_insert_with(|| Box::new(Shelf::<F> { given: VecDeque::new(), takings: 0 }));
         work(shelf.downcast_mut().expect("the shelf of this type"))
     })
 }

@@ -2,8 +2,8 @@
 //!
 //! A batch is cut into shards of a fixed number of images. A shard runs on one worker from end to end, its activations
 //! warm in that worker's cache, into its own gradient; the gradients are added in a binary tree over the shard's index.
-//! Where there is only one shard (one picture is drawn) its products are cut by rows instead. Neither ever changes an
-//! order of addition.
+//! Where there is only one shard (one picture is drawn) its products are cut by rows instead, and what is done element by
+//! element is cut into parts. Neither ever changes an order of addition.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -169,5 +169,50 @@ mod tests {
     #[test]
     fn ranges_cover_every_item_once() {
         assert_eq!(ranges(10, 4), [0..4, 4..8, 8..10]);
+    }
+
+    fn in_a_pool<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
+        rayon::ThreadPoolBuilder::new().num_threads(threads).build().expect("a pool of threads").install(work)
+    }
+
+    #[test]
+    fn lone_leaf_hands_its_parts_to_threads_that_wait_for_them() {
+        for threads in [1, 2, 7] {
+            let numbers = in_a_pool(threads, || {
+                tree_sum(
+                    1,
+                    |_| {
+                        let mut x = vec![0; 100_003];
+                        for _ in 0..50 {
+                            let size = x.len();
+                            in_parts(&mut x, size, 1, |at, x| x.iter_mut().enumerate().for_each(|(i, x)| *x += at + i));
+                        }
+                        x
+                    },
+                    |_, _| unreachable!("one leaf is no sum"),
+                )
+            });
+            assert!(numbers.iter().enumerate().all(|(i, &x)| x == 50 * i), "{threads} threads");
+        }
+    }
+
+    #[test]
+    fn lone_leaf_that_panics_lets_the_waiting_threads_go() {
+        let panicked = std::panic::catch_unwind(|| in_a_pool(3, || tree_sum(1, |_| panic!("as planned"), |(), ()| {})));
+        assert!(panicked.is_err());
+    }
+
+    #[test]
+    fn parts_are_of_one_image_and_whole_pixels() {
+        for (images, size, pixel) in [(1, 60_000, 30), (3, 600, 6), (1, 6, 6), (2, 50_000, 5)] {
+            in_a_pool(2, || {
+                let mut seen = vec![0; images * size];
+                in_parts(&mut seen, size, pixel, |at, part| {
+                    assert!(at / size == (at + part.len() - 1) / size && at % pixel == 0 && part.len() % pixel == 0);
+                    part.iter_mut().for_each(|x| *x += 1);
+                });
+                assert!(seen.iter().all(|&times| times == 1));
+            });
+        }
     }
 }

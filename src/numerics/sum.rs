@@ -139,4 +139,20 @@ mod tests {
             assert_eq!(total.to_bits(), expected.to_bits());
         }
     }
+
+    /// 37 columns are two strips of 16 and five of one; 21 rows are a group of 16 and one of 5.
+    #[test]
+    fn column_sums_of_two_matrices_and_a_vector_are_those_of_each_element_alone() {
+        let number = |i: usize| (i * 7919 % 1009) as f32 / 1009.0 - 0.4;
+        let [x, y]: [Vec<f32>; 2] = [0, 1].map(|k| (0..21 * 37).map(|i| number(2 * i + k)).collect());
+        let v: Vec<f32> = (0..37).map(|i| number(i + 5)).collect();
+        let mut totals = vec![0.25; 37];
+        column_sums([&x, &y], [&v], &mut totals, |s, [x, y], [v]| s + x * (y - v));
+        for (c, &total) in totals.iter().enumerate() {
+            let group = |rows: std::ops::Range<usize>| {
+                rows.fold(0.0f32, |s, row| s + x[row * 37 + c] * (y[row * 37 + c] - v[c])) as f64
+            };
+            assert_eq!(total.to_bits(), (0.25 + group(0..16) + group(16..21)).to_bits());
+        }
+    }
 }

@@ -73,7 +73,12 @@ impl AttentionBlock {
     ///
     /// # Shapes
     /// x (n, h, w, c) to y of the same shape.
-    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix4>>, trace: &mut Trace<F>) -> (Array4<F>, Cache<F>) {
+    pub fn forward<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        x: impl Into<Kept<F, Ix4>>,
+        trace: &mut Trace<F>,
+    ) -> (Array4<F>, Cache<F>) {
         let x = x.into();
         let (n, height, width, c) = x.dim();
         let pixels = n * height * width;

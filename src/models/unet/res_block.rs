@@ -29,8 +29,8 @@ use crate::layers::im2col::Window;
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::{Layout, Tensors, Weights, add_to, flat, flat_mut, shaped};
-use crate::numerics::sum::plain_column_sums;
 use crate::numerics::memory::{self, Kept};
+use crate::numerics::sum::plain_column_sums;
 use crate::numerics::{Native, Real, shards};
 
 /// What all residual blocks of a network share.
@@ -160,16 +160,7 @@ impl ResBlock {
         }
         divide(&mut y, self.settings.scale_factor);
         trace.block(self.norm1.weight, &y);
-        let cache = Cache {
-            norm1,
-            conv1,
-            time,
-            norm2,
-            modulated,
-            dropped,
-            conv2,
-            shortcut,
-        };
+        let cache = Cache { norm1, conv1, time, norm2, modulated, dropped, conv2, shortcut };
         (y, cache)
     }
 

@@ -13,8 +13,9 @@ fn bits<F: Real>(x: &[F]) -> Vec<u64> {
     x.iter().map(|x| x.to_f64().to_bits()).collect()
 }
 
-/// (m, k, n): below, at and above the tile's 6 and 16, the block's 256, and the empty product.
-const SHAPES: [(usize, usize, usize); 9] = [
+/// (m, k, n): below, at and above the tile's 6 and 16, the block's 256, the pass's 1024, the strip's 192, and the empty
+/// product.
+const SHAPES: [(usize, usize, usize); 10] = [
     (1, 1, 1),
     (5, 27, 3),
     (6, 255, 16),
@@ -24,6 +25,7 @@ const SHAPES: [(usize, usize, usize); 9] = [
     (3, 4608, 5),
     (4, 0, 6),
     (50, 70, 40),
+    (200, 1030, 33),
 ];
 
 fn product_has_the_bits_of_the_definition<F: Real>() {
