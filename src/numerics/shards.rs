@@ -14,6 +14,8 @@ use rayon::prelude::*;
 thread_local! {
     /// Whether this thread is at work on one of several shards: then what it does inside is its own share.
     static IN_SHARD: Cell<bool> = const { Cell::new(false) };
+    /// Whether other threads are awake for what this one cuts off.
+    static ATTENDED: Cell<bool> = const { Cell::new(false) };
 }
 
 /// The ranges of `size` items, the last perhaps shorter, that make up `0..items`.
@@ -58,12 +60,13 @@ pub fn map<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync) -> Vec<T> {
 /// The products of one small picture last some microseconds each, and a thread that has gone to sleep takes longer than
 /// that to wake up. So each of the others looks for work, again and again, until `work` is done.
 fn attended<T: Send>(work: impl FnOnce() -> T) -> T {
-    if !is_alone() {
+    if !is_alone() || ATTENDED.get() {
         return work();
     }
-    struct SetWhenDropped<'a>(&'a AtomicBool);
-    impl Drop for SetWhenDropped<'_> {
+    struct WhileAtWork<'a>(&'a AtomicBool);
+    impl Drop for WhileAtWork<'_> {
         fn drop(&mut self) {
+            ATTENDED.set(false);
             self.0.store(true, Ordering::Release);
         }
     }
@@ -81,7 +84,8 @@ fn attended<T: Send>(work: impl FnOnce() -> T) -> T {
                 std::thread::yield_now(); // to others, if there are more threads than cores
             }
         });
-        let _done = SetWhenDropped(&done); // also where `work` panics
+        ATTENDED.set(true);
+        let _at_work = WhileAtWork(&done); // dropped also where `work` panics
         work()
     })
 }
