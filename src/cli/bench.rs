@@ -43,7 +43,7 @@ pub struct Args {
     #[arg(long, value_name = "X", default_value_t = 10.0)]
     seconds: f64,
     /// Also time each layer on its own, and print where the time goes
-    #[arg(long)]
+    #[arg(long, conflicts_with = "json")]
     layers: bool,
     /// Print nothing but the JSON object
     #[arg(long)]
