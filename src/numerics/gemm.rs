@@ -41,11 +41,14 @@ pub const BLOCK: usize = 256;
 /// AVX-512's 32.
 pub(super) const TILE_ROWS: usize = 6;
 
-/// Steps of k that all tiles of a strip take before any goes on: a panel of so many stays in the nearest caches.
-const PASS: usize = 4 * BLOCK;
+/// Rows of C in a strip and steps of k in a pass: see the [module](self). Where the steps of a row lie beside each other
+/// a tile reads 24 KiB of A in a pass, and its panel 64 KiB.
+const ALONG_ROWS: (usize, usize) = (32 * TILE_ROWS, 4 * BLOCK);
 
-/// Rows of C in a strip: what they read of A in a pass stays in the second cache while the panels go by.
-const STRIP: usize = 32 * TILE_ROWS;
+/// The same where the rows lie beside each other, and the steps apart, as in a weight gradient: then each step is a cache
+/// line of its own, of which a tile needs six numbers and the next two tiles the others. A pass of 256 such lines and
+/// as much of a panel stay in the first cache till then.
+const ACROSS_ROWS: (usize, usize) = (128 * TILE_ROWS, BLOCK);
 
 /// The left matrix of a product: element (i, k) is `data[rows[i] + steps[k]]`.
 #[derive(Clone, Copy, Debug)]
@@ -106,8 +109,9 @@ every_path! {
     fn tiles<F, const N: usize>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
         let furthest = a.rows.iter().max().unwrap_or(&0) + a.steps.iter().max().unwrap_or(&0);
         assert!(a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
-        for (rows, c) in a.rows.chunks(STRIP).zip(c.chunks_mut(STRIP * stride)) {
-            for pass in passes(a.steps.len()) {
+        let (strip, pass) = if a.steps.get(1).is_some_and(|&step| step == a.steps[0] + 1) { ALONG_ROWS } else { ACROSS_ROWS };
+        for (rows, c) in a.rows.chunks(strip).zip(c.chunks_mut(strip * stride)) {
+            for pass in passes(a.steps.len(), pass) {
                 let (steps, last) = (&a.steps[pass.clone()], pass.end == a.steps.len());
                 for first in (0..b.columns()).step_by(N) {
                     let panel = &b.panel(first)[pass.start * N..pass.end * N];
@@ -144,8 +148,10 @@ every_path! {
                             adds = true;
                         }
                         if let Some(bias) = &panel_bias {
-                            for (total, &bias) in total.iter_mut().flat_map(|row| row.iter_mut().zip(bias)) {
-                                *total += bias;
+                            for row in &mut total {
+                                for (total, &bias) in row.iter_mut().zip(bias) {
+                                    *total += bias;
+                                }
                             }
                         }
                         let rows_of_c = total.iter().zip(c.chunks_mut(stride)).take(rows.len());
@@ -174,8 +180,8 @@ fn whole_mut<F, const N: usize>(c: &mut [F]) -> &mut [F; N] {
 }
 
 /// The steps of each pass, ascending; one pass of none where there are no steps, which writes what C starts with.
-fn passes(steps: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
-    (0..steps.max(1)).step_by(PASS).map(move |start| start..(start + PASS).min(steps))
+fn passes(steps: usize, pass: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
+    (0..steps.max(1)).step_by(pass).map(move |start| start..(start + pass).min(steps))
 }
 
 /// acc[i][j] = Σ_k data[rows[i] + steps[k]] · b[k][j] of one block, k ascending from acc = +0.
