@@ -1,11 +1,13 @@
-"""ancestral and PyTorch on this machine, in turn, as a Markdown table.
+"""ancestral and its peers on this machine, in turn, as a Markdown table.
 
-Needs:   cargo build --release, and a Python with what benches/peer_pytorch.py needs (this script itself needs nothing)
-Run:     python3 benches/compare.py --python /path/to/python-with-torch --compile --threads 2
+Needs:   cargo build --release, and a Python with what benches/peer_pytorch.py needs (this script itself needs nothing);
+         for --rust-peers also: cargo build --release in benches/peers
+Run:     python3 benches/compare.py --python /path/to/python-with-torch --compile --rust-peers --threads 2
+         python3 benches/compare.py --rounds 1 --seconds 0 --workloads sample-1,sample-64 (minutes)
 
-The programs alternate, round by round, so that both see the same minutes of a machine whose clock moves. A time is the
+The programs alternate, round by round, so that all see the same minutes of a machine whose clock moves. A time is the
 median over rounds of each round's median. PyTorch's is that of its faster variant: eager, with --compile also compiled,
-with --channels-last each of them also channels last.
+with --channels-last each of them also channels last. A ratio is the peer's time over ours; MB are of the whole process.
 """
 
 import argparse
@@ -23,11 +25,11 @@ WORKLOADS = {  # preset, mode, batch size
     "mnist-forward-1": ("mnist", "forward", 1),
     "cifar10-train": ("cifar10", "train", 4),
     "cifar10-forward": ("cifar10", "forward", 4),
+    "sample-1": ("mnist", "sample", 1),
+    "sample-64": ("mnist", "sample", 64),
 }
-COLUMNS = [
-    "workload", "ancestral s", "PyTorch s", "PyTorch / ancestral", "ancestral GFLOP/s", "of peak", "ancestral MB",
-    "PyTorch MB",
-]  # fmt: skip
+ON_REQUEST = ("sample-1", "sample-64")  # not among the defaults: a chain of 64 digits takes minutes
+RUST_PEERS = ("burn", "candle")  # which have the network of one preset, and no chain
 
 
 def measured(command):
@@ -46,14 +48,21 @@ def seconds(value):
     return f"{value:.3f}" if value >= 1 else f"{value:.4f}"
 
 
+def megabytes(results):
+    known = [result["peak_mb"] for result in results if result["peak_mb"] is not None]
+    return f"{statistics.median(known):.0f}" if known else "unknown"
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--rounds", type=int, default=5, help="default 5")
     parser.add_argument("--seconds", type=float, default=10.0, help="of measurement in each run; default 10")
     parser.add_argument("--threads", type=int, default=os.cpu_count(), help="default: all")
-    parser.add_argument("--workloads", default=",".join(WORKLOADS), help=f"default {','.join(WORKLOADS)}")
+    default = ",".join(name for name in WORKLOADS if name not in ON_REQUEST)
+    parser.add_argument("--workloads", default=default, help=f"default {default}; also {', '.join(ON_REQUEST)}")
     parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
     parser.add_argument("--channels-last", action="store_true", help="also measure PyTorch with channels last")
+    parser.add_argument("--rust-peers", action="store_true", help="also measure the programs of benches/peers")
     parser.add_argument("--python", default=sys.executable, help="the interpreter with torch; default: this one")
     parser.add_argument("--binary", default="target/release/ancestral", help="default target/release/ancestral")
     args = parser.parse_args()
@@ -66,34 +75,45 @@ def main():
         variants["compiled"] = ["--compile"]
     if args.channels_last:
         variants |= {f"{name}, channels last": [*flags, "--channels-last"] for name, flags in variants.items()}
+    torch = {f"PyTorch {name}": [args.python, str(HERE / "peer_pytorch.py"), *flags] for name, flags in variants.items()}
+    rust = {name: [str(HERE / "peers/target/release" / name)] for name in RUST_PEERS if args.rust_peers}
 
-    print("| " + " | ".join(COLUMNS) + " |\n|---" + "|--:" * (len(COLUMNS) - 1) + "|")
+    columns = ["workload", "ancestral s", "GFLOP/s", "of peak", "MB"]
+    for peer in ["PyTorch", *rust]:
+        columns += [f"{peer} s", "ratio", "MB"]
+    print("| " + " | ".join(columns) + " |\n|---" + "|--:" * (len(columns) - 1) + "|")
+    versions = set()
     for name in workloads:
         preset, mode, batch_size = WORKLOADS[name]
-        flags = ["--preset", preset, "--mode", mode, "--batch-size", str(batch_size)]
+        flags = ["--mode", mode, "--batch-size", str(batch_size)]
         flags += ["--threads", str(args.threads), "--seconds", str(args.seconds)]
-        ours, theirs = [], {variant: [] for variant in variants}
+        programs = {"ancestral": [args.binary, "bench", "--json", "--preset", preset]}
+        programs |= {peer: [*command, "--preset", preset] for peer, command in torch.items()}
+        if preset == "mnist" and mode != "sample":
+            programs |= rust
+        results = {program: [] for program in programs}
         for turn in range(args.rounds):
             print(f"{name}: round {turn + 1} of {args.rounds}", file=sys.stderr)
-            ours.append(measured([args.binary, "bench", *flags, "--json"]))
-            for variant, extra in variants.items():
-                theirs[variant].append(measured([args.python, str(HERE / "peer_pytorch.py"), *flags, *extra]))
-        best = min(variants, key=lambda variant: median(theirs[variant], "median_s"))
-        assert abs(ours[0]["gflop"] / theirs[best][0]["gflop"] - 1) < 1e-3, "the two networks are not the same"
-        our_s, their_s = median(ours, "median_s"), median(theirs[best], "median_s")
-        memory = [result["peak_mb"] for result in ours if result["peak_mb"] is not None]
-        cells = [
-            f"{name}, batch {batch_size}",
-            seconds(our_s),
-            f"{seconds(their_s)} ({best})",
-            f"{their_s / our_s:.2f}",
-            f"{median(ours, 'gflops'):.1f}",
-            f"{100 * median(ours, 'peak_fraction'):.0f} %",
-            f"{statistics.median(memory):.0f}" if memory else "unknown",
-            f"{median(theirs[best], 'peak_mb'):.0f}",
-        ]
+            for program, command in programs.items():
+                results[program].append(measured([*command, *flags]))
+        ours = results.pop("ancestral")
+        for program, theirs in results.items():
+            same = abs(ours[0]["gflop"] / theirs[0]["gflop"] - 1) < 1e-3
+            assert same, f"{program} does not have the same network"
+        our_s = median(ours, "median_s")
+        cells = [f"{name}, batch {batch_size}", seconds(our_s), f"{median(ours, 'gflops'):.1f}"]
+        cells += [f"{100 * median(ours, 'peak_fraction'):.0f} %", megabytes(ours)]
+        best = min(torch, key=lambda program: median(results[program], "median_s"))
+        for program in [best, *rust]:
+            if program not in results:
+                cells += ["", "", ""]
+                continue
+            their_s = median(results[program], "median_s")
+            which = f" ({program.removeprefix('PyTorch ')})" if program == best else ""
+            versions.add("{framework} {version}".format(**results[program][0]))
+            cells += [seconds(their_s) + which, f"{their_s / our_s:.2f}", megabytes(results[program])]
         print("| " + " | ".join(cells) + " |", flush=True)
-    print(f"\n{args.threads} threads, {args.rounds} rounds of {args.seconds:g} s, PyTorch {theirs[best][0]['torch']}")
+    print(f"\n{args.threads} threads, {args.rounds} rounds of {args.seconds:g} s, {', '.join(sorted(versions))}")
 
 
 if __name__ == "__main__":

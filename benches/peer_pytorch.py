@@ -6,9 +6,11 @@ Run:     python benches/peer_pytorch.py --preset mnist --batch-size 64 --mode tr
 
 The last line of output is one JSON object with the fields of `ancestral bench`. What makes the two comparable:
 - The values under PRESETS are those of src/train/preset.rs; what is not named there is the default of UNet2DModel.
-- A training step is forward, MSE, backward, clipping to norm 1, Adam; a forward pass runs in inference mode.
+- A training step is forward, MSE, backward, clipping to norm 1, Adam; a forward pass runs in inference mode; sampling is
+  the chain of a thousand steps with diffusers' DDPMScheduler.
 - Dropout is 0 here, as `ancestral bench` drops nothing.
-- gflop counts convolutions, linear layers and attention's two products, a training step as three forward passes.
+- gflop counts convolutions, linear layers and attention's two products, a training step as three forward passes, a
+  chain as a thousand.
 - peak_mb is of the whole process: PyTorch's libraries are in it, as ancestral's code is in its own.
 """
 
@@ -20,7 +22,7 @@ import sys
 import time
 
 import torch
-from diffusers import UNet2DModel
+from diffusers import DDPMScheduler, UNet2DModel
 from diffusers.models.attention_processor import Attention
 
 PRESETS = {
@@ -39,6 +41,7 @@ PRESETS = {
 }  # fmt: skip
 BATCH_SIZE = {"mnist": 64, "cifar10": 128}
 LEARNING_RATE = {"mnist": 1e-3, "cifar10": 2e-4}
+PREDICTIONS = {"train": 3, "forward": 1, "sample": 1000}  # what a step costs
 
 
 def multiply_adds(model, image, t):
@@ -97,11 +100,24 @@ def forward_pass(model, network, x_t, t):
     return step
 
 
+def chain(model, network, x_t):
+    scheduler = DDPMScheduler(num_train_timesteps=1000, variance_type="fixed_small", clip_sample=True)
+
+    def step():
+        x = x_t
+        with torch.inference_mode():
+            for t in scheduler.timesteps:
+                output = network(x, torch.full((len(x),), int(t))).sample  # the shape that was compiled
+                x = scheduler.step(output, t, x).prev_sample
+
+    return step
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--preset", choices=PRESETS, default="mnist")
     parser.add_argument("--batch-size", type=int, help="default: the preset's")
-    parser.add_argument("--mode", choices=["train", "forward"], default="train")
+    parser.add_argument("--mode", choices=PREDICTIONS, default="train")
     parser.add_argument("--threads", type=int, help="default: PyTorch's choice")
     parser.add_argument("--seconds", type=float, default=10.0, help="to measure for, after the warm-up; default 10")
     parser.add_argument("--compile", action="store_true", help="run the network through torch.compile")
@@ -116,7 +132,7 @@ def main():
     config = model.config
     x_t = torch.randn(batch_size, config.in_channels, config.sample_size, config.sample_size)
     t = torch.full((batch_size,), 500)
-    flop = 2 * multiply_adds(model, x_t[:1], t[:1]) * batch_size * (3 if args.mode == "train" else 1)
+    flop = 2 * multiply_adds(model, x_t[:1], t[:1]) * batch_size * PREDICTIONS[args.mode]
     if args.channels_last:
         model, x_t = model.to(memory_format=torch.channels_last), x_t.to(memory_format=torch.channels_last)
     network = torch.compile(model) if args.compile else model
@@ -127,9 +143,12 @@ def main():
 
     for _ in range(2):  # to warm up: torch.compile compiles in the first, and may once more in the second
         step()
+    at_least = 3
+    if args.mode == "sample":
+        step, at_least = chain(model, network, x_t), 1
     seconds = []
     start = time.perf_counter()
-    while len(seconds) < 3 or time.perf_counter() - start < args.seconds:
+    while len(seconds) < at_least or time.perf_counter() - start < args.seconds:
         before = time.perf_counter()
         step()
         seconds.append(time.perf_counter() - before)
@@ -137,7 +156,7 @@ def main():
     result = dict(
         preset=args.preset, mode=args.mode, batch_size=batch_size, threads=torch.get_num_threads(),
         steps=len(seconds), median_s=median, min_s=min(seconds), gflop=flop / 1e9, gflops=flop / median / 1e9,
-        peak_mb=peak_megabytes(), torch=torch.__version__, compiled=args.compile, channels_last=args.channels_last,
+        peak_mb=peak_megabytes(), framework="PyTorch", version=torch.__version__, compiled=args.compile, channels_last=args.channels_last,
     )  # fmt: skip
     print(json.dumps(result))
 

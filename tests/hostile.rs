@@ -296,6 +296,7 @@ fn folders_for_files_and_files_for_folders_are_refused_by_path() {
 #[test]
 fn flags_out_of_range_are_refused_by_name() {
     let place = Place::new();
+    place.write("big.toml", b"[model]\nsample_size = 128\n");
     for (flags, name) in [
         ("--eta 2", "--eta"),
         ("--eta NaN", "--eta"),
@@ -336,6 +337,8 @@ fn flags_out_of_range_are_refused_by_name() {
     place.refuses("eval --model run --data shapes --images 0", &["--images"]);
     place.refuses("bench --preset tiny --seconds NaN", &["--seconds"]);
     place.refuses("bench --preset tiny --seconds inf", &["--seconds"]);
+    place.refuses("bench --preset tiny --seconds 0 --config none.toml", &["none.toml"]);
+    place.refuses("bench --preset cifar10 --seconds 0 --config big.toml --batch-size 65536", &["batch_size"]);
     assert!(!place.path("new.png").exists() && !place.path("new").exists());
 }
 

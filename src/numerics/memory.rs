@@ -24,8 +24,11 @@ const WORTH_KEEPING: usize = 16 << 10;
 const STALE: usize = 400;
 
 /// From this many bytes on, allocators hand memory back to the system. Smaller arrays they keep themselves, and cut up: so
-/// when a small one is missing, twice as much of the oldest small ones is left to them.
+/// when a small one is missing and more than [`SPARE`] of them lie here, twice as much of the oldest is left to them.
 const LARGE: usize = 1 << 20;
+
+/// Bytes of small arrays that stay whatever is missing: about what a pass without gradients takes in turn.
+const SPARE: usize = 4 << 20;
 
 /// What was given, the oldest first, each with the number of takings before.
 struct Shelf<F> {
@@ -83,11 +86,13 @@ fn fitting<F: Real>(len: usize) -> Option<Vec<F>> {
         let fits = |x: &Vec<F>| (len..=len + len / 4).contains(&x.capacity());
         let fitting = (0..shelf.given.len()).rev().filter(|&i| fits(&shelf.given[i].1));
         let best = fitting.min_by_key(|&i| shelf.given[i].1.capacity());
+        let bytes = |x: &Vec<F>| x.capacity() * size_of::<F>();
         if best.is_none() && len * size_of::<F>() < LARGE {
-            let mut freed = 0;
+            let small: usize = shelf.given.iter().map(|(_, x)| bytes(x)).filter(|&bytes| bytes < LARGE).sum();
+            let mut too_much = small.saturating_sub(SPARE).min(2 * len * size_of::<F>());
             shelf.given.retain(|(_, x)| {
-                let stays = freed >= 2 * len || x.capacity() * size_of::<F>() >= LARGE;
-                freed += if stays { 0 } else { x.capacity() };
+                let stays = too_much == 0 || bytes(x) >= LARGE;
+                too_much = if stays { too_much } else { too_much.saturating_sub(bytes(x)) };
                 stays
             });
         }
@@ -162,6 +167,16 @@ mod tests {
         let again = clone(&smaller);
         assert_eq!((again.as_ptr(), on_the_shelf()), (place, 0));
         assert_eq!(again, smaller);
+    }
+
+    #[test]
+    fn small_arrays_of_other_sizes_go_back_when_there_are_many_and_one_is_missing() {
+        let some = SPARE / size_of::<f32>() / LEN; // of LEN numbers each, as many as may stay
+        (0..some).for_each(|_| give_numbers(vec![0.0f32; LEN]));
+        give_numbers(take::<f32>(2 * LEN));
+        assert_eq!(on_the_shelf(), (some + 2) * LEN, "all may stay");
+        give_numbers(take::<f32>(4 * LEN));
+        assert_eq!(on_the_shelf(), (some + 4) * LEN, "two of the oldest are too many");
     }
 
     #[test]

@@ -2,9 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use serde_json::{Value, json};
+
 use super::table::table;
 use crate::layers::Layout;
-use crate::layers::stopwatch::{Time, Times};
+use crate::layers::stopwatch::{Part, Time, Times};
 
 /// The times of some steps, beside those of a machine that would do nothing but multiply and add.
 #[derive(Clone, Copy, Debug)]
@@ -38,29 +40,47 @@ impl Breakdown<'_> {
 
     /// A row for each part of each layer, in the order of the network.
     pub fn by_layer(&self, layout: &Layout) -> String {
-        let name = |start: Option<usize>| match layout.entries.iter().find(|entry| Some(entry.span.start) == start) {
-            Some(entry) => entry.name.trim_end_matches(".weight").to_string(),
-            None => "all layers".to_string(),
-        };
         let rows: Vec<_> = self
             .times
             .iter()
-            .map(|((start, part), time)| self.row(vec![name(*start), part.to_string()], time))
+            .map(|((start, part), time)| self.row(vec![layer(layout, *start), part.to_string()], time))
             .collect();
         table(&["layer", "part", "thread ms", "share %", "GFLOP/s", "of peak %"], &rows)
     }
 
+    /// The same for scripts: a list of objects, `gflops` null where there is no product.
+    pub fn to_json(&self, layout: &Layout) -> Value {
+        let object = |((start, part), time): (&(Option<usize>, Part), &Time)| {
+            json!({
+                "layer": layer(layout, *start), "part": part, "thread_ms": 1e3 * time.seconds / self.steps as f64,
+                "share": time.seconds / self.thread_seconds, "gflops": gflops(time),
+            })
+        };
+        self.times.iter().map(object).collect()
+    }
+
     fn row(&self, mut cells: Vec<String>, time: &Time) -> Vec<String> {
-        let gflops = 2e-9 * time.multiply_adds as f64 / time.seconds;
-        let of_product = |text: String| if time.multiply_adds > 0 { text } else { String::new() };
         cells.extend([
             format!("{:.3}", 1e3 * time.seconds / self.steps as f64),
             format!("{:.1}", 100.0 * time.seconds / self.thread_seconds),
-            of_product(format!("{gflops:.1}")),
-            of_product(format!("{:.0}", 100.0 * gflops / self.peak_of_a_thread)),
+            gflops(time).map_or(String::new(), |gflops| format!("{gflops:.1}")),
+            gflops(time).map_or(String::new(), |gflops| format!("{:.0}", 100.0 * gflops / self.peak_of_a_thread)),
         ]);
         cells
     }
+}
+
+/// The name of the layer whose weight starts there.
+fn layer(layout: &Layout, start: Option<usize>) -> String {
+    match layout.entries.iter().find(|entry| Some(entry.span.start) == start) {
+        Some(entry) => entry.name.trim_end_matches(".weight").to_string(),
+        None => "all layers".to_string(),
+    }
+}
+
+/// GFLOP/s of one thread, where the part is a product.
+fn gflops(time: &Time) -> Option<f64> {
+    (time.multiply_adds > 0).then(|| 2e-9 * time.multiply_adds as f64 / time.seconds)
 }
 
 #[cfg(test)]
@@ -85,5 +105,8 @@ mod tests {
             "",
         ];
         assert_eq!(breakdown.by_part(), expected.join("\n"));
+        let silu = json!({"layer": "all layers", "part": "silu", "thread_ms": 25.0, "share": 0.05, "gflops": null});
+        assert_eq!(breakdown.to_json(&Layout::default())[0], silu);
+        assert_eq!(breakdown.to_json(&Layout::default())[1]["gflops"], 20.0);
     }
 }
