@@ -22,9 +22,11 @@
 //! values of B a step, and does 96 fused multiply-adds with them.
 //!
 //! B is copied once into panels of 16 columns ([`Panels`]), so that it is read in order. The tiles go by in an order that
-//! keeps what they read near: a strip of 192 rows, in it passes of 1024 steps, in a pass a panel, in it the tiles. So a
-//! panel's part of a pass, 64 KiB, is read from the caches for all tiles of the strip but the first, and so is the part
-//! of A. A tile's C leaves the registers after each pass; blocks within a pass are added up in registers.
+//! keeps what they read near: a strip of rows, in it passes of some steps, in a pass a panel, in it the tiles. So a
+//! panel's part of a pass is read from the caches for all tiles of the strip but the first, and so is the part of A. A
+//! tile's C leaves the registers after each pass; blocks within a pass are added up in registers. A forward product takes
+//! strips of 192 rows and passes of 1024 steps, a weight gradient, which reads A the other way, 768 and 256: see
+//! `strip_and_pass`.
 
 mod panels;
 
@@ -41,14 +43,18 @@ pub const BLOCK: usize = 256;
 /// AVX-512's 32.
 pub(super) const TILE_ROWS: usize = 6;
 
-/// Rows of C in a strip and steps of k in a pass: see the [module](self). Where the steps of a row lie beside each other
-/// a tile reads 24 KiB of A in a pass, and its panel 64 KiB.
-const ALONG_ROWS: (usize, usize) = (32 * TILE_ROWS, 4 * BLOCK);
-
-/// The same where the rows lie beside each other, and the steps apart, as in a weight gradient: then each step is a cache
-/// line of its own, of which a tile needs six numbers and the next two tiles the others. A pass of 256 such lines and
-/// as much of a panel stay in the first cache till then.
-const ACROSS_ROWS: (usize, usize) = (128 * TILE_ROWS, BLOCK);
+/// Rows of C in a strip and steps of k in a pass. They change the speed and not the bits: a pass ends where a block does.
+///
+/// Where the steps of a row lie beside each other, a tile reads 24 KiB of A in a long pass, and C seldom leaves the
+/// registers. Where the rows lie beside each other and the steps apart, as in a weight gradient, each step is a cache line of
+/// its own, of which a tile needs six numbers and the next two tiles the others: a short pass of 256 such lines and as
+/// much of a panel stay in the first cache till then.
+fn strip_and_pass(steps: &[usize]) -> (usize, usize) {
+    match steps {
+        [first, second, ..] if *second == first + 1 => (32 * TILE_ROWS, 4 * BLOCK),
+        _ => (128 * TILE_ROWS, BLOCK),
+    }
+}
 
 /// The left matrix of a product: element (i, k) is `data[rows[i] + steps[k]]`.
 #[derive(Clone, Copy, Debug)]
@@ -109,7 +115,7 @@ every_path! {
     fn tiles<F, const N: usize>(a: Gather<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
         let furthest = a.rows.iter().max().unwrap_or(&0) + a.steps.iter().max().unwrap_or(&0);
         assert!(a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
-        let (strip, pass) = if a.steps.get(1).is_some_and(|&step| step == a.steps[0] + 1) { ALONG_ROWS } else { ACROSS_ROWS };
+        let (strip, pass) = strip_and_pass(a.steps);
         for (rows, c) in a.rows.chunks(strip).zip(c.chunks_mut(strip * stride)) {
             for pass in passes(a.steps.len(), pass) {
                 let (steps, last) = (&a.steps[pass.clone()], pass.end == a.steps.len());

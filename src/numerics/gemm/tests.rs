@@ -59,21 +59,23 @@ fn product_in_f64_has_the_bits_of_the_definition() {
 
 #[test]
 fn product_with_swapped_tables_is_the_transposed_matrix() {
-    let (m, k, n) = (9, 300, 20);
-    let (a, b) = (normal::<f32>(m * k, 1), normal::<f32>(m * n, 2));
-    let (rows, steps): (Vec<usize>, Vec<usize>) = ((0..k).collect(), (0..m).map(|i| i * k).collect());
-    let transposed: Vec<f32> = (0..k * m).map(|i| a[i % m * k + i / m]).collect();
-    let (mut expected, mut found) = (vec![0.0; k * n], vec![0.0; k * n]);
-    let plain: (Vec<usize>, Vec<usize>) = ((0..k).map(|i| i * m).collect(), (0..m).collect());
-    product_by_definition(
-        Gather { data: &transposed, rows: &plain.0, steps: &plain.1 },
-        &b,
-        &mut expected,
-        Start::Overwrite,
-    );
-    let a = Gather { data: &a, rows: &rows, steps: &steps };
-    product(a, &Panels::new(&b, m, n, n, 1), &mut found, n, Start::Overwrite);
-    assert_eq!(bits(&found), bits(&expected));
+    // The second has more rows than a strip and more steps than a pass of such a product: 768 and 256.
+    for (m, k, n) in [(9, 300, 20), (520, 775, 17)] {
+        let (a, b) = (normal::<f32>(m * k, 1), normal::<f32>(m * n, 2));
+        let (rows, steps): (Vec<usize>, Vec<usize>) = ((0..k).collect(), (0..m).map(|i| i * k).collect());
+        let transposed: Vec<f32> = (0..k * m).map(|i| a[i % m * k + i / m]).collect();
+        let (mut expected, mut found) = (vec![0.0; k * n], vec![0.0; k * n]);
+        let plain: (Vec<usize>, Vec<usize>) = ((0..k).map(|i| i * m).collect(), (0..m).collect());
+        product_by_definition(
+            Gather { data: &transposed, rows: &plain.0, steps: &plain.1 },
+            &b,
+            &mut expected,
+            Start::Overwrite,
+        );
+        let a = Gather { data: &a, rows: &rows, steps: &steps };
+        product(a, &Panels::new(&b, m, n, n, 1), &mut found, n, Start::Overwrite);
+        assert_eq!(bits(&found), bits(&expected), "{m} x {k} x {n}");
+    }
 }
 
 #[test]
