@@ -8,8 +8,12 @@
 use std::cell::Cell;
 use std::ops::Range;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::{Duration, Instant};
 
 use rayon::prelude::*;
+
+/// How long a thread stays awake without finding a part of a lone shard's work: many times what lies between two parts.
+const PATIENCE: Duration = Duration::from_millis(2);
 
 thread_local! {
     /// Whether this thread is at work on one of several shards: then what it does inside is its own share.
@@ -58,7 +62,11 @@ pub fn map<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync) -> Vec<T> {
 /// Does `work` while the other threads stay awake for the parts of it that it cuts off.
 ///
 /// The products of one small picture last some microseconds each, and a thread that has gone to sleep takes longer than
-/// that to wake up. So each of the others looks for work, again and again, until `work` is done.
+/// that to wake up. So each of the others looks for work, again and again, until `work` is done or it has found none for
+/// `PATIENCE`.
+///
+/// Patience has to end: a thread of the pool may come to look for work here while something of another caller's waits
+/// beneath on its stack, and two threads of which each keeps what the other waits for would look for ever.
 fn attended<T: Send>(work: impl FnOnce() -> T) -> T {
     if !is_alone() || ATTENDED.get() {
         return work();
@@ -74,12 +82,14 @@ fn attended<T: Send>(work: impl FnOnce() -> T) -> T {
     rayon::in_place_scope(|scope| {
         scope.spawn_broadcast(|_, _| {
             // This thread, while it waits for a part of its own work, must not begin to wait for the end of all of it.
-            while rayon::current_thread_index() != own && !done.load(Ordering::Acquire) {
+            let mut idle = Instant::now();
+            while rayon::current_thread_index() != own && !done.load(Ordering::Acquire) && idle.elapsed() < PATIENCE {
                 for _ in 0..64 {
-                    match rayon::yield_now() {
-                        Some(rayon::Yield::Executed) => break,
-                        _ => std::hint::spin_loop(),
+                    if let Some(rayon::Yield::Executed) = rayon::yield_now() {
+                        idle = Instant::now();
+                        break;
                     }
+                    std::hint::spin_loop();
                 }
                 std::thread::yield_now(); // to others, if there are more threads than cores
             }
@@ -198,6 +208,28 @@ mod tests {
             });
             assert!(numbers.iter().enumerate().all(|(i, &x)| x == 50 * i), "{threads} threads");
         }
+    }
+
+    #[test]
+    fn lone_leaves_of_several_callers_in_one_pool_do_not_wait_for_each_other() {
+        let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a pool of threads");
+        let leaf = |_| {
+            let mut x = vec![0u64; 40_000];
+            for _ in 0..10 {
+                x.par_chunks_mut(500).for_each(|x| x.iter_mut().for_each(|x| *x += 1));
+            }
+            x.iter().sum()
+        };
+        std::thread::scope(|callers| {
+            for _ in 0..4 {
+                callers.spawn(|| {
+                    for _ in 0..100 {
+                        let sum: u64 = pool.install(|| tree_sum(1, leaf, |_, _| unreachable!("one leaf is no sum")));
+                        assert_eq!(sum, 400_000);
+                    }
+                });
+            }
+        });
     }
 
     #[test]

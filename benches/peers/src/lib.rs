@@ -163,7 +163,7 @@ pub fn run<P: Peer>() -> Result<()> {
 fn difference<P: Peer>(folder: &Path) -> Result<f32> {
     let path = folder.join("check.safetensors");
     let bytes = std::fs::read(&path).map_err(|e| format!("{}: {e}", path.display()))?;
-    let file = SafeTensors::deserialize(&bytes)?;
+    let file = SafeTensors::deserialize(&bytes).map_err(|e| format!("{}: {e}", path.display()))?;
     let read = |name: &str, sizes: &[usize]| -> Result<Vec<f32>> {
         let tensor = file.tensor(name)?;
         let (dtype, shape) = (tensor.dtype(), tensor.shape());
@@ -177,7 +177,8 @@ fn difference<P: Peer>(folder: &Path) -> Result<f32> {
     if t.is_empty() || x_t.len() != t.len() * IMAGE_SIZE * IMAGE_SIZE || expected.len() != x_t.len() {
         return Err(format!("{}: expected as many images as times, at least one", path.display()).into());
     }
-    let found = P::output(&folder.join("unet/diffusion_pytorch_model.safetensors"), x_t, t)?;
+    let weights = folder.join("unet/diffusion_pytorch_model.safetensors");
+    let found = P::output(&weights, x_t, t).map_err(|e| format!("{}: {e}", weights.display()))?;
     let distances = found.iter().zip(&expected).map(|(a, b)| (a - b).abs());
     Ok(distances.fold(0.0, |most: f32, d| if d.is_nan() { d } else { most.max(d) }))
 }
