@@ -10,7 +10,7 @@
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::ops::Deref;
+use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
 use ndarray::{Array, Dimension};
@@ -109,6 +109,46 @@ pub(crate) fn give<F: Real, D: Dimension>(x: Array<F, D>) {
 pub(crate) fn give_numbers<F: Real>(x: Vec<F>) {
     if x.capacity() * size_of::<F>() >= WORTH_KEEPING {
         with_shelf(|shelf| shelf.given.push_back((shelf.takings, x)));
+    }
+}
+
+/// Numbers that begin where a cache line does, so that a register of numbers is never read out of two lines.
+#[derive(Debug)]
+pub(crate) struct Aligned<F: Real> {
+    data: Vec<F>,
+    start: usize,
+}
+
+/// Bytes of a cache line; nothing but speed depends on it.
+const LINE: usize = 64;
+
+impl<F: Real> Aligned<F> {
+    /// `len` numbers of no meaning.
+    pub(crate) fn take(len: usize) -> Self {
+        let slack = LINE / size_of::<F>();
+        let mut data: Vec<F> = take(len + slack);
+        let start = data.as_ptr().align_offset(LINE).min(slack);
+        data.truncate(start + len);
+        Aligned { data, start }
+    }
+}
+
+impl<F: Real> Deref for Aligned<F> {
+    type Target = [F];
+    fn deref(&self) -> &[F] {
+        &self.data[self.start..]
+    }
+}
+
+impl<F: Real> DerefMut for Aligned<F> {
+    fn deref_mut(&mut self) -> &mut [F] {
+        &mut self.data[self.start..]
+    }
+}
+
+impl<F: Real> Drop for Aligned<F> {
+    fn drop(&mut self) {
+        give_numbers(std::mem::take(&mut self.data));
     }
 }
 

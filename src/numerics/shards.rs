@@ -126,18 +126,6 @@ pub fn in_parts<T: Send>(x: &mut [T], size: usize, pixel: usize, work: impl Fn(u
     x.par_chunks_mut(part).enumerate().for_each(|(i, x)| work(i * part, x));
 }
 
-/// How many of `rows` rows, each `work` multiply-adds, one task of a product takes: all of them inside a shard.
-pub(super) fn rows_at_once(rows: usize, work: usize) -> usize {
-    if !is_alone() {
-        return rows;
-    }
-    const WORTH_A_TASK: usize = 200_000; // multiply-adds; about 4 microseconds, some times what handing over a task costs
-    const TILES_TO_DEAL: usize = 8; // with fewer a task, uneven shares cost more than a late thread does
-    let (threads, tile) = (rayon::current_num_threads(), super::gemm::TILE_ROWS);
-    let tasks = if rows < 2 * threads * TILES_TO_DEAL * tile { threads } else { 2 * threads };
-    rows.div_ceil(tasks).max(WORTH_A_TASK.div_ceil(work.max(1))).next_multiple_of(tile).min(rows.max(1))
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -2,13 +2,14 @@
 
 use rayon::prelude::*;
 
-use super::super::{Real, memory, shards};
+use super::super::memory::Aligned;
+use super::super::{Real, shards};
 
 /// The right matrix of a product, shape (k, n), copied into panels of a register tile's width: column j lies in panel
 /// j / WIDTH, row after row of it. The last panel is filled up with zeros.
 #[derive(Debug)]
 pub struct Panels<F: Real> {
-    data: Vec<F>,
+    data: Aligned<F>,
     steps: usize,
     columns: usize,
 }
@@ -54,15 +55,10 @@ impl<F: Real> Panels<F> {
         self.columns
     }
 
-    /// The panel that starts with column `first`.
-    pub(super) fn panel(&self, first: usize) -> &[F] {
-        &self.data[first * self.steps..][..Self::WIDTH * self.steps]
-    }
-}
-
-impl<F: Real> Drop for Panels<F> {
-    fn drop(&mut self) {
-        memory::give_numbers(std::mem::take(&mut self.data));
+    /// The panels from column `first` on, which is the first of one, each from row `step` on: a panel's next row is WIDTH
+    /// numbers further, the next panel `WIDTH * steps`.
+    pub(super) fn from(&self, first: usize, step: usize) -> &[F] {
+        &self.data[first * self.steps + step * Self::WIDTH..]
     }
 }
 
@@ -72,7 +68,7 @@ fn packed<F: Real, const N: usize>(
     columns: usize,
     column: usize,
     row: impl Fn(usize) -> usize + Sync,
-) -> Vec<F> {
+) -> Aligned<F> {
     let row_of_panel = |panel: usize, k: usize| -> [F; N] {
         let (first, at) = (panel * N, row(k) + panel * N * column);
         match b.get(at..).and_then(|b| b.first_chunk::<N>()) {
@@ -80,7 +76,7 @@ fn packed<F: Real, const N: usize>(
             _ => std::array::from_fn(|j| if first + j < columns { b[at + j * column] } else { F::zero() }),
         }
     };
-    let mut data = memory::take(columns.div_ceil(N) * N * steps);
+    let mut data = Aligned::take(columns.div_ceil(N) * N * steps);
     let (packed, _) = data.as_chunks_mut::<N>();
     if shards::is_alone() {
         packed.par_iter_mut().with_min_len(1024).enumerate().for_each(|(i, p)| *p = row_of_panel(i / steps, i % steps));

@@ -1,0 +1,117 @@
+//! The kernel of processors with AVX-512, in f32: the sums of [`tiles`](super::tiles), with wider tiles.
+//!
+//! A step of a tile of R rows and V panels is V loads of B, R broadcasts of A and R·V fused multiply-adds. The processor
+//! begins up to two multiply-adds a cycle and has their sums four cycles later, so at least 8 sums have to be under
+//! way; and it loads twice a cycle, so there may be no more loads than multiply-adds. 6 rows by 4 panels (10 loads, 24 sums of
+//! the 32 registers) and 8 rows by 2 or 3 satisfy both with room for the load of a step's place. More rows than 8 would
+//! need more places of rows than there are registers for them.
+//!
+//! The multiply-adds of an element of C are those of the definition in its order, each one lane of one instruction.
+
+use std::arch::x86_64::*;
+use std::ops::Range;
+
+use super::tiles::{Kernel, Tile, each_tile};
+use super::{Gather, Panels, Start, Tiles};
+use crate::numerics::path::{Path, current};
+
+/// Columns of a panel, and lanes of a register.
+const LANES: usize = Panels::<f32>::WIDTH;
+
+/// These tiles, where the processor has them.
+pub(crate) fn tiles_of_f32() -> Option<Tiles<f32>> {
+    (current() == Path::Avx512).then_some(tiles)
+}
+
+fn tiles(a: Gather<f32>, b: &Panels<f32>, columns: Range<usize>, c: &mut [&mut [f32]], start: Start<f32>) {
+    each_tile::<f32, Avx512>(a, b, columns, c, start);
+}
+
+struct Avx512;
+
+impl Kernel<f32> for Avx512 {
+    fn tile(panels_left: usize) -> (usize, usize) {
+        match panels_left {
+            1..=3 => (panels_left, 8),
+            _ => (4, 6),
+        }
+    }
+
+    #[allow(unsafe_code)]
+    unsafe fn block(tile: Tile<f32>, c: &mut [&mut [f32]]) {
+        let panels = tile.columns.len().div_ceil(LANES);
+        // SAFETY: `tiles_of_f32` gives this kernel to processors with AVX-512 alone; the rest is the caller's promise.
+        unsafe {
+            match panels {
+                1 => rows::<1>(tile, c),
+                2 => rows::<2>(tile, c),
+                3 => rows::<3>(tile, c),
+                _ => rows::<4>(tile, c),
+            }
+        }
+    }
+}
+
+/// The tile with its number of rows as a constant.
+///
+/// # Safety
+/// That of [`Kernel::block`], and the processor has AVX-512.
+#[allow(unsafe_code)]
+unsafe fn rows<const V: usize>(tile: Tile<f32>, c: &mut [&mut [f32]]) {
+    // SAFETY: the caller's promise.
+    unsafe {
+        match tile.a.rows.len() {
+            1 => block::<1, V>(tile, c),
+            2 => block::<2, V>(tile, c),
+            3 => block::<3, V>(tile, c),
+            4 => block::<4, V>(tile, c),
+            5 => block::<5, V>(tile, c),
+            6 => block::<6, V>(tile, c),
+            7 => block::<7, V>(tile, c),
+            _ => block::<8, V>(tile, c),
+        }
+    }
+}
+
+/// A tile of R rows and V panels.
+///
+/// # Safety
+/// That of [`Kernel::block`], and the processor has AVX-512.
+#[allow(unsafe_code)]
+#[target_feature(enable = "avx512f")]
+unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut [&mut [f32]]) {
+    let Tile { a, b, panel, columns, adds, bias } = tile;
+    assert!(a.rows.len() == R && c.len() == R && b.len() >= (V - 1) * panel + a.steps.len() * LANES);
+    let mut acc = [[_mm512_setzero_ps(); V]; R];
+    // SAFETY: places in A are the caller's promise; those in B were asserted.
+    unsafe {
+        let row: [*const f32; R] = std::array::from_fn(|i| a.data.as_ptr().add(a.rows[i]));
+        let mut b = b.as_ptr();
+        for &step in a.steps {
+            let of_b: [__m512; V] = std::array::from_fn(|j| _mm512_loadu_ps(b.add(j * panel)));
+            b = b.add(LANES);
+            for i in 0..R {
+                let of_a = _mm512_set1_ps(*row[i].add(step));
+                for j in 0..V {
+                    acc[i][j] = _mm512_fmadd_ps(of_a, of_b[j], acc[i][j]);
+                }
+            }
+        }
+    }
+    for (acc, c) in acc.iter().zip(c) {
+        let c = &mut c[columns.clone()];
+        for (j, &acc) in acc.iter().enumerate() {
+            let lanes = j * LANES..c.len().min((j + 1) * LANES);
+            let mask = (1u32 << lanes.len()).wrapping_sub(1) as __mmask16;
+            // SAFETY: the lanes of the mask are those of the slices.
+            unsafe {
+                let c = c[lanes.clone()].as_mut_ptr();
+                let mut sum = if adds { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), acc) } else { acc };
+                if let Some(bias) = bias {
+                    sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias[lanes].as_ptr()));
+                }
+                _mm512_mask_storeu_ps(c, mask, sum);
+            }
+        }
+    }
+}

@@ -1,0 +1,168 @@
+//! The tiles of a product: in which order they come, and the kernel of every processor.
+//!
+//! A tile is a rectangle of C small enough for its sums to stay in registers while a block of 256 steps of k goes by. Then
+//! they are added to C. The order of tiles keeps what they read near: a strip of rows, in it the blocks of k, in a
+//! block the panels side by side that a tile is wide, in those the tiles from top to bottom. So a block of panels is read
+//! from the first cache by all tiles of the strip but the first, and the strip's part of A from the second.
+
+use std::ops::Range;
+
+use super::{BLOCK, Gather, Panels, Start};
+use crate::numerics::path::every_path;
+use crate::numerics::{Fused, Real};
+
+/// Rows of C in a strip. It changes the speed and not the bits.
+pub(super) const STRIP: usize = 768;
+
+/// What computes a tile.
+pub(super) trait Kernel<F: Real> {
+    /// Panels of the next tile where this many are left, and the most rows that it may have.
+    fn tile(panels_left: usize) -> (usize, usize);
+
+    /// C (+)= A · B of one tile, for one block of steps; then the bias, if there is one.
+    ///
+    /// Row i of the tile's C is `c[i][columns]`. Step k of B is `b[k * WIDTH..][..WIDTH]` in the first panel, and in each
+    /// further panel `panel` numbers further.
+    ///
+    /// # Safety
+    /// `rows[i] + steps[k] < data.len()` for all i and k.
+    #[allow(unsafe_code)]
+    unsafe fn block(tile: Tile<F>, c: &mut [&mut [F]]);
+}
+
+/// One tile and one block of k.
+#[derive(Clone)]
+pub(super) struct Tile<'a, F> {
+    /// A: element (i, k) is `data[rows[i] + steps[k]]`.
+    pub(super) a: Gather<'a, F>,
+    /// B: panel p has its WIDTH numbers of step k from `b[p * panel + k * WIDTH]` on.
+    pub(super) b: &'a [F],
+    /// From a panel to the next.
+    pub(super) panel: usize,
+    /// The tile's columns in the rows of C that are given.
+    pub(super) columns: Range<usize>,
+    /// Whether C holds something that is added to.
+    pub(super) adds: bool,
+    /// What is added to each row at the end, a number a column.
+    pub(super) bias: Option<&'a [F]>,
+}
+
+/// Some columns of C, tile by tile. Row i of these columns is `c[i]`.
+///
+/// The caller has asserted that the tables of A lead into its data.
+#[inline(always)]
+pub(super) fn each_tile<F: Real, K: Kernel<F>>(
+    a: Gather<F>,
+    b: &Panels<F>,
+    columns: Range<usize>,
+    c: &mut [&mut [F]],
+    start: Start<F>,
+) {
+    let width = Panels::<F>::WIDTH;
+    for (rows, c) in a.rows.chunks(STRIP).zip(c.chunks_mut(STRIP)) {
+        // One block of no steps where there are none: it writes what C starts with.
+        for block in (0..a.steps.len().max(1)).step_by(BLOCK) {
+            let steps = &a.steps[block..a.steps.len().min(block + BLOCK)];
+            let adds = block > 0 || matches!(start, Start::Accumulate);
+            let mut first = columns.start;
+            while first < columns.end {
+                let (panels, most_rows) = K::tile((columns.end - first).div_ceil(width));
+                let of_b = first..columns.end.min(first + panels * width);
+                let bias = match start {
+                    Start::OverwriteWithBias(bias) if block + steps.len() == a.steps.len() => Some(&bias[of_b.clone()]),
+                    _ => None,
+                };
+                let columns = of_b.start - columns.start..of_b.end - columns.start;
+                let height = rows.len().div_ceil(rows.len().div_ceil(most_rows)); // as even as may be
+                for (rows, c) in rows.chunks(height).zip(c.chunks_mut(height)) {
+                    let (a, columns) = (Gather { rows, steps, ..a }, columns.clone());
+                    let tile = Tile { a, b: b.from(first, block), panel: width * b.steps(), columns, adds, bias };
+                    // SAFETY: the tables of A lead into its data, says the caller.
+                    #[allow(unsafe_code)]
+                    unsafe {
+                        K::block(tile, c);
+                    }
+                }
+                first = of_b.end;
+            }
+        }
+    }
+}
+
+every_path! {
+    /// [`each_tile`] with the kernel of every processor, for panels of N columns.
+    pub(super) fn of_any_processor<F, const N: usize>(a: Gather<F>, b: &Panels<F>, columns: Range<usize>, c: &mut [&mut [F]], start: Start<F>) {
+        each_tile::<F, Plain<P, N>>(a, b, columns, c, start);
+    }
+}
+
+/// The kernel of every processor: 6 rows by one panel of N columns, in arrays that the compiler keeps in registers.
+///
+/// With AVX2 these are 12 of 16 registers, with NEON 24 of 32: a step is two loads of B, six broadcasts of A and twelve
+/// fused multiply-adds.
+struct Plain<P, const N: usize>(P);
+
+/// Rows of a tile.
+const ROWS: usize = 6;
+
+impl<P: Fused, F: Real, const N: usize> Kernel<F> for Plain<P, N> {
+    #[inline(always)]
+    fn tile(_: usize) -> (usize, usize) {
+        (1, ROWS)
+    }
+
+    #[allow(unsafe_code)]
+    #[inline(always)]
+    unsafe fn block(Tile { a, b, columns, adds, bias, .. }: Tile<F>, c: &mut [&mut [F]]) {
+        // A tile of fewer rows computes its last row again.
+        let rows = std::array::from_fn(|i| a.rows[i.min(a.rows.len() - 1)]);
+        assert!(b.len() >= a.steps.len() * N, "a panel has N numbers a step");
+        // SAFETY: the caller's promise, and the assertion.
+        let acc: [[F; N]; ROWS] = unsafe { sums::<P, F, N>(a.data, &rows, a.steps, b) };
+        for (acc, c) in acc.iter().zip(c) {
+            let c = &mut c[columns.clone()];
+            if let (Some(c), None) = (c.first_chunk_mut::<N>(), bias) {
+                // A length that the compiler knows is moved by registers, any other by a loop.
+                *c = std::array::from_fn(|j| if adds { c[j] + acc[j] } else { acc[j] });
+                continue;
+            }
+            for (j, c) in c.iter_mut().enumerate() {
+                *c = if adds { *c + acc[j] } else { acc[j] };
+                if let Some(bias) = bias {
+                    *c += bias[j];
+                }
+            }
+        }
+    }
+}
+
+/// acc[i][j] = Σ_k data[rows[i] + steps[k]] · b[k][j] of one block, k ascending from acc = +0.
+///
+/// Bounds are checked by the callers, once for all tiles: checks here would be nine for twelve multiply-adds.
+///
+/// # Safety
+/// `rows[i] + steps[k] < data.len()` for all i and k, and `b.len() >= steps.len() * N`.
+#[allow(unsafe_code)]
+#[inline(always)]
+unsafe fn sums<P: Fused, F: Real, const N: usize>(
+    data: &[F],
+    rows: &[usize; ROWS],
+    steps: &[usize],
+    b: &[F],
+) -> [[F; N]; ROWS] {
+    let mut acc = [[F::zero(); N]; ROWS];
+    // SAFETY: the caller's promise, element by element.
+    unsafe {
+        let row = rows.map(|start| data.as_ptr().add(start));
+        for (k, &step) in steps.iter().enumerate() {
+            let b = *b.as_ptr().add(k * N).cast::<[F; N]>();
+            for i in 0..ROWS {
+                let a = *row[i].add(step);
+                for j in 0..N {
+                    acc[i][j] = a.fma::<P>(b[j], acc[i][j]);
+                }
+            }
+        }
+    }
+    acc
+}
