@@ -31,7 +31,6 @@ mod tiles;
 use std::ops::Range;
 
 pub use panels::Panels;
-use rayon::prelude::*;
 
 use super::{Native, Real, shards};
 
@@ -92,8 +91,8 @@ pub fn product<'c, F: Real>(a: Gather<'c, F>, b: &Panels<F>, c: &'c mut [F], str
         8 => tiles::of_any_processor::<F, 8>,
         width => unreachable!("no kernel is {width} columns wide"),
     });
-    let alone = shards::is_alone();
-    let threads = if alone { rayon::current_num_threads() } else { 1 };
+    let cut = shards::may_cut();
+    let threads = if cut { rayon::current_num_threads() } else { 1 };
     let (rows_at_once, columns_at_once) = share([m, k, n], a.data.len(), threads);
     let parts_of = |(rows, c): (&'c [usize], &'c mut [F])| {
         let mut rest: Vec<&mut [F]> = c.chunks_mut(stride).take(rows.len()).map(|row| &mut row[..n]).collect();
@@ -105,12 +104,8 @@ pub fn product<'c, F: Real>(a: Gather<'c, F>, b: &Panels<F>, c: &'c mut [F], str
         (0..n).step_by(columns_at_once).map(&mut cut).collect::<Vec<_>>()
     };
     let parts = a.rows.chunks(rows_at_once).zip(c.chunks_mut(rows_at_once * stride)).flat_map(parts_of);
-    if alone {
-        let parts: Vec<_> = parts.collect();
-        parts.into_par_iter().for_each(|(a, columns, mut c)| tiles(a, b, columns, &mut c, start));
-    } else {
-        parts.for_each(|(a, columns, mut c)| tiles(a, b, columns, &mut c, start));
-    }
+    let compute = |(a, columns, mut c): (_, _, Vec<_>)| tiles(a, b, columns, &mut c, start);
+    if cut { shards::deal(parts.collect(), compute) } else { parts.for_each(compute) }
 }
 
 /// Rows and columns of C that one task computes, of an (m, k) matrix that lies in `data` numbers by one of (k, n).

@@ -1,26 +1,45 @@
 //! Parallel work whose result does not depend on the number of threads (contract N1, rule 5).
 //!
-//! A batch is cut into shards of a fixed number of images. A shard runs on one worker from end to end, its activations
-//! warm in that worker's cache, into its own gradient; the gradients are added in a binary tree over the shard's index.
-//! Where there is only one shard (one picture is drawn) its products are cut by rows instead, and what is done element by
-//! element is cut into parts. Neither ever changes an order of addition.
+//! A batch is cut into shards of a fixed number of images. A shard runs on one thread from end to end, its activations
+//! warm in that thread's cache, into its own gradient; the gradients are added in a binary tree over the shard's index.
+//! A thread for which no shard is left (one picture is drawn, or the last shard of a batch is under way) attends to
+//! those of others: they cut their products and what they do element by element into parts as long as somebody attends.
+//! Neither ever changes an order of addition.
+//!
+//! The parts of a small picture last some microseconds, and a thread that has gone to sleep takes longer than that to wake
+//! up. So who waits for them, or to be given some, stays awake.
 
 use std::cell::Cell;
 use std::ops::Range;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
-use rayon::prelude::*;
-
-/// How long a thread stays awake without finding a part of a lone shard's work: many times what lies between two parts.
+/// How long a thread attends without being given anything: many times what lies between two parts.
+///
+/// Patience has to end: a thread of the pool may come to attend to one caller's work while something of another caller's
+/// waits beneath on its stack, and two threads of which each keeps what the other waits for would wait for ever.
 const PATIENCE: Duration = Duration::from_millis(2);
 
-thread_local! {
-    /// Whether this thread is at work on one of several shards: then what it does inside is its own share.
-    static IN_SHARD: Cell<bool> = const { Cell::new(false) };
-    /// Whether other threads are awake for what this one cuts off.
-    static ATTENDED: Cell<bool> = const { Cell::new(false) };
+/// What a thread is doing.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Role {
+    /// Nothing that others do too.
+    Free,
+    /// A shard, from end to end, as others do.
+    Shard,
+    /// The only shard there is.
+    LoneShard,
+    /// A part of something.
+    Part,
 }
+
+thread_local! {
+    static ROLE: Cell<Role> = const { Cell::new(Role::Free) };
+}
+
+/// Threads that wait to be given parts of others' shards.
+static ATTENDING: AtomicUsize = AtomicUsize::new(0);
 
 /// The ranges of `size` items, the last perhaps shorter, that make up `0..items`.
 pub fn ranges(items: usize, size: usize) -> Vec<Range<usize>> {
@@ -28,102 +47,159 @@ pub fn ranges(items: usize, size: usize) -> Vec<Range<usize>> {
 }
 
 /// leaf(0) + leaf(1) + ... + leaf(count − 1) as a binary tree: a range of indices is the sum of its first half (the
-/// larger, where the halves differ) and its second.
+/// larger, where the halves differ) and its second. Each leaf is a shard.
 ///
 /// # Panics
 /// If `count` is 0.
 pub fn tree_sum<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync, add: impl Fn(&mut T, T) + Sync) -> T {
-    fn sum<T: Send>(range: Range<usize>, leaf: &(impl Fn(usize) -> T + Sync), add: &(impl Fn(&mut T, T) + Sync)) -> T {
-        if range.len() == 1 {
-            return in_shard(|| leaf(range.start));
+    assert!(count > 0, "tree_sum: nothing to add");
+    let waiting: Mutex<Vec<(Range<usize>, T)>> = Mutex::default(); // sums whose other half is not there yet
+    share_out((0..count).collect(), Role::Shard, |i| {
+        let (mut range, mut sum) = (i..i + 1, leaf(i));
+        while range != (0..count) {
+            let (both, other) = parent_and_sibling(count, &range);
+            let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
+            let Some(there) = waiting.iter().position(|(range, _)| *range == other) else { break };
+            let (_, other_sum) = waiting.swap_remove(there);
+            drop(waiting);
+            let (mut left, right) = if range.start < other.start { (sum, other_sum) } else { (other_sum, sum) };
+            add(&mut left, right);
+            (range, sum) = (both, left);
         }
-        let middle = range.start + range.len().div_ceil(2);
-        let (mut left, right) =
-            rayon::join(|| sum(range.start..middle, leaf, add), || sum(middle..range.end, leaf, add));
-        add(&mut left, right);
-        left
-    }
-    match count {
-        0 => panic!("tree_sum: nothing to add"),
-        1 => attended(|| leaf(0)),
-        _ => sum(0..count, &leaf, &add),
+        waiting.lock().unwrap_or_else(PoisonError::into_inner).push((range, sum));
+    });
+    let mut sums = waiting.into_inner().unwrap_or_else(PoisonError::into_inner);
+    sums.pop().expect("the sum of all").1
+}
+
+/// The node of the tree over `0..count` that has `range` as one half, and its other half.
+fn parent_and_sibling(count: usize, range: &Range<usize>) -> (Range<usize>, Range<usize>) {
+    let mut node = 0..count;
+    loop {
+        let middle = node.start + node.len().div_ceil(2);
+        let (left, right) = (node.start..middle, middle..node.end);
+        if left == *range {
+            return (node, right);
+        }
+        if right == *range {
+            return (node, left);
+        }
+        node = if range.start < middle { left } else { right };
     }
 }
 
-/// The results of `leaf(0..count)` in order, computed in parallel where the caller is not itself a shard.
+/// The results of `leaf(0..count)` in order. Each leaf is a shard, or, inside of a shard, a part of it.
 pub fn map<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync) -> Vec<T> {
-    match count {
-        0 => Vec::new(),
-        _ if !is_alone() => (0..count).map(leaf).collect(),
-        _ => tree_sum(count, |i| vec![leaf(i)], |left, right| left.extend(right)),
+    let mut results: Vec<Option<T>> = (0..count).map(|_| None).collect();
+    let (tasks, work) = (results.iter_mut().enumerate().collect(), |(i, result): (_, &mut _)| *result = Some(leaf(i)));
+    match ROLE.get() {
+        Role::Free => share_out(tasks, Role::Shard, work),
+        _ => deal(tasks, work),
     }
+    results.into_iter().map(|result| result.expect("every task was done")).collect()
 }
 
-/// Does `work` while the other threads stay awake for the parts of it that it cuts off.
-///
-/// The products of one small picture last some microseconds each, and a thread that has gone to sleep takes longer than
-/// that to wake up. So each of the others looks for work, again and again, until `work` is done or it has found none for
-/// `PATIENCE`.
-///
-/// Patience has to end: a thread of the pool may come to look for work here while something of another caller's waits
-/// beneath on its stack, and two threads of which each keeps what the other waits for would look for ever.
-fn attended<T: Send>(work: impl FnOnce() -> T) -> T {
-    if !is_alone() || ATTENDED.get() {
-        return work();
-    }
-    struct WhileAtWork<'a>(&'a AtomicBool);
-    impl Drop for WhileAtWork<'_> {
+/// Does `work` with every task, on as many threads as there are for it.
+pub(super) fn deal<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync) {
+    if tasks.len() > 1 && may_cut() { share_out(tasks, Role::Part, work) } else { tasks.into_iter().for_each(work) }
+}
+
+/// Whether there are threads for what the caller cuts off.
+pub(super) fn may_cut() -> bool {
+    let others = match ROLE.get() {
+        Role::Free | Role::LoneShard => true,
+        Role::Shard => ATTENDING.load(Ordering::Relaxed) > 0,
+        Role::Part => false,
+    };
+    others && rayon::current_num_threads() > 1
+}
+
+/// Does `work` with every task, which is a shard or a part of one, each on one thread, in the order in which they are given.
+fn share_out<T: Send>(tasks: Vec<T>, role: Role, work: impl Fn(T) + Sync) {
+    struct Done<'a>(&'a AtomicUsize, Role);
+    impl Drop for Done<'_> {
         fn drop(&mut self) {
-            ATTENDED.set(false);
-            self.0.store(true, Ordering::Release);
+            ROLE.set(self.1);
+            self.0.fetch_add(1, Ordering::Release); // also where the work panics: nobody may wait for ever
         }
     }
-    let (done, own) = (AtomicBool::new(false), rayon::current_thread_index());
+    let (count, threads) = (tasks.len(), rayon::current_num_threads());
+    let (is_part, role) = (role == Role::Part, if count == 1 { Role::LoneShard } else { role });
+    let (left, done) = (Mutex::new(tasks.into_iter()), AtomicUsize::new(0));
+    let over = || done.load(Ordering::Acquire) == count;
+    let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
+    let take_part = |mut task: Option<T>| {
+        while let Some(this) = task {
+            let _done = Done(&done, ROLE.replace(role));
+            work(this);
+            task = next();
+        }
+    };
+    let own = next(); // before others are asked: a lone shard stays on its caller's thread, whose memory fits it
     rayon::in_place_scope(|scope| {
-        scope.spawn_broadcast(|_, _| {
-            // This thread, while it waits for a part of its own work, must not begin to wait for the end of all of it.
-            let mut idle = Instant::now();
-            while rayon::current_thread_index() != own && !done.load(Ordering::Acquire) && idle.elapsed() < PATIENCE {
-                for _ in 0..64 {
-                    if let Some(rayon::Yield::Executed) = rayon::yield_now() {
-                        idle = Instant::now();
-                        break;
-                    }
-                    std::hint::spin_loop();
+        for _ in 1..if is_part { threads.min(count) } else { threads } {
+            scope.spawn(|_| {
+                if is_part {
+                    take_part(next());
+                } else if ROLE.get() == Role::Free {
+                    // Who waits for a part of a shard must not begin another.
+                    take_part(next());
+                    attend(over);
                 }
-                std::thread::yield_now(); // to others, if there are more threads than cores
+            });
+        }
+        take_part(own);
+        if is_part { awake_until(over) } else { attend(over) }
+    });
+}
+
+/// Does what others cut off from their shards, until `over` or for as long as patience lasts.
+fn attend(over: impl Fn() -> bool) {
+    struct Attending;
+    impl Drop for Attending {
+        fn drop(&mut self) {
+            ATTENDING.fetch_sub(1, Ordering::Relaxed);
+        }
+    }
+    ATTENDING.fetch_add(1, Ordering::Relaxed);
+    let _attending = Attending;
+    let mut idle = Instant::now();
+    while !over() && idle.elapsed() < PATIENCE {
+        for _ in 0..64 {
+            if let Some(rayon::Yield::Executed) = rayon::yield_now() {
+                idle = Instant::now();
+                break;
             }
-        });
-        ATTENDED.set(true);
-        let _at_work = WhileAtWork(&done); // dropped also where `work` panics
-        work()
-    })
+            std::hint::spin_loop();
+        }
+        std::thread::yield_now(); // to others, if there are more threads than cores
+    }
 }
 
-/// Runs `work` with everything inside it on this thread alone.
-fn in_shard<T>(work: impl FnOnce() -> T) -> T {
-    let before = IN_SHARD.replace(true);
-    let result = work();
-    IN_SHARD.set(before);
-    result
-}
-
-/// Whether what is done here may be cut up among threads: it is no shard's own share, and there is more than one thread.
-pub(super) fn is_alone() -> bool {
-    !IN_SHARD.get() && rayon::current_num_threads() > 1
+/// Spins until `over`. Parts wait for nothing, so it is over soon.
+fn awake_until(over: impl Fn() -> bool) {
+    while !over() {
+        for _ in 0..64 {
+            if over() {
+                return;
+            }
+            std::hint::spin_loop();
+        }
+        std::thread::yield_now();
+    }
 }
 
 /// Calls `work(at, part)` for all parts of x, in parallel where the caller is not itself a shard: a part starts with the
 /// element `at`, lies in one image of `size` elements, and has whole pixels of `pixel` elements.
 pub fn in_parts<T: Send>(x: &mut [T], size: usize, pixel: usize, work: impl Fn(usize, &mut [T]) + Sync) {
-    if !is_alone() {
+    if !may_cut() {
         x.chunks_mut(size).enumerate().for_each(|(i, x)| work(i * size, x));
         return;
     }
     const WORTH_A_TASK: usize = 16 << 10; // elements; to copy them takes some times what handing over a task does
     let share = size.div_ceil(2 * rayon::current_num_threads()).max(WORTH_A_TASK).next_multiple_of(pixel);
     let part = if x.len() == size { share } else { size }; // one image is cut up, several are dealt out
-    x.par_chunks_mut(part).enumerate().for_each(|(i, x)| work(i * part, x));
+    deal(x.chunks_mut(part).enumerate().collect(), |(i, x)| work(i * part, x));
 }
 
 #[cfg(test)]
@@ -204,7 +280,7 @@ mod tests {
         let leaf = |_| {
             let mut x = vec![0u64; 40_000];
             for _ in 0..10 {
-                x.par_chunks_mut(500).for_each(|x| x.iter_mut().for_each(|x| *x += 1));
+                deal(x.chunks_mut(500).collect(), |x: &mut [u64]| x.iter_mut().for_each(|x| *x += 1));
             }
             x.iter().sum()
         };

@@ -1,7 +1,5 @@
 //! The right matrix of a product, laid out in the order in which the kernel reads it.
 
-use rayon::prelude::*;
-
 use super::super::memory::Aligned;
 use super::super::{Real, shards};
 
@@ -78,12 +76,8 @@ fn packed<F: Real, const N: usize>(
     };
     let mut data = Aligned::take(columns.div_ceil(N) * N * steps);
     let (packed, _) = data.as_chunks_mut::<N>();
-    if shards::is_alone() {
-        packed.par_iter_mut().with_min_len(1024).enumerate().for_each(|(i, p)| *p = row_of_panel(i / steps, i % steps));
-    } else {
-        for (panel, rows) in packed.chunks_exact_mut(steps.max(1)).enumerate() {
-            rows.iter_mut().enumerate().for_each(|(k, packed)| *packed = row_of_panel(panel, k));
-        }
-    }
+    shards::in_parts(packed, steps.max(1), 1, |at, rows| {
+        rows.iter_mut().enumerate().for_each(|(i, packed)| *packed = row_of_panel(at / steps, at % steps + i));
+    });
     data
 }
