@@ -118,7 +118,8 @@ fn share([m, k, n]: [usize; 3], data: usize, threads: usize) -> (usize, usize) {
     const MOST: usize = 4;
     const COLUMNS: usize = 32; // of a task at least: narrower tiles are slower
     let work = m * k * n;
-    let tasks = threads.min(work / WORTH_A_TASK).max((MOST * threads).min(work / WORTH_MORE)).max(1);
+    let of_a_thread = (work / WORTH_MORE / threads).clamp(1, MOST);
+    let tasks = (of_a_thread * threads).min(work / WORTH_A_TASK).max(1);
     let by_columns = if threads > 1 && data < k * n { tasks.min(n / COLUMNS).max(1) } else { 1 };
     let rows = m.div_ceil(tasks / by_columns).next_multiple_of(8).min(tiles::STRIP);
     (rows, n.div_ceil(by_columns).next_multiple_of(COLUMNS))
