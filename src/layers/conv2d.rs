@@ -39,7 +39,7 @@ use super::linear::add_bias_gradient;
 use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
 use super::weights::Use;
-use super::{Layout, Span, Tensors, Weights, flat, shaped};
+use super::{Layout, Span, Tensors, Weights, flat};
 use crate::numerics::Real;
 use crate::numerics::gemm::{Gather, Panels, Start, product};
 use crate::numerics::memory::{self, Kept};
@@ -51,7 +51,7 @@ pub struct Conv2d {
     bias: Span,
     c_in: usize,
     c_out: usize,
-    window: Window,
+    pub(crate) window: Window,
 }
 
 /// What the backward pass needs: x with its padding written out.
@@ -78,10 +78,17 @@ impl Conv2d {
     /// x (n, h, w, c_in) to y (n, oh, ow, c_out), oh and ow as [`Window::output`] says.
     pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix4>>) -> (Array4<F>, Cache<F>) {
         let x = x.into();
-        let (n, height, width, c) = x.dim();
+        self.forward_padded(w, timed(Some(self.weight), "padding", 0, || self.window.pad(x)))
+    }
+
+    /// The same for an image that has its padding written out already.
+    ///
+    /// # Shapes
+    /// padded (n, h + top + bottom, w + left + right, c_in) to y (n, oh, ow, c_out).
+    pub fn forward_padded<F: Real>(&self, w: &dyn Weights<F>, padded: Kept<F, Ix4>) -> (Array4<F>, Cache<F>) {
+        let (n, height, width, c) = padded.dim();
         assert_eq!(c, self.c_in, "conv2d: x has {c} channels, the weight takes {}", self.c_in);
-        let (oh, ow) = self.window.output((height, width));
-        let padded = timed(Some(self.weight), "padding", 0, || self.window.pad(x));
+        let (oh, ow) = self.window.without_padding().output((height, width));
         let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, c));
         let mut y = memory::take(pixels.len() * self.c_out);
         timed(Some(self.weight), "forward", y.len() * taps.len(), || {
@@ -90,7 +97,7 @@ impl Conv2d {
             let columns = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
             product(columns, &weight, &mut y, self.c_out, Start::OverwriteWithBias(&w[self.bias]));
         });
-        (shaped((n, oh, ow, self.c_out), y), Cache(padded))
+        (y.into_array((n, oh, ow, self.c_out)), Cache(padded))
     }
 
     /// dx, with dW and db added into `grads`.
@@ -181,7 +188,7 @@ impl Conv2d {
             product(windows, &flipped, &mut dx, self.c_in, Start::Overwrite);
         });
         memory::give(padded);
-        shaped((n, size.0, size.1, self.c_in), dx)
+        dx.into_array((n, size.0, size.1, self.c_in))
     }
 }
 

@@ -79,13 +79,26 @@ impl GroupNorm {
     /// # Shapes
     /// x (n, h, w, c) to y of the same shape.
     pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix4>>) -> (Array4<F>, Cache<F>) {
-        self.forward_with(w, x.into(), normalise)
+        self.forward_with(w, x.into(), [0; 4], normalise)
     }
 
     /// y = silu(γ x̂ + β): the bits of [`forward`](Self::forward) and [`silu`](super::activation::silu), and what comes
     /// between them is not stored.
     pub fn forward_silu<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix4>>) -> (Array4<F>, Cache<F>) {
-        self.forward_with(w, x.into(), normalise_silu)
+        self.forward_with(w, x.into(), [0; 4], normalise_silu)
+    }
+
+    /// The same with zeros around it: left, right, top and bottom, as the convolution that follows wants it.
+    ///
+    /// # Shapes
+    /// x (n, h, w, c) to y (n, top + h + bottom, left + w + right, c).
+    pub fn forward_silu_padded<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        x: impl Into<Kept<F, Ix4>>,
+        padding: [usize; 4],
+    ) -> (Array4<F>, Cache<F>) {
+        self.forward_with(w, x.into(), padding, normalise_silu)
     }
 
     /// `normalise` or `normalise_silu`: (x, y, [mean, r, γ, β] of each channel).
@@ -93,23 +106,37 @@ impl GroupNorm {
         &self,
         w: &dyn Weights<F>,
         x: Kept<F, Ix4>,
+        [left, right, top, bottom]: [usize; 4],
         normalise: fn(&[F], &mut [F], [&[F]; 4]),
     ) -> (Array4<F>, Cache<F>) {
         let (n, h, width, c) = x.dim();
         assert_eq!(c, self.channels, "group_norm: x has {c} channels, the norm {}", self.channels);
-        let (size, mut y) = (h * width * c, memory::take(x.len()));
+        let (size, height, row) = (h * width * c, top + h + bottom, (left + width + right) * c);
+        let mut y = memory::take(n * height * row);
         let moments = timed(Some(self.weight), "norm", 0, || {
             let numbers = flat(&x);
             let image = |i: usize| &numbers[i * size..(i + 1) * size];
             let moments = shards::map(n, |i| image_moments(image(i), c, self.groups, self.norm_eps));
             let moments: Vec<_> = moments.iter().map(|of_image| per_channel(of_image, c)).collect();
-            shards::in_parts(&mut y, size, c, |at, y| {
-                let [mean, r] = &moments[at / size];
-                normalise(&numbers[at..at + y.len()], y, [mean, r, &w[self.weight], &w[self.bias]]);
+            shards::in_parts(&mut y, height * row, row, |at, rows| {
+                for (i, y) in rows.chunks_mut(row).enumerate() {
+                    let (image, line) = ((at / row + i) / height, (at / row + i) % height);
+                    if !(top..top + h).contains(&line) {
+                        y.fill(F::zero());
+                        continue;
+                    }
+                    let from = image * size + (line - top) * width * c;
+                    let [mean, r] = &moments[image];
+                    let (before, y) = y.split_at_mut(left * c);
+                    let (y, after) = y.split_at_mut(width * c);
+                    normalise(&numbers[from..from + y.len()], y, [mean, r, &w[self.weight], &w[self.bias]]);
+                    before.fill(F::zero());
+                    after.fill(F::zero());
+                }
             });
             moments
         });
-        (super::shaped(x.dim(), y), Cache { x, moments })
+        (y.into_array((n, height, left + width + right, c)), Cache { x, moments })
     }
 
     /// dx, with dγ and dβ added into `grads`, image after image.

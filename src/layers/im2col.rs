@@ -38,6 +38,11 @@ impl Window {
         Window { kernel: (kernel, kernel), stride, padding: [padding; 4] }
     }
 
+    /// The same over an image that has its padding written out.
+    pub fn without_padding(self) -> Self {
+        Window { padding: [0; 4], ..self }
+    }
+
     /// Output height and width for an image (h, w).
     ///
     /// # Panics
@@ -100,7 +105,7 @@ pub fn region<F: Real>(x: &Array4<F>, top: isize, left: isize, (height, width): 
             }
         }
     });
-    shaped((n, height, width, c), out)
+    out.into_array((n, height, width, c))
 }
 
 /// The matrix (n·oh·ow, kh·kw·c) of all windows.

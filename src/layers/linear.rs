@@ -16,7 +16,7 @@ use ndarray::{Array2, Ix2};
 use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
 use super::weights::Use;
-use super::{Layout, Span, Tensors, Weights, flat, shaped};
+use super::{Layout, Span, Tensors, Weights, flat};
 use crate::numerics::Real;
 use crate::numerics::gemm::{Matrix, Start, matrix_product, panel_product};
 use crate::numerics::memory::{self, Kept};
@@ -63,7 +63,7 @@ impl Linear {
             let bias = Start::OverwriteWithBias(&w[self.bias]);
             panel_product(Matrix::new(flat(&x), rows, inputs), &weight, &mut y, self.outputs, bias);
         });
-        (shaped((rows, self.outputs), y), Cache(x))
+        (y.into_array((rows, self.outputs)), Cache(x))
     }
 
     /// dx = dy Wᵀ, with dW and db added into `grads`.
@@ -91,7 +91,7 @@ impl Linear {
             let transposed = w.panels(self.weight, Use::Backward { phase: 0 }, &copy);
             panel_product(dy, &transposed, &mut dx, self.inputs, Start::Overwrite);
         });
-        shaped((rows, self.inputs), dx)
+        dx.into_array((rows, self.inputs))
     }
 }
 

@@ -14,7 +14,7 @@ use std::ops::Range;
 
 use ndarray::Array4;
 
-use super::{flat, shaped};
+use super::flat;
 use crate::numerics::{Real, memory, shards};
 
 /// Each pixel as a square of four.
@@ -23,16 +23,19 @@ use crate::numerics::{Real, memory, shards};
 /// x (n, h, w, c) to y (n, 2h, 2w, c).
 pub fn upsample_nearest_2x<F: Real>(x: &Array4<F>) -> Array4<F> {
     let (n, h, w, c) = x.dim();
-    let mut y = memory::empty(4 * x.len());
-    for row in flat(x).chunks(w * c) {
-        let start = y.len();
-        for pixel in row.chunks(c) {
-            y.extend_from_slice(pixel);
-            y.extend_from_slice(pixel);
+    let mut y = memory::take(4 * x.len());
+    let x = flat(x);
+    shards::in_parts(&mut y, 4 * h * w * c, 4 * w * c, |at, rows| {
+        for (row, y) in x[at / 4..].chunks(w * c).zip(rows.chunks_mut(4 * w * c)) {
+            let (upper, lower) = y.split_at_mut(2 * w * c);
+            for (pixel, two) in row.chunks(c).zip(upper.chunks_mut(2 * c)) {
+                two[..c].copy_from_slice(pixel);
+                two[c..].copy_from_slice(pixel);
+            }
+            lower.copy_from_slice(upper);
         }
-        y.extend_from_within(start..);
-    }
-    shaped((n, 2 * h, 2 * w, c), y)
+    });
+    y.into_array((n, 2 * h, 2 * w, c))
 }
 
 /// dx of [`upsample_nearest_2x`]: the sum of each square of four.
@@ -59,14 +62,21 @@ pub fn average_pool_2x_backward<F: Real>(dy: &Array4<F>) -> Array4<F> {
 fn sum_of_squares_of_four<F: Real>(x: &Array4<F>) -> Array4<F> {
     let (n, h, w, c) = x.dim();
     assert!(h % 2 == 0 && w % 2 == 0, "resample: {h} x {w} pixels are not whole squares of four");
-    let mut sums = memory::empty(x.len() / 4);
-    for rows in flat(x).chunks(2 * w * c) {
-        let (upper, lower) = rows.split_at(w * c);
-        for (upper, lower) in upper.chunks(2 * c).zip(lower.chunks(2 * c)) {
-            sums.extend((0..c).map(|i| (upper[i] + upper[c + i]) + (lower[i] + lower[c + i])));
+    let mut sums = memory::take(x.len() / 4);
+    let x = flat(x);
+    shards::in_parts(&mut sums, h / 2 * (w / 2) * c, w / 2 * c, |at, sums| {
+        for (rows, sums) in x[4 * at..].chunks(2 * w * c).zip(sums.chunks_mut(w / 2 * c)) {
+            let (upper, lower) = rows.split_at(w * c);
+            let squares = upper.chunks(2 * c).zip(lower.chunks(2 * c));
+            for ((upper, lower), sums) in squares.zip(sums.chunks_mut(c)) {
+                let ((a, b), (d, e)) = (upper.split_at(c), lower.split_at(c));
+                for (i, sum) in sums.iter_mut().enumerate() {
+                    *sum = (a[i] + b[i]) + (d[i] + e[i]);
+                }
+            }
         }
-    }
-    shaped((n, h / 2, w / 2, c), sums)
+    });
+    sums.into_array((n, h / 2, w / 2, c))
 }
 
 /// [a, b] along the channels.
@@ -86,7 +96,7 @@ pub fn concat_channels<F: Real>(a: &Array4<F>, b: &Array4<F>) -> Array4<F> {
             y[c1..].copy_from_slice(b);
         }
     });
-    shaped((n, h, w, c1 + c2), y)
+    y.into_array((n, h, w, c1 + c2))
 }
 
 /// (da, db) of [`concat_channels`], with the c₁ channels of a first.
@@ -99,7 +109,7 @@ pub fn split_channels<F: Real>(dy: &Array4<F>, c1: usize) -> (Array4<F>, Array4<
             let dy = dy[at / width * c..].chunks(c);
             pixels.chunks_mut(width).zip(dy).for_each(|(part, dy)| part.copy_from_slice(&dy[channels.clone()]));
         });
-        shaped((n, h, w, width), part)
+        part.into_array((n, h, w, width))
     };
     (part(0..c1), part(c1..c))
 }

@@ -13,7 +13,7 @@ use std::collections::{HashMap, VecDeque};
 use std::ops::{Deref, DerefMut};
 use std::sync::Arc;
 
-use ndarray::{Array, Dimension};
+use ndarray::{Array, Dimension, IntoDimension, s};
 
 use super::Real;
 
@@ -49,8 +49,17 @@ fn with_shelf<F: Real, T>(work: impl FnOnce(&mut Shelf<F>) -> T) -> T {
     })
 }
 
+/// `len` numbers of no meaning, the first of them where a cache line begins.
+pub(crate) fn take<F: Real>(len: usize) -> Aligned<F> {
+    let slack = LINE / size_of::<F>();
+    let mut data: Vec<F> = numbers(len + slack);
+    let start = data.as_ptr().align_offset(LINE).min(slack);
+    data.truncate(start + len);
+    Aligned { data, start }
+}
+
 /// `len` numbers of no meaning.
-pub(crate) fn take<F: Real>(len: usize) -> Vec<F> {
+fn numbers<F: Real>(len: usize) -> Vec<F> {
     let mut x = fitting(len).unwrap_or_default();
     x.resize(len, F::zero());
     if cfg!(debug_assertions) {
@@ -61,9 +70,9 @@ pub(crate) fn take<F: Real>(len: usize) -> Vec<F> {
 
 /// A copy of `x`.
 pub(crate) fn clone<F: Real, D: Dimension>(x: &Array<F, D>) -> Array<F, D> {
-    let mut copy = empty(x.len());
-    copy.extend_from_slice(x.as_slice().expect("activations are contiguous"));
-    Array::from_shape_vec(x.raw_dim(), copy).expect("as many numbers")
+    let mut copy = take(x.len());
+    copy.copy_from_slice(x.as_slice().expect("activations are contiguous"));
+    copy.into_array(x.raw_dim())
 }
 
 /// No numbers yet, with room for `len`.
@@ -112,7 +121,8 @@ pub(crate) fn give_numbers<F: Real>(x: Vec<F>) {
     }
 }
 
-/// Numbers that begin where a cache line does, so that a register of numbers is never read out of two lines.
+/// Numbers that begin where a cache line does: a register of them is not read out of two lines, and two threads that write
+/// some rows each, or some columns, do not write into one.
 #[derive(Debug)]
 pub(crate) struct Aligned<F: Real> {
     data: Vec<F>,
@@ -123,13 +133,11 @@ pub(crate) struct Aligned<F: Real> {
 const LINE: usize = 64;
 
 impl<F: Real> Aligned<F> {
-    /// `len` numbers of no meaning.
-    pub(crate) fn take(len: usize) -> Self {
-        let slack = LINE / size_of::<F>();
-        let mut data: Vec<F> = take(len + slack);
-        let start = data.as_ptr().align_offset(LINE).min(slack);
-        data.truncate(start + len);
-        Aligned { data, start }
+    /// The same numbers as an array of shape `dim`, where they are.
+    pub(crate) fn into_array<D: Dimension>(mut self, dim: impl IntoDimension<Dim = D>) -> Array<F, D> {
+        let (data, start) = (std::mem::take(&mut self.data), self.start);
+        let numbers = Array::from_vec(data).slice_move(s![start..]);
+        numbers.into_shape_with_order(dim.into_dimension()).expect("as many numbers as the shape says")
     }
 }
 
@@ -198,11 +206,12 @@ mod tests {
     fn memory_that_is_kept_is_taken_again_where_it_fits() {
         let x = take::<f32>(LEN);
         let place = x.as_ptr();
-        let kept = Kept::from(Array::from_vec(x));
+        assert_eq!(place.align_offset(LINE), 0);
+        let kept = Kept::from(x.into_array(LEN));
         drop(kept.clone());
         assert_eq!(on_the_shelf(), 0);
         drop(kept);
-        assert_eq!(on_the_shelf(), LEN);
+        assert_eq!(on_the_shelf(), LEN + LINE / size_of::<f32>());
         let smaller = Array::from_vec(vec![1.0f32; LEN - LEN / 8]);
         let again = clone(&smaller);
         assert_eq!((again.as_ptr(), on_the_shelf()), (place, 0));
@@ -213,16 +222,16 @@ mod tests {
     fn small_arrays_of_other_sizes_go_back_when_there_are_many_and_one_is_missing() {
         let some = SPARE / size_of::<f32>() / LEN; // of LEN numbers each, as many as may stay
         (0..some).for_each(|_| give_numbers(vec![0.0f32; LEN]));
-        give_numbers(take::<f32>(2 * LEN));
+        give_numbers(numbers::<f32>(2 * LEN));
         assert_eq!(on_the_shelf(), (some + 2) * LEN, "all may stay");
-        give_numbers(take::<f32>(4 * LEN));
+        give_numbers(numbers::<f32>(4 * LEN));
         assert_eq!(on_the_shelf(), (some + 4) * LEN, "two of the oldest are too many");
     }
 
     #[test]
     fn what_nobody_takes_goes_back() {
         give_numbers(vec![0.0f32; 4 * LEN]);
-        (0..=STALE).for_each(|_| give_numbers(take::<f32>(LEN)));
+        (0..=STALE).for_each(|_| give_numbers(numbers::<f32>(LEN)));
         assert_eq!(on_the_shelf(), LEN);
     }
 }

@@ -96,5 +96,12 @@ macro_rules! real {
     };
 }
 
-real!(f32, fused::fma_f32, elementary::exp_f32::<P>, elementary::sigmoid_f32::<P>, elementary::tanh_f32::<P>, gemm::tiles_of_f32());
+real!(
+    f32,
+    fused::fma_f32,
+    elementary::exp_f32::<P>,
+    elementary::sigmoid_f32::<P>,
+    elementary::tanh_f32::<P>,
+    gemm::tiles_of_f32()
+);
 real!(f64, fused::fma_f64, elementary::exp, elementary::sigmoid, elementary::tanh, None);

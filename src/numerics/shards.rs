@@ -56,17 +56,20 @@ pub fn tree_sum<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync, add: im
     let waiting: Mutex<Vec<(Range<usize>, T)>> = Mutex::default(); // sums whose other half is not there yet
     share_out((0..count).collect(), Role::Shard, |i| {
         let (mut range, mut sum) = (i..i + 1, leaf(i));
-        while range != (0..count) {
-            let (both, other) = parent_and_sibling(count, &range);
+        loop {
             let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
-            let Some(there) = waiting.iter().position(|(range, _)| *range == other) else { break };
-            let (_, other_sum) = waiting.swap_remove(there);
-            drop(waiting);
+            let family = (range != (0..count)).then(|| parent_and_sibling(count, &range));
+            let there = family.as_ref().and_then(|(_, other)| waiting.iter().position(|(range, _)| range == other));
+            let (Some((both, _)), Some(there)) = (family, there) else {
+                waiting.push((range, sum));
+                return;
+            };
+            let (other, other_sum) = waiting.swap_remove(there);
+            drop(waiting); // adding takes long
             let (mut left, right) = if range.start < other.start { (sum, other_sum) } else { (other_sum, sum) };
             add(&mut left, right);
             (range, sum) = (both, left);
         }
-        waiting.lock().unwrap_or_else(PoisonError::into_inner).push((range, sum));
     });
     let mut sums = waiting.into_inner().unwrap_or_else(PoisonError::into_inner);
     sums.pop().expect("the sum of all").1
@@ -231,6 +234,12 @@ mod tests {
             };
             assert_eq!(pool.install(|| tree_sum(16, leaf, |a, b| *a += b)).to_bits(), alone, "{delay:?}");
         }
+    }
+
+    /// Leaves that end at the same moment must still find each other.
+    #[test]
+    fn tree_sum_of_tasks_that_end_together_leaves_none_out() {
+        in_a_pool(4, || (0..2000).for_each(|_| assert_eq!(tree_sum(8, |i| 1 << i, |a, b| *a += b), 255)));
     }
 
     #[test]

@@ -68,6 +68,7 @@ pub fn loss_and_gradient<F: Real>(
         (Ok((loss, grads)), Ok((right_loss, right_grads))) => {
             *loss += right_loss;
             grads.add(&right_grads);
+            right_grads.recycle();
         }
         (left, Err(error)) => *left = Err(error),
         (Err(_), Ok(_)) => {}

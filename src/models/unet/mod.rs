@@ -216,9 +216,9 @@ impl UNet {
             }
         }
         tape.trace.layer_of(self.conv_norm_out.weight, || self.conv_norm_out.forward(w, h.clone()).0);
-        let (h, cache) = self.conv_norm_out.forward_silu(w, h);
+        let (padded, cache) = self.conv_norm_out.forward_silu_padded(w, h, self.conv_out.window.padding);
         tape.norm(cache);
-        let (y, cache) = self.conv_out.forward(w, h);
+        let (y, cache) = self.conv_out.forward_padded(w, padded.into());
         tape.conv(cache);
         y
     }

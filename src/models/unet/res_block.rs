@@ -129,8 +129,8 @@ impl ResBlock {
             (y, cache)
         });
         trace.layer_of(self.norm1.weight, || self.norm1.forward(w, x.clone()).0);
-        let (h, norm1) = self.norm1.forward_silu(w, x);
-        let (mut h, conv1) = self.conv1.forward(w, h);
+        let (h, norm1) = self.norm1.forward_silu_padded(w, x, self.conv1.window.padding);
+        let (mut h, conv1) = self.conv1.forward_padded(w, h.into());
         trace.layer(self.conv1.weight, &h);
         let (u, time) = self.time_emb_proj.forward(w, silu_emb.clone());
         trace.layer(self.time_emb_proj.weight, &u);
@@ -138,17 +138,26 @@ impl ResBlock {
             each_image(&mut h, &u, |h, u| add_to_pixels(h, u));
         }
         trace.layer_of(self.norm2.weight, || self.norm2.forward(w, h.clone()).0);
-        let (h, norm2, modulated) = if self.settings.scale_shift {
+        let padding = self.conv2.window.padding;
+        let drop_and_pad = |h| {
+            let (h, dropped) = dropout(h, self.settings.dropout, self.index, key);
+            (self.conv2.window.pad(h.into()), dropped)
+        };
+        let (padded, norm2, modulated, dropped) = if self.settings.scale_shift {
             let (normed, norm2) = self.norm2.forward(w, h);
             let mut before_silu = memory::clone(&normed);
             each_image(&mut before_silu, &u, |h, u| scale_and_shift(h, u));
-            (silu(&before_silu), norm2, Some(Modulated { normed, u, before_silu }))
-        } else {
+            let (padded, dropped) = drop_and_pad(silu(&before_silu));
+            (padded, norm2, Some(Modulated { normed, u, before_silu }), dropped)
+        } else if key.is_some() && self.settings.dropout > 0.0 {
             let (h, norm2) = self.norm2.forward_silu(w, h);
-            (h, norm2, None)
+            let (padded, dropped) = drop_and_pad(h);
+            (padded, norm2, None, dropped)
+        } else {
+            let (padded, norm2) = self.norm2.forward_silu_padded(w, h, padding);
+            (padded.into(), norm2, None, None)
         };
-        let (h, dropped) = dropout(h, self.settings.dropout, self.index, key);
-        let (mut y, conv2) = self.conv2.forward(w, h);
+        let (mut y, conv2) = self.conv2.forward_padded(w, padded);
         trace.layer(self.conv2.weight, &y);
         let shortcut = shortcut.map(|(of_x, cache)| {
             add_to(&mut y, &of_x);

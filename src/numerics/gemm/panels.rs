@@ -1,6 +1,6 @@
 //! The right matrix of a product, laid out in the order in which the kernel reads it.
 
-use super::super::memory::Aligned;
+use super::super::memory::{self, Aligned};
 use super::super::{Real, shards};
 
 /// The right matrix of a product, shape (k, n), copied into panels of a register tile's width: column j lies in panel
@@ -74,7 +74,7 @@ fn packed<F: Real, const N: usize>(
             _ => std::array::from_fn(|j| if first + j < columns { b[at + j * column] } else { F::zero() }),
         }
     };
-    let mut data = Aligned::take(columns.div_ceil(N) * N * steps);
+    let mut data = memory::take(columns.div_ceil(N) * N * steps);
     let (packed, _) = data.as_chunks_mut::<N>();
     shards::in_parts(packed, steps.max(1), 1, |at, rows| {
         rows.iter_mut().enumerate().for_each(|(i, packed)| *packed = row_of_panel(at / steps, at % steps + i));
