@@ -6,7 +6,7 @@
 use std::ops::{Index, IndexMut};
 
 use crate::numerics::rng::Stream;
-use crate::numerics::{Real, memory};
+use crate::numerics::{Real, memory, shards};
 
 /// Where one parameter tensor lies in the flat vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -156,8 +156,8 @@ impl<F: Real> Tensors<F> {
 
     /// The same in memory that others left, for what is made at every step.
     pub(crate) fn zeros_again(count: usize) -> Self {
-        let mut numbers = memory::empty(count);
-        numbers.resize(count, F::zero());
+        let mut numbers = memory::numbers(count);
+        shards::in_parts(&mut numbers, count.max(1), 1, |_, part| part.fill(F::zero()));
         Tensors(numbers)
     }
 
@@ -168,7 +168,10 @@ impl<F: Real> Tensors<F> {
 
     /// self + other, element by element.
     pub fn add(&mut self, other: &Self) {
-        self.0.iter_mut().zip(&other.0).for_each(|(a, &b)| *a += b);
+        let count = self.0.len().max(1);
+        shards::in_parts(&mut self.0, count, 1, |at, part| {
+            part.iter_mut().zip(&other.0[at..]).for_each(|(a, &b)| *a += b);
+        });
     }
 
     /// The same numbers in another precision, each rounded once.

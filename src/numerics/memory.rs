@@ -58,8 +58,8 @@ pub(crate) fn take<F: Real>(len: usize) -> Aligned<F> {
     Aligned { data, start }
 }
 
-/// `len` numbers of no meaning.
-fn numbers<F: Real>(len: usize) -> Vec<F> {
+/// `len` numbers of no meaning, wherever they lie.
+pub(crate) fn numbers<F: Real>(len: usize) -> Vec<F> {
     let mut x = fitting(len).unwrap_or_default();
     x.resize(len, F::zero());
     if cfg!(debug_assertions) {
@@ -73,13 +73,6 @@ pub(crate) fn clone<F: Real, D: Dimension>(x: &Array<F, D>) -> Array<F, D> {
     let mut copy = take(x.len());
     copy.copy_from_slice(x.as_slice().expect("activations are contiguous"));
     copy.into_array(x.raw_dim())
-}
-
-/// No numbers yet, with room for `len`.
-pub(crate) fn empty<F: Real>(len: usize) -> Vec<F> {
-    let mut x = fitting(len).unwrap_or_else(|| Vec::with_capacity(len));
-    x.clear();
-    x
 }
 
 /// The smallest that was given and has room for `len`, but not for much more; of equals the newest, which is still warm.

@@ -77,7 +77,19 @@ fn packed<F: Real, const N: usize>(
     let mut data = memory::take(columns.div_ceil(N) * N * steps);
     let (packed, _) = data.as_chunks_mut::<N>();
     shards::in_parts(packed, steps.max(1), 1, |at, rows| {
-        rows.iter_mut().enumerate().for_each(|(i, packed)| *packed = row_of_panel(at / steps, at % steps + i));
+        for (i, rows) in rows.chunks_mut(N).enumerate() {
+            let (panel, k) = (at / steps, at % steps + i * N);
+            let whole = rows.len() == N && (panel + 1) * N <= columns;
+            // The columns of a transposed matrix lie in order: a square of it is read column by column.
+            if whole && column > 1 && (1..N).all(|i| row(k + i) == row(k) + i) {
+                for j in 0..N {
+                    let column = &b[row(k) + (panel * N + j) * column..][..N];
+                    rows.iter_mut().zip(column).for_each(|(packed, &b)| packed[j] = b);
+                }
+            } else {
+                rows.iter_mut().enumerate().for_each(|(i, packed)| *packed = row_of_panel(panel, k + i));
+            }
+        }
     });
     data
 }
