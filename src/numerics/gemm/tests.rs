@@ -13,9 +13,9 @@ fn bits<F: Real>(x: &[F]) -> Vec<u64> {
     x.iter().map(|x| x.to_f64().to_bits()).collect()
 }
 
-/// (m, k, n): below, at and above the tile's 6 and 16, the block's 256, the pass's 1024, the strip's 192, and the empty
-/// product.
-const SHAPES: [(usize, usize, usize); 10] = [
+/// (m, k, n): below, at and above the tile's 6 or 8 rows and 16 to 64 columns, the block's 256, the strip's 768, and the empty
+/// product. The tiles of AVX-512 have 1 to 4 panels and any number of rows up to 8: all of them come up here.
+const SHAPES: [(usize, usize, usize); 18] = [
     (1, 1, 1),
     (5, 27, 3),
     (6, 255, 16),
@@ -26,6 +26,14 @@ const SHAPES: [(usize, usize, usize); 10] = [
     (4, 0, 6),
     (50, 70, 40),
     (200, 1030, 33),
+    (1, 300, 64),
+    (2, 20, 48),
+    (3, 20, 50),
+    (4, 20, 63),
+    (5, 20, 100),
+    (14, 20, 112),
+    (17, 20, 130),
+    (800, 260, 20),
 ];
 
 fn product_has_the_bits_of_the_definition<F: Real>() {
@@ -59,7 +67,7 @@ fn product_in_f64_has_the_bits_of_the_definition() {
 
 #[test]
 fn product_with_swapped_tables_is_the_transposed_matrix() {
-    // The second has more rows than a strip and more steps than a pass of such a product: 768 and 256.
+    // The second has more rows than a strip and more steps than a block.
     for (m, k, n) in [(9, 300, 20), (520, 775, 17)] {
         let (a, b) = (normal::<f32>(m * k, 1), normal::<f32>(m * n, 2));
         let (rows, steps): (Vec<usize>, Vec<usize>) = ((0..k).collect(), (0..m).map(|i| i * k).collect());
@@ -109,7 +117,13 @@ fn product_among_poisoned_and_unaligned_numbers_reads_and_writes_its_own_alone()
 
 #[test]
 fn product_is_the_same_with_any_number_of_threads_and_each_row_alone() {
-    let (m, k, n) = (601, 300, 17);
+    // In the first the rows are dealt out, in the second, whose B is the larger, columns too.
+    for (m, k, n) in [(601, 300, 17), (37, 900, 200)] {
+        product_is_the_same_with_any_number_of_threads(m, k, n);
+    }
+}
+
+fn product_is_the_same_with_any_number_of_threads(m: usize, k: usize, n: usize) {
     let (a, b) = (normal::<f32>(m * k, 1), normal::<f32>(k * n, 2));
     let of_rows = |first: usize, rows: usize| {
         let mut c = vec![f32::NAN; rows * n];
@@ -123,7 +137,7 @@ fn product_is_the_same_with_any_number_of_threads_and_each_row_alone() {
     };
     let alone = whole(1);
     assert!([2, 3, 7, 16].into_iter().all(|threads| whole(threads) == alone));
-    for row in [0, 1, 299, 600] {
+    for row in [0, 1, m / 2, m - 1] {
         assert_eq!(of_rows(row, 1), alone[row * n..][..n], "row {row}");
     }
 }
