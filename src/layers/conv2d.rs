@@ -41,7 +41,7 @@ use super::stopwatch::timed;
 use super::weights::Use;
 use super::{Layout, Span, Tensors, Weights, flat};
 use crate::numerics::Real;
-use crate::numerics::gemm::{Gather, Panels, Start, product};
+use crate::numerics::gemm::{Gather, Matrix, Panels, Right, Start, product};
 use crate::numerics::memory::{self, Kept};
 
 /// A kernel, a bias and a geometry.
@@ -95,7 +95,7 @@ impl Conv2d {
             let copy = |weight: &[F]| Panels::new(weight, taps.len(), self.c_out, self.c_out, 1);
             let weight = w.panels(self.weight, Use::Forward, &copy);
             let columns = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
-            product(columns, &weight, &mut y, self.c_out, Start::OverwriteWithBias(&w[self.bias]));
+            product(columns, weight.as_right(), &mut y, self.c_out, Start::OverwriteWithBias(&w[self.bias]));
         });
         (y.into_array((n, oh, ow, self.c_out)), Cache(padded))
     }
@@ -123,8 +123,12 @@ impl Conv2d {
         assert_eq!(dy.len(), pixels.len() * self.c_out, "conv2d: dy {:?} has the shape of y", dy.dim());
         timed(Some(self.weight), "weight gradient", dy.len() * taps.len(), || {
             let columns_transposed = Gather { data: flat(&padded), rows: &taps, steps: &pixels };
-            let dy_panels = Panels::new(flat(dy), pixels.len(), self.c_out, self.c_out, 1);
-            product(columns_transposed, &dy_panels, &mut grads[self.weight], self.c_out, Start::Accumulate);
+            let mut product = |dy| product(columns_transposed, dy, &mut grads[self.weight], self.c_out, Start::Accumulate);
+            let dy = Matrix::new(flat(dy), pixels.len(), self.c_out);
+            match Right::in_place(dy) {
+                Some(dy) => product(dy),
+                None => product(dy.panels().as_right()),
+            }
         });
         add_bias_gradient(flat(dy), &mut grads[self.bias]);
     }
@@ -185,7 +189,7 @@ impl Conv2d {
         timed(Some(self.weight), "input gradient", dx.len() * taps.len(), || {
             let flipped = w.panels(self.weight, Use::Backward { phase }, &copy);
             let windows = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
-            product(windows, &flipped, &mut dx, self.c_in, Start::Overwrite);
+            product(windows, flipped.as_right(), &mut dx, self.c_in, Start::Overwrite);
         });
         memory::give(padded);
         dx.into_array((n, size.0, size.1, self.c_in))

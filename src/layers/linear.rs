@@ -61,7 +61,7 @@ impl Linear {
             let copy = |weight: &[F]| Matrix::new(weight, inputs, self.outputs).panels();
             let weight = w.panels(self.weight, Use::Forward, &copy);
             let bias = Start::OverwriteWithBias(&w[self.bias]);
-            panel_product(Matrix::new(flat(&x), rows, inputs), &weight, &mut y, self.outputs, bias);
+            panel_product(Matrix::new(flat(&x), rows, inputs), weight.as_right(), &mut y, self.outputs, bias);
         });
         (y.into_array((rows, self.outputs)), Cache(x))
     }
@@ -89,7 +89,7 @@ impl Linear {
         timed(Some(self.weight), "input gradient", x.len() * self.outputs, || {
             let copy = |weight: &[F]| Matrix::new(weight, self.inputs, self.outputs).t().panels();
             let transposed = w.panels(self.weight, Use::Backward { phase: 0 }, &copy);
-            panel_product(dy, &transposed, &mut dx, self.inputs, Start::Overwrite);
+            panel_product(dy, transposed.as_right(), &mut dx, self.inputs, Start::Overwrite);
         });
         dx.into_array((rows, self.inputs))
     }

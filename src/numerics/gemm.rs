@@ -19,7 +19,8 @@
 //! because the way to a pixel and the way to a tap of its window add. Swapping the two tables transposes the matrix, so the
 //! weight gradient im2col(x)ᵀ · dy is the same loop; and a plain matrix is `rows[i] = i · width, steps[k] = k`.
 //!
-//! B is copied once into panels of 16 columns ([`Panels`]), so that it is read in order. A kernel holds a tile of C in
+//! B is copied once into panels of 16 columns ([`Panels`]), so that it is read in order, or read where it lies if it
+//! is narrow enough ([`Right`]). A kernel holds a tile of C in
 //! registers, some rows by some panels, while a block of k goes by: `tiles` says in which order the tiles come and has the
 //! kernel of every processor, `avx512` that of processors with AVX-512.
 
@@ -30,7 +31,7 @@ mod tiles;
 
 use std::ops::Range;
 
-pub use panels::Panels;
+pub use panels::{Panels, Right};
 
 use super::{Native, Real, shards};
 
@@ -60,7 +61,7 @@ pub enum Start<'a, F> {
 }
 
 /// A way through the tiles of a product: some columns of C (+)= A · B (+ bias), given the rows of C.
-pub type Tiles<F> = fn(Gather<F>, &Panels<F>, Range<usize>, &mut [&mut [F]], Start<F>);
+pub type Tiles<F> = fn(Gather<F>, Right<F>, Range<usize>, &mut [&mut [F]], Start<F>);
 
 /// The way of processors that have wider registers than every processor of the target, where this is one.
 pub(super) fn tiles_of_f32() -> Option<Tiles<f32>> {
@@ -77,9 +78,9 @@ pub(super) fn tiles_of_f32() -> Option<Tiles<f32>> {
 ///
 /// # Panics
 /// If the shapes do not agree or a table leads outside of its data.
-pub fn product<'c, F: Real>(a: Gather<'c, F>, b: &Panels<F>, c: &'c mut [F], stride: usize, start: Start<F>) {
-    let (m, k, n) = (a.rows.len(), a.steps.len(), b.columns());
-    assert_eq!(k, b.steps(), "product: A has {k} columns and B has {} rows", b.steps());
+pub fn product<'c, F: Real>(a: Gather<'c, F>, b: Right<F>, c: &'c mut [F], stride: usize, start: Start<F>) {
+    let (m, k, n) = (a.rows.len(), a.steps.len(), b.shape.1);
+    assert_eq!(k, b.shape.0, "product: A has {k} columns and B has {} rows", b.shape.0);
     assert!(n <= stride && (m == 0 || (m - 1) * stride + n <= c.len()), "product: C is too short for {m} x {n}");
     if m == 0 || n == 0 {
         return;
@@ -163,14 +164,17 @@ impl<F: Real> Matrix<'_, F> {
 /// If the shapes do not agree.
 pub fn matrix_product<F: Real>(a: Matrix<F>, b: Matrix<F>, c: &mut [F], stride: usize, start: Start<F>) {
     assert_eq!(a.shape.1, b.shape.0, "matrix_product: {:?} times {:?}", a.shape, b.shape);
-    panel_product(a, &b.panels(), c, stride, start);
+    match Right::in_place(b) {
+        Some(b) => panel_product(a, b, c, stride, start),
+        None => panel_product(a, b.panels().as_right(), c, stride, start),
+    }
 }
 
 /// C (+)= A · B (+ bias) for a plain matrix and one in panels: [`product`] with the tables `i · row` and `k · column`.
 ///
 /// # Panics
 /// If the shapes do not agree.
-pub fn panel_product<F: Real>(a: Matrix<F>, b: &Panels<F>, c: &mut [F], stride: usize, start: Start<F>) {
+pub fn panel_product<F: Real>(a: Matrix<F>, b: Right<F>, c: &mut [F], stride: usize, start: Start<F>) {
     let rows: Vec<usize> = (0..a.shape.0).map(|i| i * a.row).collect();
     let steps: Vec<usize> = (0..a.shape.1).map(|k| k * a.column).collect();
     product(Gather { data: a.data, rows: &rows, steps: &steps }, b, c, stride, start);

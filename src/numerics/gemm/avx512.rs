@@ -12,7 +12,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::tiles::{Kernel, Tile, each_tile};
-use super::{Gather, Panels, Start, Tiles};
+use super::{Gather, Panels, Right, Start, Tiles};
 use crate::numerics::path::{Path, current};
 
 /// Columns of a panel, and lanes of a register.
@@ -23,7 +23,7 @@ pub(crate) fn tiles_of_f32() -> Option<Tiles<f32>> {
     (current() == Path::Avx512).then_some(tiles)
 }
 
-fn tiles(a: Gather<f32>, b: &Panels<f32>, columns: Range<usize>, c: &mut [&mut [f32]], start: Start<f32>) {
+fn tiles(a: Gather<f32>, b: Right<f32>, columns: Range<usize>, c: &mut [&mut [f32]], start: Start<f32>) {
     each_tile::<f32, Avx512>(a, b, columns, c, start);
 }
 
@@ -80,18 +80,20 @@ unsafe fn rows<const V: usize>(tile: Tile<f32>, c: &mut [&mut [f32]]) {
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
 unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut [&mut [f32]]) {
-    let Tile { a, b, panel, columns, adds, bias } = tile;
-    assert!(a.rows.len() == R && c.len() == R && b.len() >= (V - 1) * panel + a.steps.len() * LANES);
+    let Tile { a, b, step, panel, columns, adds, bias } = tile;
+    assert!(a.rows.len() == R && c.len() == R);
+    let last = a.steps.len().saturating_sub(1);
+    assert!(a.steps.is_empty() || b.len() >= (V - 1) * panel + last * step + LANES);
     let mut acc = [[_mm512_setzero_ps(); V]; R];
     // SAFETY: places in A are the caller's promise; those in B were asserted.
     unsafe {
         let row: [*const f32; R] = std::array::from_fn(|i| a.data.as_ptr().add(a.rows[i]));
         let mut b = b.as_ptr();
-        for &step in a.steps {
+        for &of_a_step in a.steps {
             let of_b: [__m512; V] = std::array::from_fn(|j| _mm512_loadu_ps(b.add(j * panel)));
-            b = b.add(LANES);
+            b = b.wrapping_add(step); // past the end after the last
             for i in 0..R {
-                let of_a = _mm512_set1_ps(*row[i].add(step));
+                let of_a = _mm512_set1_ps(*row[i].add(of_a_step));
                 for j in 0..V {
                     acc[i][j] = _mm512_fmadd_ps(of_a, of_b[j], acc[i][j]);
                 }

@@ -1,6 +1,7 @@
 //! The right matrix of a product, laid out in the order in which the kernel reads it.
 
 use super::super::memory::{self, Aligned};
+use super::Matrix;
 use super::super::{Real, shards};
 
 /// The right matrix of a product, shape (k, n), copied into panels of a register tile's width: column j lies in panel
@@ -43,20 +44,43 @@ impl<F: Real> Panels<F> {
         Panels { data, steps, columns }
     }
 
-    /// Rows, the k of the product.
-    pub(super) fn steps(&self) -> usize {
-        self.steps
+    /// The matrix as kernels read it.
+    pub fn as_right(&self) -> Right<'_, F> {
+        Right {
+            data: &self.data,
+            shape: (self.steps, self.columns),
+            step: Self::WIDTH,
+            panel: Self::WIDTH * self.steps,
+        }
+    }
+}
+
+/// The right matrix of a product, shape (k, n), as kernels read it: the WIDTH numbers of step k in panel p are
+/// `data[p * panel + k * step..][..WIDTH]`.
+#[derive(Clone, Copy, Debug)]
+pub struct Right<'a, F> {
+    pub(super) data: &'a [F],
+    pub(super) shape: (usize, usize),
+    pub(super) step: usize,
+    pub(super) panel: usize,
+}
+
+impl<'a, F: Real> Right<'a, F> {
+    /// Numbers from a row to the next up to which a matrix is read where it lies. Rows further apart fall into so few
+    /// places of the first cache that they drive each other out.
+    const NEAR: usize = 64;
+
+    /// A matrix read where it lies, if it consists of whole panels and its rows are near to each other.
+    pub fn in_place(b: Matrix<'a, F>) -> Option<Self> {
+        let whole = b.column == 1 && b.shape.1.is_multiple_of(Panels::<F>::WIDTH);
+        let near = b.row <= Self::NEAR;
+        (whole && near).then_some(Right { data: b.data, shape: b.shape, step: b.row, panel: Panels::<F>::WIDTH })
     }
 
-    /// Columns, without those that fill the last panel.
-    pub(super) fn columns(&self) -> usize {
-        self.columns
-    }
-
-    /// The panels from column `first` on, which is the first of one, each from row `step` on: a panel's next row is WIDTH
-    /// numbers further, the next panel `WIDTH * steps`.
-    pub(super) fn from(&self, first: usize, step: usize) -> &[F] {
-        &self.data[first * self.steps + step * Self::WIDTH..]
+    /// The numbers from column `first` on, which is the first of a panel, and from row `step` on.
+    #[inline(always)]
+    pub(super) fn from(&self, first: usize, step: usize) -> &'a [F] {
+        &self.data[first / Panels::<F>::WIDTH * self.panel + step * self.step..]
     }
 }
 

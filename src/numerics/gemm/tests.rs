@@ -47,10 +47,15 @@ fn product_has_the_bits_of_the_definition<F: Real>() {
                 Start::Accumulate => normal::<F>(m * n, 4),
                 _ => vec![F::from_f64(f64::NAN); m * n], // never read
             };
-            let (mut expected, mut found) = (before.clone(), before);
+            let (mut expected, mut found) = (before.clone(), before.clone());
             product_by_definition(a, &b, &mut expected, start);
-            product(a, &Panels::new(&b, k, n, n, 1), &mut found, n, start);
+            product(a, Panels::new(&b, k, n, n, 1).as_right(), &mut found, n, start);
             assert_eq!(bits(&found), bits(&expected), "{} {m} x {k} x {n}, {start:?}", F::NAME);
+            if let Some(in_place) = Right::in_place(Matrix::new(&b, k, n)) {
+                found = before;
+                product(a, in_place, &mut found, n, start);
+                assert_eq!(bits(&found), bits(&expected), "{} {m} x {k} x {n}, {start:?}, in place", F::NAME);
+            }
         }
     }
 }
@@ -81,7 +86,7 @@ fn product_with_swapped_tables_is_the_transposed_matrix() {
             Start::Overwrite,
         );
         let a = Gather { data: &a, rows: &rows, steps: &steps };
-        product(a, &Panels::new(&b, m, n, n, 1), &mut found, n, Start::Overwrite);
+        product(a, Panels::new(&b, m, n, n, 1).as_right(), &mut found, n, Start::Overwrite);
         assert_eq!(bits(&found), bits(&expected), "{m} x {k} x {n}");
     }
 }
@@ -176,7 +181,7 @@ fn product_has_the_bits_of_matrixmultiply_where_both_have_fma() {
         let rows: Vec<usize> = (0..m).map(|i| i * k).collect();
         let steps: Vec<usize> = (0..k).collect();
         let a = Gather { data: &a, rows: &rows, steps: &steps };
-        product(a, &Panels::new(&b, k, n, n, 1), &mut found, n, Start::Overwrite);
+        product(a, Panels::new(&b, k, n, n, 1).as_right(), &mut found, n, Start::Overwrite);
         assert_eq!(bits(&found), bits(&expected), "{m} x {k} x {n}");
     }
 }
@@ -185,5 +190,5 @@ fn product_has_the_bits_of_matrixmultiply_where_both_have_fma() {
 #[should_panic(expected = "leads outside of A")]
 fn product_with_a_step_outside_of_its_data_panics() {
     let a = Gather { data: &[1.0f32; 4], rows: &[0, 2], steps: &[0, 2] };
-    product(a, &Panels::new(&[1.0; 2], 2, 1, 1, 1), &mut [0.0; 2], 1, Start::Overwrite);
+    product(a, Panels::new(&[1.0; 2], 2, 1, 1, 1).as_right(), &mut [0.0; 2], 1, Start::Overwrite);
 }

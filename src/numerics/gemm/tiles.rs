@@ -7,7 +7,7 @@
 
 use std::ops::Range;
 
-use super::{BLOCK, Gather, Panels, Start};
+use super::{BLOCK, Gather, Panels, Right, Start};
 use crate::numerics::path::every_path;
 use crate::numerics::{Fused, Real};
 
@@ -21,8 +21,7 @@ pub(super) trait Kernel<F: Real> {
 
     /// C (+)= A · B of one tile, for one block of steps; then the bias, if there is one.
     ///
-    /// Row i of the tile's C is `c[i][columns]`. Step k of B is `b[k * WIDTH..][..WIDTH]` in the first panel, and in each
-    /// further panel `panel` numbers further.
+    /// Row i of the tile's C is `c[i][columns]`.
     ///
     /// # Safety
     /// `rows[i] + steps[k] < data.len()` for all i and k.
@@ -35,8 +34,10 @@ pub(super) trait Kernel<F: Real> {
 pub(super) struct Tile<'a, F> {
     /// A: element (i, k) is `data[rows[i] + steps[k]]`.
     pub(super) a: Gather<'a, F>,
-    /// B: panel p has its WIDTH numbers of step k from `b[p * panel + k * WIDTH]` on.
+    /// B: panel p has its WIDTH numbers of step k from `b[p * panel + k * step]` on.
     pub(super) b: &'a [F],
+    /// From a step to the next.
+    pub(super) step: usize,
     /// From a panel to the next.
     pub(super) panel: usize,
     /// The tile's columns in the rows of C that are given.
@@ -53,7 +54,7 @@ pub(super) struct Tile<'a, F> {
 #[inline(always)]
 pub(super) fn each_tile<F: Real, K: Kernel<F>>(
     a: Gather<F>,
-    b: &Panels<F>,
+    b: Right<F>,
     columns: Range<usize>,
     c: &mut [&mut [F]],
     start: Start<F>,
@@ -76,7 +77,8 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
                 let height = rows.len().div_ceil(rows.len().div_ceil(most_rows)); // as even as may be
                 for (rows, c) in rows.chunks(height).zip(c.chunks_mut(height)) {
                     let (a, columns) = (Gather { rows, steps, ..a }, columns.clone());
-                    let tile = Tile { a, b: b.from(first, block), panel: width * b.steps(), columns, adds, bias };
+                    let (step, panel) = (b.step, b.panel);
+                    let tile = Tile { a, b: b.from(first, block), step, panel, columns, adds, bias };
                     // SAFETY: the tables of A lead into its data, says the caller.
                     #[allow(unsafe_code)]
                     unsafe {
@@ -91,7 +93,7 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
 
 every_path! {
     /// [`each_tile`] with the kernel of every processor, for panels of N columns.
-    pub(super) fn of_any_processor<F, const N: usize>(a: Gather<F>, b: &Panels<F>, columns: Range<usize>, c: &mut [&mut [F]], start: Start<F>) {
+    pub(super) fn of_any_processor<F, const N: usize>(a: Gather<F>, b: Right<F>, columns: Range<usize>, c: &mut [&mut [F]], start: Start<F>) {
         each_tile::<F, Plain<P, N>>(a, b, columns, c, start);
     }
 }
@@ -113,12 +115,13 @@ impl<P: Fused, F: Real, const N: usize> Kernel<F> for Plain<P, N> {
 
     #[allow(unsafe_code)]
     #[inline(always)]
-    unsafe fn block(Tile { a, b, columns, adds, bias, .. }: Tile<F>, c: &mut [&mut [F]]) {
+    unsafe fn block(Tile { a, b, step, columns, adds, bias, .. }: Tile<F>, c: &mut [&mut [F]]) {
         // A tile of fewer rows computes its last row again.
         let rows = std::array::from_fn(|i| a.rows[i.min(a.rows.len() - 1)]);
-        assert!(b.len() >= a.steps.len() * N, "a panel has N numbers a step");
+        let last = a.steps.len().saturating_sub(1);
+        assert!(a.steps.is_empty() || b.len() >= last * step + N, "a panel has N numbers a step");
         // SAFETY: the caller's promise, and the assertion.
-        let acc: [[F; N]; ROWS] = unsafe { sums::<P, F, N>(a.data, &rows, a.steps, b) };
+        let acc: [[F; N]; ROWS] = unsafe { sums::<P, F, N>(a.data, &rows, a.steps, b, step) };
         for (acc, c) in acc.iter().zip(c) {
             let c = &mut c[columns.clone()];
             if let (Some(c), None) = (c.first_chunk_mut::<N>(), bias) {
@@ -136,12 +139,12 @@ impl<P: Fused, F: Real, const N: usize> Kernel<F> for Plain<P, N> {
     }
 }
 
-/// acc[i][j] = Σ_k data[rows[i] + steps[k]] · b[k][j] of one block, k ascending from acc = +0.
+/// acc[i][j] = Σ_k data[rows[i] + steps[k]] · b[k · b_step + j] of one block, k ascending from acc = +0.
 ///
 /// Bounds are checked by the callers, once for all tiles: checks here would be nine for twelve multiply-adds.
 ///
 /// # Safety
-/// `rows[i] + steps[k] < data.len()` for all i and k, and `b.len() >= steps.len() * N`.
+/// `rows[i] + steps[k] < data.len()` and `k * b_step + N <= b.len()` for all i and k.
 #[allow(unsafe_code)]
 #[inline(always)]
 unsafe fn sums<P: Fused, F: Real, const N: usize>(
@@ -149,13 +152,14 @@ unsafe fn sums<P: Fused, F: Real, const N: usize>(
     rows: &[usize; ROWS],
     steps: &[usize],
     b: &[F],
+    b_step: usize,
 ) -> [[F; N]; ROWS] {
     let mut acc = [[F::zero(); N]; ROWS];
     // SAFETY: the caller's promise, element by element.
     unsafe {
         let row = rows.map(|start| data.as_ptr().add(start));
         for (k, &step) in steps.iter().enumerate() {
-            let b = *b.as_ptr().add(k * N).cast::<[F; N]>();
+            let b = *b.as_ptr().add(k * b_step).cast::<[F; N]>();
             for i in 0..ROWS {
                 let a = *row[i].add(step);
                 for j in 0..N {
