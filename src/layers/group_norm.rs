@@ -35,7 +35,7 @@ use super::{Layout, Span, Tensors, Weights, flat, flat_mut};
 use crate::numerics::Real;
 use crate::numerics::memory::Kept;
 use crate::numerics::path::every_path;
-use crate::numerics::sum::column_sums;
+use crate::numerics::sum::{column_sums, map_columns};
 use crate::numerics::{memory, shards};
 
 /// A scale and a shift a channel, and the number of groups.
@@ -232,39 +232,23 @@ every_path! {
 every_path! {
     /// y = γ (x − mean) r + β.
     fn normalise<F>(x: &[F], y: &mut [F], per_channel: [&[F]; 4]) {
-        let c = per_channel[0].len();
-        let [mean, r, gamma, beta] = per_channel.map(|v| &v[..c]);
-        for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
-            for i in 0..c {
-                y[i] = ((x[i] - mean[i]) * r[i]).fma::<P>(gamma[i], beta[i]);
-            }
-        }
+        map_columns(x, y, per_channel, |x, _, [mean, r, gamma, beta]| ((x - mean) * r).fma::<P>(gamma, beta));
     }
 }
 
 every_path! {
     /// y = z σ(z), z = γ (x − mean) r + β.
     fn normalise_silu<F>(x: &[F], y: &mut [F], per_channel: [&[F]; 4]) {
-        let c = per_channel[0].len();
-        let [mean, r, gamma, beta] = per_channel.map(|v| &v[..c]);
-        for (x, y) in x.chunks_exact(c).zip(y.chunks_exact_mut(c)) {
-            for i in 0..c {
-                y[i] = silu_of::<P, F>(((x[i] - mean[i]) * r[i]).fma::<P>(gamma[i], beta[i]));
-            }
-        }
+        map_columns(x, y, per_channel, |x, _, [mean, r, gamma, beta]| silu_of::<P, F>(((x - mean) * r).fma::<P>(gamma, beta)));
     }
 }
 
 every_path! {
     /// dy becomes dz, that of z = γ (x − mean) r + β.
     fn times_silu_gradient<F>(x: &[F], dy: &mut [F], per_channel: [&[F]; 4]) {
-        let c = per_channel[0].len();
-        let [mean, r, gamma, beta] = per_channel.map(|v| &v[..c]);
-        for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {
-            for i in 0..c {
-                dy[i] *= silu_gradient_of::<P, F>(((x[i] - mean[i]) * r[i]).fma::<P>(gamma[i], beta[i]));
-            }
-        }
+        map_columns(x, dy, per_channel, |x, dy, [mean, r, gamma, beta]| {
+            dy * silu_gradient_of::<P, F>(((x - mean) * r).fma::<P>(gamma, beta))
+        });
     }
 }
 
@@ -282,14 +266,10 @@ every_path! {
 every_path! {
     /// Step 4: dy becomes dx.
     fn input_gradient<F>(x: &[F], dy: &mut [F], per_channel: [&[F]; 5]) {
-        let c = per_channel[0].len();
-        let [mean, r, m1, m2, gamma] = per_channel.map(|v| &v[..c]);
-        for (x, dy) in x.chunks_exact(c).zip(dy.chunks_exact_mut(c)) {
-            for i in 0..c {
-                let x_hat = (x[i] - mean[i]) * r[i];
-                dy[i] = r[i] * (-x_hat).fma::<P>(m2[i], gamma[i].fma::<P>(dy[i], -m1[i]));
-            }
-        }
+        map_columns(x, dy, per_channel, |x, dy, [mean, r, m1, m2, gamma]| {
+            let x_hat = (x - mean) * r;
+            r * (-x_hat).fma::<P>(m2, gamma.fma::<P>(dy, -m1))
+        });
     }
 }
 

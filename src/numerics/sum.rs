@@ -99,6 +99,48 @@ fn strip<F: Real, const M: usize, const V: usize, const N: usize>(
     }
 }
 
+/// y ← f(x, y, v), element by element of two matrices of as many columns as the vectors have numbers; v has those of the
+/// element's column.
+///
+/// The vectors' numbers of 16 columns stay in registers while all rows go by.
+#[inline(always)]
+pub fn map_columns<F: Real, const V: usize>(
+    x: &[F],
+    y: &mut [F],
+    vectors: [&[F]; V],
+    f: impl Fn(F, F, [F; V]) -> F,
+) {
+    let columns = vectors[0].len();
+    let wide = columns - columns % LANES;
+    for at in (0..wide).step_by(LANES) {
+        map_strip::<F, V, LANES>(x, y, vectors, at, &f);
+    }
+    for at in wide..columns {
+        map_strip::<F, V, 1>(x, y, vectors, at, &f);
+    }
+}
+
+/// The columns at..at + N of all rows.
+#[inline(always)]
+fn map_strip<F: Real, const V: usize, const N: usize>(
+    x: &[F],
+    y: &mut [F],
+    vectors: [&[F]; V],
+    at: usize,
+    f: &impl Fn(F, F, [F; V]) -> F,
+) {
+    let mut v = [[F::zero(); N]; V];
+    for i in 0..V {
+        v[i].copy_from_slice(&vectors[i][at..at + N]);
+    }
+    for (x, y) in x.chunks_exact(vectors[0].len()).zip(y.chunks_exact_mut(vectors[0].len())) {
+        let (x, y) = (&x[at..at + N], &mut y[at..at + N]);
+        for j in 0..N {
+            y[j] = f(x[j], y[j], std::array::from_fn(|i| v[i][j]));
+        }
+    }
+}
+
 every_path! {
     /// Adds the sum of every column of x into `totals`, in the order of [`column_sums`].
     pub fn plain_column_sums<F>(x: &[F], totals: &mut [f64]) {
