@@ -123,7 +123,8 @@ impl Conv2d {
         assert_eq!(dy.len(), pixels.len() * self.c_out, "conv2d: dy {:?} has the shape of y", dy.dim());
         timed(Some(self.weight), "weight gradient", dy.len() * taps.len(), || {
             let columns_transposed = Gather { data: flat(&padded), rows: &taps, steps: &pixels };
-            let mut product = |dy| product(columns_transposed, dy, &mut grads[self.weight], self.c_out, Start::Accumulate);
+            let mut product =
+                |dy| product(columns_transposed, dy, &mut grads[self.weight], self.c_out, Start::Accumulate);
             let dy = Matrix::new(flat(dy), pixels.len(), self.c_out);
             match Right::in_place(dy) {
                 Some(dy) => product(dy),

@@ -283,6 +283,30 @@ mod tests {
         }
     }
 
+    /// The second shard ends at once; its thread then takes parts of the first, which goes on until it has seen that.
+    #[test]
+    fn last_shard_hands_its_parts_to_threads_that_have_none_left() {
+        let helped = in_a_pool(2, || {
+            let long = || {
+                let (own, start) = (std::thread::current().id(), Instant::now());
+                while start.elapsed() < Duration::from_secs(20) {
+                    let threads = Mutex::new(Vec::new());
+                    let part = |()| {
+                        threads.lock().expect("no panic").push(std::thread::current().id());
+                        std::thread::sleep(Duration::from_micros(100)); // long enough for the other to take one
+                    };
+                    deal(vec![(); 4], part);
+                    if threads.into_inner().expect("no panic").iter().any(|&thread| thread != own) {
+                        return true;
+                    }
+                }
+                false
+            };
+            tree_sum(2, |i| i == 0 && long(), |left, right| *left |= right)
+        });
+        assert!(helped);
+    }
+
     #[test]
     fn lone_leaves_of_several_callers_in_one_pool_do_not_wait_for_each_other() {
         let pool = rayon::ThreadPoolBuilder::new().num_threads(2).build().expect("a pool of threads");

@@ -104,12 +104,7 @@ fn strip<F: Real, const M: usize, const V: usize, const N: usize>(
 ///
 /// The vectors' numbers of 16 columns stay in registers while all rows go by.
 #[inline(always)]
-pub fn map_columns<F: Real, const V: usize>(
-    x: &[F],
-    y: &mut [F],
-    vectors: [&[F]; V],
-    f: impl Fn(F, F, [F; V]) -> F,
-) {
+pub fn map_columns<F: Real, const V: usize>(x: &[F], y: &mut [F], vectors: [&[F]; V], f: impl Fn(F, F, [F; V]) -> F) {
     let columns = vectors[0].len();
     let wide = columns - columns % LANES;
     for at in (0..wide).step_by(LANES) {
@@ -179,6 +174,17 @@ mod tests {
             let column: Vec<f32> = x.iter().skip(c).step_by(2).copied().collect();
             let expected: f64 = column.chunks(16).map(|rows| rows.iter().fold(0.0f32, |s, &x| s + x) as f64).sum();
             assert_eq!(total.to_bits(), expected.to_bits());
+        }
+    }
+
+    #[test]
+    fn map_columns_gives_each_element_the_numbers_of_its_column() {
+        let x: Vec<f32> = (0..3 * 37).map(|i| i as f32).collect();
+        let v: Vec<f32> = (0..37).map(|i| 1000.0 * i as f32).collect();
+        let mut y: Vec<f32> = (0..3 * 37).map(|i| 0.5 * i as f32).collect();
+        map_columns(&x, &mut y, [&v], |x, y, [v]| x + y + v);
+        for (i, &y) in y.iter().enumerate() {
+            assert_eq!(y, i as f32 + 0.5 * i as f32 + 1000.0 * (i % 37) as f32);
         }
     }
 

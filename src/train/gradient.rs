@@ -56,9 +56,9 @@ pub fn loss_and_gradient<F: Real>(
         let labels = batch.labels.as_ref().map(|labels| &labels[range.clone()]);
         let conditions = Conditions { time: Time::Steps(&batch.t[range.clone()]), labels };
         let key = key.map(|key| Key { first_image: range.start, ..key });
-        let mut grads = Tensors::zeros_again(unet.layout.count()); // first, while what the last step left still lies there
         let (output, tape) = unet.forward(w, x_t, conditions, key)?;
         let loss = squared_error(flat(&output), flat(&target));
+        let mut grads = Tensors::zeros_again(unet.layout.count());
         let d_output = shaped(output.dim(), l_simple_grad(flat(&output), flat(&target), count));
         unet.parameter_gradients(w, tape, labels, &d_output, &mut grads);
         Ok((loss, grads))
@@ -68,7 +68,6 @@ pub fn loss_and_gradient<F: Real>(
         (Ok((loss, grads)), Ok((right_loss, right_grads))) => {
             *loss += right_loss;
             grads.add(&right_grads);
-            right_grads.recycle();
         }
         (left, Err(error)) => *left = Err(error),
         (Err(_), Ok(_)) => {}

@@ -3,6 +3,7 @@
 use super::*;
 use crate::layers::activation::{silu, silu_backward};
 use crate::layers::gradient_check::{check, normal};
+use crate::layers::im2col::Window;
 
 fn norm(channels: usize, groups: usize) -> (GroupNorm, Tensors<f64>) {
     let mut layout = Layout::default();
@@ -41,6 +42,16 @@ fn group_norm_with_silu_has_the_bits_of_one_after_the_other() {
     let dx = norm.backward(&w, cache, silu_backward(&between, dy.clone()), &mut grads);
     assert_eq!(bits(&norm.backward_silu(&w, fused_cache, dy, &mut fused_grads)), bits(&dx));
     assert_eq!(fused_grads, grads);
+}
+
+#[test]
+fn group_norm_that_writes_padding_has_the_bits_of_padding_afterwards() {
+    let (norm, w) = norm(20, 4); // channels: a strip of 16 and four of one
+    let (w, x) = (w.cast::<f32>(), normal((3, 4, 5, 20), 1).mapv(|x| x as f32));
+    let window = Window { kernel: (2, 3), stride: 1, padding: [1, 2, 3, 0] };
+    let plain = norm.forward_silu(&w, x.clone()).0;
+    let padded = norm.forward_silu_padded(&w, x, window.padding).0;
+    assert_eq!(padded, *window.pad(plain.into()));
 }
 
 #[test]

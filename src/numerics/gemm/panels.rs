@@ -1,8 +1,8 @@
 //! The right matrix of a product, laid out in the order in which the kernel reads it.
 
 use super::super::memory::{self, Aligned};
-use super::Matrix;
 use super::super::{Real, shards};
+use super::Matrix;
 
 /// The right matrix of a product, shape (k, n), copied into panels of a register tile's width: column j lies in panel
 /// j / WIDTH, row after row of it. The last panel is filled up with zeros.

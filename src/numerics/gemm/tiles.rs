@@ -50,7 +50,8 @@ pub(super) struct Tile<'a, F> {
 
 /// Some columns of C, tile by tile. Row i of these columns is `c[i]`.
 ///
-/// The caller has asserted that the tables of A lead into its data.
+/// # Panics
+/// If a table leads outside of its data.
 #[inline(always)]
 pub(super) fn each_tile<F: Real, K: Kernel<F>>(
     a: Gather<F>,
@@ -59,6 +60,8 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
     c: &mut [&mut [F]],
     start: Start<F>,
 ) {
+    let furthest = a.rows.iter().max().unwrap_or(&0) + a.steps.iter().max().unwrap_or(&0);
+    assert!(a.rows.is_empty() || a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
     let width = Panels::<F>::WIDTH;
     for (rows, c) in a.rows.chunks(STRIP).zip(c.chunks_mut(STRIP)) {
         // One block of no steps where there are none: it writes what C starts with.
@@ -79,7 +82,7 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
                     let (a, columns) = (Gather { rows, steps, ..a }, columns.clone());
                     let (step, panel) = (b.step, b.panel);
                     let tile = Tile { a, b: b.from(first, block), step, panel, columns, adds, bias };
-                    // SAFETY: the tables of A lead into its data, says the caller.
+                    // SAFETY: every row plus every step lies in `data`, as asserted above.
                     #[allow(unsafe_code)]
                     unsafe {
                         K::block(tile, c);
