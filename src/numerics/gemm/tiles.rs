@@ -30,7 +30,6 @@ pub(super) trait Kernel<F: Real> {
 }
 
 /// One tile and one block of k.
-#[derive(Clone)]
 pub(super) struct Tile<'a, F> {
     /// A: element (i, k) is `data[rows[i] + steps[k]]`.
     pub(super) a: Gather<'a, F>,
@@ -38,7 +37,8 @@ pub(super) struct Tile<'a, F> {
     pub(super) b: &'a [F],
     /// From a step to the next.
     pub(super) step: usize,
-    /// From a panel to the next.
+    /// From a panel to the next; a kernel of one panel has no use for it.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(super) panel: usize,
     /// The tile's columns in the rows of C that are given.
     pub(super) columns: Range<usize>,
