@@ -24,14 +24,17 @@
 //! by: `tiles` says in which order the tiles come and has the kernel of every processor, `avx512` that of processors with
 //! AVX-512.
 
+mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod panels;
+mod rectangle;
 mod tiles;
 
 use std::ops::Range;
 
 pub use panels::{Panels, Right};
+pub use rectangle::Rectangle;
 
 use super::{Native, Real, shards};
 
@@ -60,8 +63,8 @@ pub enum Start<'a, F> {
     Accumulate,
 }
 
-/// A way through the tiles of a product: some columns of C (+)= A · B (+ bias), given the rows of C.
-pub type Tiles<F> = fn(Gather<F>, Right<F>, Range<usize>, &mut [&mut [F]], Start<F>);
+/// A way through the tiles of a product: some columns of C (+)= A · B (+ bias), given that part of C.
+pub type Tiles<F> = fn(Gather<F>, Right<F>, Range<usize>, Rectangle<F>, Start<F>);
 
 /// The way of processors that have wider registers than every processor of the target, where this is one.
 pub(super) fn tiles_of_f32() -> Option<Tiles<f32>> {
@@ -78,10 +81,10 @@ pub(super) fn tiles_of_f32() -> Option<Tiles<f32>> {
 ///
 /// # Panics
 /// If the shapes do not agree or a table leads outside of its data.
-pub fn product<'c, F: Real>(a: Gather<'c, F>, b: Right<F>, c: &'c mut [F], stride: usize, start: Start<F>) {
+pub fn product<F: Real>(a: Gather<F>, b: Right<F>, c: &mut [F], stride: usize, start: Start<F>) {
     let (m, k, n) = (a.rows.len(), a.steps.len(), b.shape.1);
     assert_eq!(k, b.shape.0, "product: A has {k} columns and B has {} rows", b.shape.0);
-    assert!(n <= stride && (m == 0 || (m - 1) * stride + n <= c.len()), "product: C is too short for {m} x {n}");
+    let mut below = Rectangle::new(c, stride, m, n);
     if m == 0 || n == 0 {
         return;
     }
@@ -90,21 +93,20 @@ pub fn product<'c, F: Real>(a: Gather<'c, F>, b: Right<F>, c: &'c mut [F], strid
         8 => tiles::of_any_processor::<F, 8>,
         width => unreachable!("no kernel is {width} columns wide"),
     });
-    let cut = shards::may_cut();
-    let threads = if cut { rayon::current_num_threads() } else { 1 };
+    let threads = if shards::may_cut() { rayon::current_num_threads() } else { 1 };
     let (rows_at_once, columns_at_once) = share([m, k, n], a.data.len(), threads);
-    let parts_of = |(rows, c): (&'c [usize], &'c mut [F])| {
-        let mut rest: Vec<&mut [F]> = c.chunks_mut(stride).take(rows.len()).map(|row| &mut row[..n]).collect();
-        let mut cut = |first: usize| {
-            let columns = first..n.min(first + columns_at_once);
-            let part = |row: &mut &'c mut [F]| row.split_off_mut(..columns.len()).expect("a row of n columns");
-            (Gather { rows, ..a }, columns.clone(), rest.iter_mut().map(part).collect::<Vec<_>>())
-        };
-        (0..n).step_by(columns_at_once).map(&mut cut).collect::<Vec<_>>()
-    };
-    let parts = a.rows.chunks(rows_at_once).zip(c.chunks_mut(rows_at_once * stride)).flat_map(parts_of);
-    let compute = |(a, columns, mut c): (_, _, Vec<_>)| tiles(a, b, columns, &mut c, start);
-    if cut { shards::deal(parts.collect(), compute) } else { parts.for_each(compute) }
+    let mut parts = Vec::new();
+    for rows in a.rows.chunks(rows_at_once) {
+        let mut right;
+        (right, below) = below.split_rows(rows.len());
+        for first in (0..n).step_by(columns_at_once) {
+            let (columns, part) = (first..n.min(first + columns_at_once), right);
+            let (part, rest) = part.split_columns(columns.len());
+            right = rest;
+            parts.push((Gather { rows, ..a }, columns, part));
+        }
+    }
+    shards::deal(parts, |(a, columns, c)| tiles(a, b, columns, c, start));
 }
 
 /// Rows and columns of C that one task computes, of an (m, k) matrix that lies in `data` numbers by one of (k, n).
@@ -116,11 +118,14 @@ fn share([m, k, n]: [usize; 3], data: usize, threads: usize) -> (usize, usize) {
     const WORTH_MORE: usize = 2_000_000; // with several such tasks a thread, one that is late has fewer of them
     const MOST: usize = 4;
     const COLUMNS: usize = 32; // of a task at least: narrower tiles are slower
+    if threads == 1 {
+        return (m, n); // each part would read all of B again, or of A
+    }
     let work = m * k * n;
     let of_a_thread = (work / WORTH_MORE / threads).clamp(1, MOST);
     let tasks = (of_a_thread * threads).min(work / WORTH_A_TASK).max(1);
-    let by_columns = if threads > 1 && data < k * n { tasks.min(n / COLUMNS).max(1) } else { 1 };
-    let rows = m.div_ceil(tasks / by_columns).next_multiple_of(8).min(tiles::STRIP);
+    let by_columns = if data < k * n { tasks.min(n / COLUMNS).max(1) } else { 1 };
+    let rows = m.div_ceil(tasks / by_columns).next_multiple_of(8);
     (rows, n.div_ceil(by_columns).next_multiple_of(COLUMNS))
 }
 

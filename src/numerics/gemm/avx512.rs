@@ -12,7 +12,7 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::tiles::{Kernel, Tile, each_tile};
-use super::{Gather, Panels, Right, Start, Tiles};
+use super::{Gather, Panels, Rectangle, Right, Start, Tiles};
 use crate::numerics::path::{Path, current};
 
 /// Columns of a panel, and lanes of a register.
@@ -23,7 +23,7 @@ pub(crate) fn tiles_of_f32() -> Option<Tiles<f32>> {
     (current() == Path::Avx512).then_some(tiles)
 }
 
-fn tiles(a: Gather<f32>, b: Right<f32>, columns: Range<usize>, c: &mut [&mut [f32]], start: Start<f32>) {
+fn tiles(a: Gather<f32>, b: Right<f32>, columns: Range<usize>, c: Rectangle<f32>, start: Start<f32>) {
     each_tile::<f32, Avx512>(a, b, columns, c, start);
 }
 
@@ -38,7 +38,7 @@ impl Kernel<f32> for Avx512 {
     }
 
     #[allow(unsafe_code)]
-    unsafe fn block(tile: Tile<f32>, c: &mut [&mut [f32]]) {
+    unsafe fn block(tile: Tile<f32>, c: &mut Rectangle<f32>) {
         let panels = tile.columns.len().div_ceil(LANES);
         // SAFETY: `tiles_of_f32` gives this kernel to processors with AVX-512 alone; the rest is the caller's promise.
         unsafe {
@@ -57,7 +57,7 @@ impl Kernel<f32> for Avx512 {
 /// # Safety
 /// That of [`Kernel::block`], and the processor has AVX-512.
 #[allow(unsafe_code)]
-unsafe fn rows<const V: usize>(tile: Tile<f32>, c: &mut [&mut [f32]]) {
+unsafe fn rows<const V: usize>(tile: Tile<f32>, c: &mut Rectangle<f32>) {
     // SAFETY: the caller's promise.
     unsafe {
         match tile.a.rows.len() {
@@ -79,14 +79,17 @@ unsafe fn rows<const V: usize>(tile: Tile<f32>, c: &mut [&mut [f32]]) {
 /// That of [`Kernel::block`], and the processor has AVX-512.
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
-unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut [&mut [f32]]) {
-    let Tile { a, b, step, panel, columns, adds, bias } = tile;
-    assert!(a.rows.len() == R && c.len() == R);
+unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut Rectangle<f32>) {
+    let Tile { a, b, step, panel, top, columns, soon, adds, bias } = tile;
+    assert!(a.rows.len() == R);
     let last = a.steps.len().saturating_sub(1);
     assert!(a.steps.is_empty() || b.len() >= (V - 1) * panel + last * step + LANES);
     let mut acc = [[_mm512_setzero_ps(); V]; R];
-    // SAFETY: places in A are the caller's promise; those in B were asserted.
+    // SAFETY: places in A are the caller's promise; those in B were asserted; to fetch is not to read.
     unsafe {
+        for line in soon.chunks(LANES) {
+            _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()); // into the second cache: the first is full of B
+        }
         let row: [*const f32; R] = std::array::from_fn(|i| a.data.as_ptr().add(a.rows[i]));
         let mut b = b.as_ptr();
         for &of_a_step in a.steps {
@@ -100,8 +103,8 @@ unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut [&mut [
             }
         }
     }
-    for (acc, c) in acc.iter().zip(c) {
-        let c = &mut c[columns.clone()];
+    for (i, acc) in acc.iter().enumerate() {
+        let c = &mut c.row(top + i)[columns.clone()];
         for (j, &acc) in acc.iter().enumerate() {
             let lanes = j * LANES..c.len().min((j + 1) * LANES);
             let mask = (1u32 << lanes.len()).wrapping_sub(1) as __mmask16;

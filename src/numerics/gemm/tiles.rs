@@ -7,7 +7,8 @@
 
 use std::ops::Range;
 
-use super::{BLOCK, Gather, Panels, Right, Start};
+use super::ahead::Ahead;
+use super::{BLOCK, Gather, Panels, Rectangle, Right, Start};
 use crate::numerics::path::every_path;
 use crate::numerics::{Fused, Real};
 
@@ -21,12 +22,10 @@ pub(super) trait Kernel<F: Real> {
 
     /// C (+)= A · B of one tile, for one block of steps; then the bias, if there is one.
     ///
-    /// Row i of the tile's C is `c[i][columns]`.
-    ///
     /// # Safety
     /// `rows[i] + steps[k] < data.len()` for all i and k.
     #[allow(unsafe_code)]
-    unsafe fn block(tile: Tile<F>, c: &mut [&mut [F]]);
+    unsafe fn block(tile: Tile<F>, c: &mut Rectangle<F>);
 }
 
 /// One tile and one block of k.
@@ -40,15 +39,20 @@ pub(super) struct Tile<'a, F> {
     /// From a panel to the next; a kernel of one panel has no use for it.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(super) panel: usize,
-    /// The tile's columns in the rows of C that are given.
+    /// The tile's first row in the rectangle of C that is given.
+    pub(super) top: usize,
+    /// Its columns there.
     pub(super) columns: Range<usize>,
+    /// Numbers of A that tiles to come read: a kernel may fetch them now.
+    #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
+    pub(super) soon: &'a [F],
     /// Whether C holds something that is added to.
     pub(super) adds: bool,
     /// What is added to each row at the end, a number a column.
     pub(super) bias: Option<&'a [F]>,
 }
 
-/// Some columns of C, tile by tile. Row i of these columns is `c[i]`.
+/// These columns of C, tile by tile; `c` has them and the rows of A.
 ///
 /// # Panics
 /// If a table leads outside of its data.
@@ -57,16 +61,18 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
     a: Gather<F>,
     b: Right<F>,
     columns: Range<usize>,
-    c: &mut [&mut [F]],
+    mut c: Rectangle<F>,
     start: Start<F>,
 ) {
     let furthest = a.rows.iter().max().unwrap_or(&0) + a.steps.iter().max().unwrap_or(&0);
     assert!(a.rows.is_empty() || a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
     let width = Panels::<F>::WIDTH;
-    for (rows, c) in a.rows.chunks(STRIP).zip(c.chunks_mut(STRIP)) {
+    let mut ahead = Ahead::new(a);
+    for (strip, rows) in a.rows.chunks(STRIP).enumerate() {
         // One block of no steps where there are none: it writes what C starts with.
         for block in (0..a.steps.len().max(1)).step_by(BLOCK) {
             let steps = &a.steps[block..a.steps.len().min(block + BLOCK)];
+            ahead.during(strip, block / BLOCK);
             let adds = block > 0 || matches!(start, Start::Accumulate);
             let mut first = columns.start;
             while first < columns.end {
@@ -78,14 +84,15 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
                 };
                 let columns = of_b.start - columns.start..of_b.end - columns.start;
                 let height = rows.len().div_ceil(rows.len().div_ceil(most_rows)); // as even as may be
-                for (rows, c) in rows.chunks(height).zip(c.chunks_mut(height)) {
-                    let (a, columns) = (Gather { rows, steps, ..a }, columns.clone());
-                    let (step, panel) = (b.step, b.panel);
-                    let tile = Tile { a, b: b.from(first, block), step, panel, columns, adds, bias };
+                for (tile, rows) in rows.chunks(height).enumerate() {
+                    let (a, b_data) = (Gather { rows, steps, ..a }, b.from(first, block));
+                    let (step, panel, soon) = (b.step, b.panel, ahead.next(steps.len()));
+                    let (top, columns) = (strip * STRIP + tile * height, columns.clone());
+                    let tile = Tile { a, b: b_data, step, panel, top, columns, soon, adds, bias };
                     // SAFETY: every row plus every step lies in `data`, as asserted above.
                     #[allow(unsafe_code)]
                     unsafe {
-                        K::block(tile, c);
+                        K::block(tile, &mut c);
                     }
                 }
                 first = of_b.end;
@@ -96,7 +103,7 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
 
 every_path! {
     /// [`each_tile`] with the kernel of every processor, for panels of N columns.
-    pub(super) fn of_any_processor<F, const N: usize>(a: Gather<F>, b: Right<F>, columns: Range<usize>, c: &mut [&mut [F]], start: Start<F>) {
+    pub(super) fn of_any_processor<F, const N: usize>(a: Gather<F>, b: Right<F>, columns: Range<usize>, c: Rectangle<F>, start: Start<F>) {
         each_tile::<F, Plain<P, N>>(a, b, columns, c, start);
     }
 }
@@ -118,15 +125,15 @@ impl<P: Fused, F: Real, const N: usize> Kernel<F> for Plain<P, N> {
 
     #[allow(unsafe_code)]
     #[inline(always)]
-    unsafe fn block(Tile { a, b, step, columns, adds, bias, .. }: Tile<F>, c: &mut [&mut [F]]) {
+    unsafe fn block(Tile { a, b, step, top, columns, adds, bias, .. }: Tile<F>, c: &mut Rectangle<F>) {
         // A tile of fewer rows computes its last row again.
         let rows = std::array::from_fn(|i| a.rows[i.min(a.rows.len() - 1)]);
         let last = a.steps.len().saturating_sub(1);
         assert!(a.steps.is_empty() || b.len() >= last * step + N, "a panel has N numbers a step");
         // SAFETY: the caller's promise, and the assertion.
         let acc: [[F; N]; ROWS] = unsafe { sums::<P, F, N>(a.data, &rows, a.steps, b, step) };
-        for (acc, c) in acc.iter().zip(c) {
-            let c = &mut c[columns.clone()];
+        for (i, acc) in acc.iter().take(a.rows.len()).enumerate() {
+            let c = &mut c.row(top + i)[columns.clone()];
             if let (Some(c), None) = (c.first_chunk_mut::<N>(), bias) {
                 // A length that the compiler knows is moved by registers, any other by a loop.
                 *c = std::array::from_fn(|j| if adds { c[j] + acc[j] } else { acc[j] });
