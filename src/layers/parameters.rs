@@ -156,9 +156,7 @@ impl<F: Real> Tensors<F> {
 
     /// The same in memory that others left, for what is made at every step.
     pub(crate) fn zeros_again(count: usize) -> Self {
-        let mut numbers = memory::numbers(count);
-        shards::in_parts(&mut numbers, count.max(1), 1, |_, part| part.fill(F::zero()));
-        Tensors(numbers)
+        Tensors(memory::zeros(count))
     }
 
     /// Leaves its memory to the next.
@@ -166,11 +164,12 @@ impl<F: Real> Tensors<F> {
         memory::give_numbers(self.0);
     }
 
-    /// self + other, element by element.
-    pub fn add(&mut self, other: &Self) {
-        let count = self.0.len().max(1);
-        shards::in_parts(&mut self.0, count, 1, |at, part| {
-            part.iter_mut().zip(&other.0[at..]).for_each(|(a, &b)| *a += b);
+    /// Adds `other`, element by element, and leaves zeros there for the next sum: it is at hand when it is read.
+    pub fn drain(&mut self, other: &mut Self) {
+        assert_eq!(self.0.len(), other.0.len(), "a sum of gradients of one network");
+        let size = self.0.len().div_ceil(rayon::current_num_threads()).max(1);
+        shards::deal(self.0.chunks_mut(size).zip(other.0.chunks_mut(size)).collect(), |(sum, other): (&mut [F], _)| {
+            sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += std::mem::replace(other, F::zero()));
         });
     }
 

@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use ndarray::{Array, Dimension, IntoDimension, s};
 
-use super::Real;
+use super::{Real, shards};
 
 /// Arrays of fewer bytes are left to the allocator, which is good at those.
 const WORTH_KEEPING: usize = 16 << 10;
@@ -59,12 +59,20 @@ pub(crate) fn take<F: Real>(len: usize) -> Aligned<F> {
 }
 
 /// `len` numbers of no meaning, wherever they lie.
-pub(crate) fn numbers<F: Real>(len: usize) -> Vec<F> {
+fn numbers<F: Real>(len: usize) -> Vec<F> {
     let mut x = fitting(len).unwrap_or_default();
     x.resize(len, F::zero());
     if cfg!(debug_assertions) {
         x.fill(F::from_f64(f64::NAN)); // whoever does not write all of it is found out
     }
+    x
+}
+
+/// `len` zeros.
+pub(crate) fn zeros<F: Real>(len: usize) -> Vec<F> {
+    let Some(mut x) = fitting(len) else { return vec![F::zero(); len] };
+    x.resize(len, F::zero());
+    shards::in_parts(&mut x, len.max(1), 1, |_, part| part.fill(F::zero()));
     x
 }
 

@@ -103,7 +103,7 @@ pub fn map<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync) -> Vec<T> {
 }
 
 /// Does `work` with every task, on as many threads as there are for it.
-pub(super) fn deal<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync) {
+pub(crate) fn deal<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync) {
     if tasks.len() > 1 && may_cut() { share_out(tasks, Role::Part, work) } else { tasks.into_iter().for_each(work) }
 }
 

@@ -1,6 +1,7 @@
 //! The loss of a batch and its gradient, shard by shard.
 
 use std::ops::Range;
+use std::sync::{Mutex, PoisonError};
 
 use ndarray::{Array4, Axis, Slice};
 
@@ -50,6 +51,8 @@ pub fn loss_and_gradient<F: Real>(
     let prepared = Prepared::new(w); // one copy for all shards
     let w: &dyn Weights<F> = if shards.len() > 1 { &prepared } else { w };
     let count = batch.target.len();
+    let zeros: Mutex<Vec<Tensors<F>>> = Mutex::default(); // gradients that were added to others
+    let zeros_again = || zeros.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let of_shard = |i: usize| -> Result<(f64, Tensors<F>)> {
         let range = &shards[i];
         let (x_t, target) = batch.slice(range);
@@ -58,16 +61,17 @@ pub fn loss_and_gradient<F: Real>(
         let key = key.map(|key| Key { first_image: range.start, ..key });
         let (output, tape) = unet.forward(w, x_t, conditions, key)?;
         let loss = squared_error(flat(&output), flat(&target));
-        let mut grads = Tensors::zeros_again(unet.layout.count());
+        let mut grads = zeros_again().unwrap_or_else(|| Tensors::zeros_again(unet.layout.count()));
         let d_output = shaped(output.dim(), l_simple_grad(flat(&output), flat(&target), count));
         unet.parameter_gradients(w, tape, labels, &d_output, &mut grads);
         Ok((loss, grads))
     };
     let of_shard = |i: usize| timed(None, "between layers", 0, || of_shard(i));
     let (sum, grads) = shards::tree_sum(shards.len(), of_shard, |left, right| match (left, right) {
-        (Ok((loss, grads)), Ok((right_loss, right_grads))) => {
+        (Ok((loss, grads)), Ok((right_loss, mut right_grads))) => {
             *loss += right_loss;
-            grads.add(&right_grads);
+            grads.drain(&mut right_grads);
+            zeros.lock().unwrap_or_else(PoisonError::into_inner).push(right_grads);
         }
         (left, Err(error)) => *left = Err(error),
         (Err(_), Ok(_)) => {}

@@ -101,12 +101,12 @@ pub fn unet<F: Precision>(request: &Request) -> Result<Results<F>> {
 
 impl<F: Real> Part<F> {
     /// The images of both, and the sums over them.
-    fn append(&mut self, right: Part<F>) {
+    fn append(&mut self, mut right: Part<F>) {
         let join = |a: &ArrayD<F>, b: &ArrayD<F>| concatenate(Axis(0), &[a.view(), b.view()]).expect("equal images");
         let images = |a: &Array4<F>, b: &Array4<F>| concatenate(Axis(0), &[a.view(), b.view()]).expect("equal images");
         (self.out, self.dx) = (images(&self.out, &right.out), images(&self.dx, &right.dx));
         self.squares += right.squares;
-        self.grads.add(&right.grads);
+        self.grads.drain(&mut right.grads);
         self.taps.iter_mut().zip(&right.taps).for_each(|((_, a), (_, b))| *a = join(a, b));
     }
 }
