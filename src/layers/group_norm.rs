@@ -112,29 +112,28 @@ impl GroupNorm {
         let (n, h, width, c) = x.dim();
         assert_eq!(c, self.channels, "group_norm: x has {c} channels, the norm {}", self.channels);
         let (size, height, row) = (h * width * c, top + h + bottom, (left + width + right) * c);
-        let mut y = memory::take(n * height * row);
-        let moments = timed(Some(self.weight), "norm", 0, || {
-            let numbers = flat(&x);
-            let image = |i: usize| &numbers[i * size..(i + 1) * size];
-            let moments = shards::map(n, |i| image_moments(image(i), c, self.groups, self.norm_eps));
-            let moments: Vec<_> = moments.iter().map(|of_image| per_channel(of_image, c)).collect();
-            shards::in_parts(&mut y, height * row, row, |at, rows| {
-                for (i, y) in rows.chunks_mut(row).enumerate() {
-                    let (image, line) = ((at / row + i) / height, (at / row + i) % height);
-                    if !(top..top + h).contains(&line) {
-                        y.fill(F::zero());
-                        continue;
+        let (mut y, mut moments) = (memory::take(n * height * row), vec![Default::default(); n]);
+        timed(Some(self.weight), "norm", 0, || {
+            let images = flat(&x).chunks(size).zip(y.chunks_mut(height * row)).zip(&mut moments);
+            shards::deal(images.collect(), |((x, y), moments)| {
+                *moments = per_channel(&image_moments(x, c, self.groups, self.norm_eps), c);
+                let [mean, r] = &*moments;
+                shards::in_parts(y, height * row, row, |at, rows| {
+                    for (i, y) in rows.chunks_mut(row).enumerate() {
+                        let line = at / row + i;
+                        if !(top..top + h).contains(&line) {
+                            y.fill(F::zero());
+                            continue;
+                        }
+                        let (before, y) = y.split_at_mut(left * c);
+                        let (y, after) = y.split_at_mut(width * c);
+                        let x = &x[(line - top) * width * c..][..y.len()];
+                        normalise(x, y, [mean, r, &w[self.weight], &w[self.bias]]);
+                        before.fill(F::zero());
+                        after.fill(F::zero());
                     }
-                    let from = image * size + (line - top) * width * c;
-                    let [mean, r] = &moments[image];
-                    let (before, y) = y.split_at_mut(left * c);
-                    let (y, after) = y.split_at_mut(width * c);
-                    normalise(&numbers[from..from + y.len()], y, [mean, r, &w[self.weight], &w[self.bias]]);
-                    before.fill(F::zero());
-                    after.fill(F::zero());
-                }
+                });
             });
-            moments
         });
         (y.into_array((n, height, left + width + right, c)), Cache { x, moments })
     }
@@ -146,30 +145,11 @@ impl GroupNorm {
     pub fn backward<F: Real>(
         &self,
         w: &dyn Weights<F>,
-        Cache { x, moments }: Cache<F>,
-        mut dy: Array4<F>,
+        cache: Cache<F>,
+        dy: Array4<F>,
         grads: &mut Tensors<F>,
     ) -> Array4<F> {
-        assert_eq!(x.dim(), dy.dim(), "group_norm: dy has the shape of x");
-        let (_, h, width, c) = x.dim();
-        let size = h * width * c;
-        let (numbers, gamma) = (flat(&x), &w[self.weight]);
-        timed(Some(self.weight), "norm, gradient", 0, || {
-            let sums = shards::map(moments.len(), |i| {
-                let image = i * size..(i + 1) * size;
-                affine_gradients(&numbers[image.clone()], &flat(&dy)[image], &moments[i])
-            });
-            for [dbeta, dgamma] in &sums {
-                grads[self.weight].iter_mut().zip(dgamma).for_each(|(g, &d)| *g += F::from_f64(d));
-                grads[self.bias].iter_mut().zip(dbeta).for_each(|(g, &d)| *g += F::from_f64(d));
-            }
-            let means: Vec<_> = sums.iter().map(|sums| self.means_over_groups(gamma, sums, size)).collect();
-            shards::in_parts(flat_mut(&mut dy), size, c, |at, dy| {
-                let ([mean, r], [m1, m2]) = (&moments[at / size], &means[at / size]);
-                input_gradient(&numbers[at..at + dy.len()], dy, [mean, r, m1, m2, gamma]);
-            });
-        });
-        dy
+        self.backward_with(w, cache, dy, grads, affine_gradients)
     }
 
     /// The same for [`forward_silu`](Self::forward_silu): what silu was given is computed again.
@@ -177,19 +157,38 @@ impl GroupNorm {
         &self,
         w: &dyn Weights<F>,
         cache: Cache<F>,
-        mut dy: Array4<F>,
+        dy: Array4<F>,
         grads: &mut Tensors<F>,
     ) -> Array4<F> {
-        assert_eq!(cache.x.dim(), dy.dim(), "group_norm: dy has the shape of x");
-        let (_, h, width, c) = cache.x.dim();
-        let (size, numbers) = (h * width * c, flat(&cache.x));
-        timed(Some(self.weight), "silu, gradient", 0, || {
-            shards::in_parts(flat_mut(&mut dy), size, c, |at, dy| {
-                let [mean, r] = &cache.moments[at / size];
-                times_silu_gradient(&numbers[at..at + dy.len()], dy, [mean, r, &w[self.weight], &w[self.bias]]);
+        self.backward_with(w, cache, dy, grads, silu_and_affine_gradients)
+    }
+
+    /// `affine_gradients` or `silu_and_affine_gradients`: (x, dy, [mean, r, γ, β] of each channel) to [dβ, dγ], dy to dz.
+    fn backward_with<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        Cache { x, moments }: Cache<F>,
+        mut dy: Array4<F>,
+        grads: &mut Tensors<F>,
+        affine_gradients: fn(&[F], &mut [F], [&[F]; 4]) -> [Vec<f64>; 2],
+    ) -> Array4<F> {
+        assert_eq!(x.dim(), dy.dim(), "group_norm: dy has the shape of x");
+        let (_, h, width, c) = x.dim();
+        let (size, gamma, beta) = (h * width * c, &w[self.weight], &w[self.bias]);
+        let mut sums = vec![Default::default(); moments.len()];
+        timed(Some(self.weight), "norm, gradient", 0, || {
+            let images = flat(&x).chunks(size).zip(flat_mut(&mut dy).chunks_mut(size)).zip(&moments).zip(&mut sums);
+            shards::deal(images.collect(), |(((x, dy), [mean, r]), sums)| {
+                *sums = affine_gradients(x, dy, [mean, r, gamma, beta]);
+                let [m1, m2] = &self.means_over_groups(gamma, sums, size);
+                input_gradient(x, dy, [mean, r, m1, m2, gamma]);
             });
+            for [dbeta, dgamma] in &sums {
+                grads[self.weight].iter_mut().zip(dgamma).for_each(|(g, &d)| *g += F::from_f64(d));
+                grads[self.bias].iter_mut().zip(dbeta).for_each(|(g, &d)| *g += F::from_f64(d));
+            }
         });
-        self.backward(w, cache, dy, grads)
+        dy
     }
 
     /// m₁ and m₂ of step 4 for each channel, of an image of `size` elements.
@@ -232,33 +231,44 @@ every_path! {
 every_path! {
     /// y = γ (x − mean) r + β.
     fn normalise<F>(x: &[F], y: &mut [F], per_channel: [&[F]; 4]) {
-        map_columns(x, y, per_channel, |x, _, [mean, r, gamma, beta]| ((x - mean) * r).fma::<P>(gamma, beta));
+        map_columns(x, y, per_channel, [], |x, _, [mean, r, gamma, beta], []| ((x - mean) * r).fma::<P>(gamma, beta));
     }
 }
 
 every_path! {
     /// y = z σ(z), z = γ (x − mean) r + β.
     fn normalise_silu<F>(x: &[F], y: &mut [F], per_channel: [&[F]; 4]) {
-        map_columns(x, y, per_channel, |x, _, [mean, r, gamma, beta]| silu_of::<P, F>(((x - mean) * r).fma::<P>(gamma, beta)));
-    }
-}
-
-every_path! {
-    /// dy becomes dz, that of z = γ (x − mean) r + β.
-    fn times_silu_gradient<F>(x: &[F], dy: &mut [F], per_channel: [&[F]; 4]) {
-        map_columns(x, dy, per_channel, |x, dy, [mean, r, gamma, beta]| {
-            dy * silu_gradient_of::<P, F>(((x - mean) * r).fma::<P>(gamma, beta))
+        map_columns(x, y, per_channel, [], |x, _, [mean, r, gamma, beta], []| {
+            silu_of::<P, F>(((x - mean) * r).fma::<P>(gamma, beta))
         });
     }
 }
 
 every_path! {
     /// Step 1 of one image: [dβ, dγ].
-    fn affine_gradients<F>(x: &[F], dy: &[F], moments: &[Vec<F>; 2]) -> [Vec<f64>; 2] {
-        let [mean, r] = moments;
-        let (mut dbeta, mut dgamma) = (vec![0.0; mean.len()], vec![0.0; mean.len()]);
-        column_sums([dy], [], &mut dbeta, |s, [dy], []| s + dy);
-        column_sums([dy, x], [mean, r], &mut dgamma, |s, [dy, x], [mean, r]| dy.fma::<P>((x - mean) * r, s));
+    fn affine_gradients<F>(x: &[F], dy: &mut [F], per_channel: [&[F]; 4]) -> [Vec<f64>; 2] {
+        let [mean, r, ..] = per_channel;
+        let [mut dbeta, mut dgamma] = [(); 2].map(|()| vec![0.0; mean.len()]);
+        map_columns(x, dy, [mean, r], [&mut dbeta, &mut dgamma], |x, dy, [mean, r], [dbeta, dgamma]| {
+            *dbeta += dy;
+            *dgamma = dy.fma::<P>((x - mean) * r, *dgamma);
+            dy
+        });
+        [dbeta, dgamma]
+    }
+}
+
+every_path! {
+    /// The same where z = γ x̂ + β went through silu: dy becomes dz on the way.
+    fn silu_and_affine_gradients<F>(x: &[F], dy: &mut [F], per_channel: [&[F]; 4]) -> [Vec<f64>; 2] {
+        let [mut dbeta, mut dgamma] = [(); 2].map(|()| vec![0.0; per_channel[0].len()]);
+        map_columns(x, dy, per_channel, [&mut dbeta, &mut dgamma], |x, dy, [mean, r, gamma, beta], [dbeta, dgamma]| {
+            let x_hat = (x - mean) * r;
+            let dz = dy * silu_gradient_of::<P, F>(x_hat.fma::<P>(gamma, beta));
+            *dbeta += dz;
+            *dgamma = dz.fma::<P>(x_hat, *dgamma);
+            dz
+        });
         [dbeta, dgamma]
     }
 }
@@ -266,7 +276,7 @@ every_path! {
 every_path! {
     /// Step 4: dy becomes dx.
     fn input_gradient<F>(x: &[F], dy: &mut [F], per_channel: [&[F]; 5]) {
-        map_columns(x, dy, per_channel, |x, dy, [mean, r, m1, m2, gamma]| {
+        map_columns(x, dy, per_channel, [], |x, dy, [mean, r, m1, m2, gamma], []| {
             let x_hat = (x - mean) * r;
             r * (-x_hat).fma::<P>(m2, gamma.fma::<P>(dy, -m1))
         });

@@ -99,40 +99,58 @@ fn strip<F: Real, const M: usize, const V: usize, const N: usize>(
     }
 }
 
-/// y ← f(x, y, v), element by element of two matrices of as many columns as the vectors have numbers; v has those of the
-/// element's column.
+/// y ← f(x, y, v, s), element by element of two matrices of as many columns as the vectors have numbers; v has those of
+/// the element's column, and s its sums so far: what f adds to them goes into `totals` in the order of [`column_sums`].
 ///
-/// The vectors' numbers of 16 columns stay in registers while all rows go by.
+/// # Panics
+/// If x or a vector is shorter than y says.
 #[inline(always)]
-pub fn map_columns<F: Real, const V: usize>(x: &[F], y: &mut [F], vectors: [&[F]; V], f: impl Fn(F, F, [F; V]) -> F) {
-    let columns = vectors[0].len();
-    let wide = columns - columns % LANES;
-    for at in (0..wide).step_by(LANES) {
-        map_strip::<F, V, LANES>(x, y, vectors, at, &f);
-    }
-    for at in wide..columns {
-        map_strip::<F, V, 1>(x, y, vectors, at, &f);
-    }
-}
-
-/// The columns at..at + N of all rows.
-#[inline(always)]
-fn map_strip<F: Real, const V: usize, const N: usize>(
+pub fn map_columns<F: Real, const V: usize, const S: usize>(
     x: &[F],
     y: &mut [F],
     vectors: [&[F]; V],
+    mut totals: [&mut [f64]; S],
+    f: impl Fn(F, F, [F; V], &mut [F; S]) -> F,
+) {
+    let columns = vectors[0].len();
+    let wide = columns - columns % LANES;
+    for (x, y) in x.chunks(ROWS * columns.max(1)).zip(y.chunks_mut(ROWS * columns.max(1))) {
+        for at in (0..wide).step_by(LANES) {
+            map_strip::<F, V, S, LANES>(x, y, vectors, &mut totals, at, &f);
+        }
+        for at in wide..columns {
+            map_strip::<F, V, S, 1>(x, y, vectors, &mut totals, at, &f);
+        }
+    }
+}
+
+/// The columns at..at + N of at most 16 rows.
+#[inline(always)]
+fn map_strip<F: Real, const V: usize, const S: usize, const N: usize>(
+    x: &[F],
+    y: &mut [F],
+    vectors: [&[F]; V],
+    totals: &mut [&mut [f64]; S],
     at: usize,
-    f: &impl Fn(F, F, [F; V]) -> F,
+    f: &impl Fn(F, F, [F; V], &mut [F; S]) -> F,
 ) {
     let mut v = [[F::zero(); N]; V];
     for i in 0..V {
         v[i].copy_from_slice(&vectors[i][at..at + N]);
     }
+    let mut partial = [[F::zero(); N]; S];
     for (x, y) in x.chunks_exact(vectors[0].len()).zip(y.chunks_exact_mut(vectors[0].len())) {
         let (x, y) = (&x[at..at + N], &mut y[at..at + N]);
         for j in 0..N {
-            y[j] = f(x[j], y[j], std::array::from_fn(|i| v[i][j]));
+            let mut sums = std::array::from_fn(|i| partial[i][j]);
+            y[j] = f(x[j], y[j], std::array::from_fn(|i| v[i][j]), &mut sums);
+            for i in 0..S {
+                partial[i][j] = sums[i];
+            }
         }
+    }
+    for (totals, partial) in totals.iter_mut().zip(partial) {
+        totals[at..at + N].iter_mut().zip(partial).for_each(|(total, part)| *total += part.to_f64());
     }
 }
 
