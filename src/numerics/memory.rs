@@ -28,7 +28,7 @@ const STALE: usize = 400;
 const LARGE: usize = 1 << 20;
 
 /// Bytes of small arrays that stay whatever is missing: about what a pass without gradients takes in turn.
-const SPARE: usize = 4 << 20;
+const SPARE: usize = 8 << 20;
 
 /// What was given, the oldest first, each with the number of takings before.
 struct Shelf<F> {
