@@ -116,8 +116,8 @@ pub fn product<F: Real>(a: Gather<F>, b: Right<F>, c: &mut [F], stride: usize, s
 fn share([m, k, n]: [usize; 3], data: usize, threads: usize) -> (usize, usize) {
     const WORTH_A_TASK: usize = 200_000; // multiply-adds; some microseconds, several times what handing over a task costs
     const WORTH_MORE: usize = 2_000_000; // with several such tasks a thread, one that is late has fewer of them
-    const MOST: usize = 4;
-    const COLUMNS: usize = 32; // of a task at least: narrower tiles are slower
+    const MOST: usize = 2;
+    const COLUMNS: usize = 64; // of a task at least: the widest tiles
     if threads == 1 {
         return (m, n); // each part would read all of B again, or of A
     }
