@@ -23,7 +23,7 @@ use ancestral::sample::{Ddim, Pipeline, Sampler};
 use ancestral::train::Preset;
 use ancestral::train::adamw::Moments;
 use ancestral::train::clip::{clip_factor, global_norm};
-use ancestral::train::gradient::{Batch, SHARD, loss_and_gradient};
+use ancestral::train::gradient::{Batch, SHARD, Zeros, loss_and_gradient};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// C = A · B at (m, k, n): square; a 3x3 convolution's shape, im2col and all; a weight gradient's; few rows.
@@ -85,7 +85,8 @@ fn training_step(criterion: &mut Criterion) {
         group.bench_function(BenchmarkId::from_parameter(format!("{preset:?}")), |bencher| {
             bencher.iter(|| {
                 n += 1;
-                let (loss, grads) = loss_and_gradient(&unet, &weights, &batch, None).expect("a batch that fits");
+                let (loss, grads) =
+                    loss_and_gradient(&unet, &weights, &batch, None, &Zeros::default()).expect("a batch that fits");
                 let clip = clip_factor(global_norm(&unet.layout, &grads), config.optimizer.clip_norm);
                 config.optimizer.adamw().step(n, config.optimizer.lr, clip, &mut weights, &grads, &mut moments);
                 loss

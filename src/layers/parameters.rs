@@ -6,7 +6,7 @@
 use std::ops::{Index, IndexMut};
 
 use crate::numerics::rng::Stream;
-use crate::numerics::{Real, memory, shards};
+use crate::numerics::{Real, shards};
 
 /// Where one parameter tensor lies in the flat vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -152,16 +152,6 @@ impl<F: Real> Tensors<F> {
     /// All zeros.
     pub fn zeros(count: usize) -> Self {
         Tensors(vec![F::zero(); count])
-    }
-
-    /// The same in memory that others left, for what is made at every step.
-    pub(crate) fn zeros_again(count: usize) -> Self {
-        Tensors(memory::zeros(count))
-    }
-
-    /// Leaves its memory to the next.
-    pub(crate) fn recycle(self) {
-        memory::give_numbers(self.0);
     }
 
     /// Adds `other`, element by element, and leaves zeros there for the next sum: it is at hand when it is read.

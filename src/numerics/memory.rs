@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use ndarray::{Array, Dimension, IntoDimension, s};
 
-use super::{Real, shards};
+use super::Real;
 
 /// Arrays of fewer bytes are left to the allocator, which is good at those.
 const WORTH_KEEPING: usize = 16 << 10;
@@ -68,14 +68,6 @@ fn numbers<F: Real>(len: usize) -> Vec<F> {
     x
 }
 
-/// `len` zeros.
-pub(crate) fn zeros<F: Real>(len: usize) -> Vec<F> {
-    let Some(mut x) = fitting(len) else { return vec![F::zero(); len] };
-    x.resize(len, F::zero());
-    shards::in_parts(&mut x, len.max(1), 1, |_, part| part.fill(F::zero()));
-    x
-}
-
 /// A copy of `x`.
 pub(crate) fn clone<F: Real, D: Dimension>(x: &Array<F, D>) -> Array<F, D> {
     let mut copy = take(x.len());
@@ -116,7 +108,7 @@ pub(crate) fn give<F: Real, D: Dimension>(x: Array<F, D>) {
 }
 
 /// Puts `x` on the shelf.
-pub(crate) fn give_numbers<F: Real>(x: Vec<F>) {
+fn give_numbers<F: Real>(x: Vec<F>) {
     if x.capacity() * size_of::<F>() >= WORTH_KEEPING {
         with_shelf(|shelf| shelf.given.push_back((shelf.takings, x)));
     }

@@ -17,7 +17,7 @@ use crate::models::{UNet, UNetConfig};
 use crate::sample::draw::{Settings, draw};
 use crate::sample::{Ddim, Ddpm, Pipeline, Sampler, Spacing, timesteps};
 use crate::train::config::{OptimizerConfig, ScheduleConfig};
-use crate::train::gradient::{Batch, loss_and_gradient};
+use crate::train::gradient::{Batch, Zeros, loss_and_gradient};
 use crate::train::learning_rate::Decay;
 use crate::train::{Config, Preset, Trainer};
 
@@ -43,7 +43,7 @@ fn forward_and_gradient(chain: &mut Chain) -> Result<()> {
 
     let batch = Batch { x_t: images(2), target: images(3), t, labels: Some(labels) };
     let key = Key { seed: 1, step: 1, first_image: 0 };
-    let (loss, grads) = loss_and_gradient(&unet, &w, &batch, Some(key))?;
+    let (loss, grads) = loss_and_gradient(&unet, &w, &batch, Some(key), &Zeros::default())?;
     chain.numbers("network.loss", &[loss]);
     chain.numbers("network.gradient", &grads.0);
     Ok(())

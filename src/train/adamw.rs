@@ -49,14 +49,15 @@ impl<F: Real> Moments<F> {
 const TASK: usize = 1 << 15;
 
 impl AdamW {
-    /// Step n = 1, 2, ... with a learning rate and a factor on all gradients, 1 or what clipping says.
+    /// Step n = 1, 2, ... with a learning rate and a factor on all gradients, 1 or what clipping says. The gradients are
+    /// zeros then.
     pub fn step<F: Real>(
         &self,
         n: u64,
         lr: f64,
         clip: f64,
         w: &mut Tensors<F>,
-        grads: &Tensors<F>,
+        grads: &mut Tensors<F>,
         state: &mut Moments<F>,
     ) {
         let root_of_correction2 = (1.0 - power(self.beta2, n)).sqrt();
@@ -72,16 +73,16 @@ impl AdamW {
         ]
         .map(F::from_f64);
         let moments = state.m.0.par_chunks_mut(TASK).zip(state.v.0.par_chunks_mut(TASK));
-        let parts = w.0.par_chunks_mut(TASK).zip(grads.0.par_chunks(TASK)).zip(moments);
+        let parts = w.0.par_chunks_mut(TASK).zip(grads.0.par_chunks_mut(TASK)).zip(moments);
         parts.for_each(|((w, grads), (m, v))| update(w, grads, m, v, &scalars));
     }
 }
 
 every_path! {
-    fn update<F>(w: &mut [F], grads: &[F], m: &mut [F], v: &mut [F], scalars: &[F; 8]) {
+    fn update<F>(w: &mut [F], grads: &mut [F], m: &mut [F], v: &mut [F], scalars: &[F; 8]) {
         let [clip, decay, one_minus_beta1, beta2, one_minus_beta2, inverse_root, eps, minus_step] = *scalars;
-        for (((w, &g), m), v) in w.iter_mut().zip(grads).zip(m).zip(v) {
-            let g = clip * g;
+        for (((w, grad), m), v) in w.iter_mut().zip(grads).zip(m).zip(v) {
+            let g = clip * std::mem::replace(grad, F::zero());
             *m = one_minus_beta1.fma::<P>(g - *m, *m);
             *v = (one_minus_beta2 * g).fma::<P>(g, beta2 * *v);
             let direction = *m / v.sqrt().fma::<P>(inverse_root, eps);
@@ -109,8 +110,9 @@ mod tests {
     #[test]
     fn adamw_first_step_moves_each_weight_by_the_learning_rate() {
         let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
-        let (mut w, grads) = (Tensors(vec![1.0f64; 3]), Tensors(vec![1e-3, -5.0, 0.0]));
-        adamw.step(1, 0.01, 1.0, &mut w, &grads, &mut Moments::zeros(3));
+        let (mut w, mut grads) = (Tensors(vec![1.0f64; 3]), Tensors(vec![1e-3, -5.0, 0.0]));
+        adamw.step(1, 0.01, 1.0, &mut w, &mut grads, &mut Moments::zeros(3));
+        assert_eq!(grads, Tensors::zeros(3));
         // m/√v = ±1 up to ε/|g| = 1e-5, and 0 without a gradient.
         for (w, expected) in w.0.iter().zip([0.99, 1.01, 1.0]) {
             assert!((w - expected).abs() < 0.01 * 1.1e-5, "{w}");

@@ -37,6 +37,31 @@ impl<F: Real> Batch<F> {
     }
 }
 
+/// Memory for gradients: sums that start from zero. Who adds one to another, or to the weights, leaves zeros in it while it
+/// is at hand; to clear it later would be to fetch it once more.
+#[derive(Debug)]
+pub struct Zeros<F>(Mutex<Vec<Tensors<F>>>);
+
+impl<F> Default for Zeros<F> {
+    fn default() -> Self {
+        Zeros(Mutex::default())
+    }
+}
+
+impl<F: Real> Zeros<F> {
+    /// As many zeros.
+    fn take(&self, count: usize) -> Tensors<F> {
+        let given = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
+        given.filter(|zeros| zeros.0.len() == count).unwrap_or_else(|| Tensors::zeros(count))
+    }
+
+    /// Zeros for the next who takes some.
+    pub fn give(&self, zeros: Tensors<F>) {
+        debug_assert!(zeros.0.iter().all(|&x| x == F::zero()), "a gradient that was not added to anything");
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(zeros);
+    }
+}
+
 /// L_simple of the batch and ∂L/∂w.
 ///
 /// # Errors
@@ -46,13 +71,12 @@ pub fn loss_and_gradient<F: Real>(
     w: &Tensors<F>,
     batch: &Batch<F>,
     key: Option<Key>,
+    zeros: &Zeros<F>,
 ) -> Result<(f64, Tensors<F>)> {
     let shards = shards::ranges(batch.t.len(), SHARD);
     let prepared = Prepared::new(w); // one copy for all shards
     let w: &dyn Weights<F> = if shards.len() > 1 { &prepared } else { w };
     let count = batch.target.len();
-    let zeros: Mutex<Vec<Tensors<F>>> = Mutex::default(); // gradients that were added to others
-    let zeros_again = || zeros.lock().unwrap_or_else(PoisonError::into_inner).pop();
     let of_shard = |i: usize| -> Result<(f64, Tensors<F>)> {
         let range = &shards[i];
         let (x_t, target) = batch.slice(range);
@@ -61,7 +85,7 @@ pub fn loss_and_gradient<F: Real>(
         let key = key.map(|key| Key { first_image: range.start, ..key });
         let (output, tape) = unet.forward(w, x_t, conditions, key)?;
         let loss = squared_error(flat(&output), flat(&target));
-        let mut grads = zeros_again().unwrap_or_else(|| Tensors::zeros_again(unet.layout.count()));
+        let mut grads = zeros.take(unet.layout.count());
         let d_output = shaped(output.dim(), l_simple_grad(flat(&output), flat(&target), count));
         unet.parameter_gradients(w, tape, labels, &d_output, &mut grads);
         Ok((loss, grads))
@@ -71,7 +95,7 @@ pub fn loss_and_gradient<F: Real>(
         (Ok((loss, grads)), Ok((right_loss, mut right_grads))) => {
             *loss += right_loss;
             grads.drain(&mut right_grads);
-            zeros.lock().unwrap_or_else(PoisonError::into_inner).push(right_grads);
+            zeros.give(right_grads);
         }
         (left, Err(error)) => *left = Err(error),
         (Err(_), Ok(_)) => {}

@@ -17,7 +17,7 @@ use super::adamw::Moments;
 use super::clip::{clip_factor, first_non_finite, global_norm};
 use super::config::Config;
 use super::ema;
-use super::gradient::{Batch, loss_and_gradient};
+use super::gradient::{Batch, Zeros, loss_and_gradient};
 use super::learning_rate::learning_rate;
 use crate::data::{Dataset, Order};
 use crate::diffusion::{Marginal, Prediction, Schedule, network_timestep, q_sample};
@@ -60,6 +60,7 @@ pub struct Trainer {
     schedule: Schedule,
     data: Dataset,
     order: Order,
+    zeros: Zeros<f32>,
 }
 
 /// What one step was like.
@@ -104,7 +105,7 @@ impl Trainer {
         });
         let schedule = config.scheduler()?.reverse.schedule;
         let order = Order::new(config.seed, data.len());
-        Ok(Trainer { config, unet, state, schedule, data, order })
+        Ok(Trainer { config, unet, state, schedule, data, order, zeros: Zeros::default() })
     }
 
     /// One step of Algorithm 1.
@@ -122,14 +123,14 @@ impl Trainer {
         let (t, eps) = draw_t_and_noise(config.seed, n, self.schedule.t_max(), &x_0);
         let batch = noised(&self.schedule, config.schedule.prediction_type, &x_0, &t, &eps, labels);
         let key = Key { seed: config.seed, step: n, first_image: 0 };
-        let (loss, grads) = loss_and_gradient(&self.unet, &self.state.weights, &batch, Some(key))?;
-        let report = self.descend(n, loss, &grads);
-        grads.recycle();
-        report
+        let (loss, mut grads) = loss_and_gradient(&self.unet, &self.state.weights, &batch, Some(key), &self.zeros)?;
+        let report = self.descend(n, loss, &mut grads)?;
+        self.zeros.give(grads);
+        Ok(report)
     }
 
     /// The gradient step: clip, AdamW, average.
-    fn descend(&mut self, n: u64, loss: f64, grads: &Tensors<f32>) -> Result<StepReport> {
+    fn descend(&mut self, n: u64, loss: f64, grads: &mut Tensors<f32>) -> Result<StepReport> {
         let (config, layout) = (&self.config, &self.unet.layout);
         let grad_norm = global_norm(layout, grads);
         if !loss.is_finite() || !grad_norm.is_finite() {

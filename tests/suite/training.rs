@@ -9,7 +9,7 @@ use ancestral::numerics::Real;
 use ancestral::train::adamw::{AdamW, Moments};
 use ancestral::train::clip::{clip_factor, global_norm};
 use ancestral::train::ema;
-use ancestral::train::gradient::loss_and_gradient;
+use ancestral::train::gradient::{Zeros, loss_and_gradient};
 use ancestral::train::trainer::noised;
 
 /// The twenty losses, gradient norms, last weights and last averages in precision F.
@@ -29,7 +29,7 @@ fn twenty_steps<F: Real>(peer: &Peer) -> (Vec<f64>, Vec<f64>, Tensors<F>, Tensor
         let eps = channels_last(&row("noise")).mapv(F::from_f64);
         let t: Vec<usize> = row("t").iter().map(|&t| t as usize + 1).collect();
         let batch = noised(&schedule, Prediction::Epsilon, &x_0, &t, &eps, None);
-        let (loss, grads) = loss_and_gradient(&unet, &w, &batch, None).expect("a step");
+        let (loss, grads) = loss_and_gradient(&unet, &w, &batch, None, &Zeros::default()).expect("a step");
         let norm = global_norm(&unet.layout, &grads);
         adamw.step(n as u64 + 1, 1e-3, clip_factor(norm, 1.0), &mut w, &grads, &mut moments);
         ema::update(&mut average, &w, n as u64, 0.999);

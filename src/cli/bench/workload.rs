@@ -13,7 +13,7 @@ use crate::sample::{Pipeline, timesteps};
 use crate::train::Config;
 use crate::train::adamw::Moments;
 use crate::train::clip::{clip_factor, global_norm};
-use crate::train::gradient::{Batch, SHARD, loss_and_gradient};
+use crate::train::gradient::{Batch, SHARD, Zeros, loss_and_gradient};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Mode {
@@ -79,13 +79,13 @@ pub(super) fn with_step<T>(
 /// Forward, MSE, backward, clip, Adam.
 fn training_step(unet: &UNet, mut w: Tensors<f32>, config: &Config, batch: &Batch<f32>) -> impl FnMut() -> Result<()> {
     let mut moments = Moments::zeros(w.0.len());
-    let mut n = 0;
+    let (mut n, zeros) = (0, Zeros::default());
     move || {
         n += 1;
-        let (_, grads) = loss_and_gradient(unet, &w, batch, None)?;
+        let (_, mut grads) = loss_and_gradient(unet, &w, batch, None, &zeros)?;
         let clip = clip_factor(global_norm(&unet.layout, &grads), 1.0);
-        config.optimizer.adamw().step(n, config.optimizer.lr, clip, &mut w, &grads, &mut moments);
-        grads.recycle();
+        config.optimizer.adamw().step(n, config.optimizer.lr, clip, &mut w, &mut grads, &mut moments);
+        zeros.give(grads);
         Ok(())
     }
 }

@@ -18,7 +18,7 @@ use crate::numerics::{Real, shards};
 use crate::train::adamw::Moments;
 use crate::train::clip::{clip_factor, global_norm};
 use crate::train::ema;
-use crate::train::gradient::{SHARD, loss_and_gradient};
+use crate::train::gradient::{SHARD, Zeros, loss_and_gradient};
 use crate::train::trainer::noised;
 
 /// The network of the folder that `model` names, relative to the case.
@@ -149,16 +149,17 @@ pub fn training<F: Precision>(request: &Request) -> Result<Results<F>> {
     let (clip_norm, decay): (f64, f64) = (request.attribute("clip_norm", 1.0)?, request.attribute("ema_decay", 0.999)?);
 
     let (mut moments, mut average) = (Moments::zeros(w.0.len()), w.clone());
-    let (mut losses, mut norms) = (Vec::new(), Vec::new());
+    let (mut losses, mut norms, zeros) = (Vec::new(), Vec::new(), Zeros::default());
     for step in 0..steps {
         let images = |x: &ndarray::Array5<F>| channels_last(x.index_axis(Axis(0), step).to_owned());
         let range = step * n..(step + 1) * n;
         let times: Vec<usize> = t[range.clone()].iter().map(|t| t + 1).collect();
         let labels = labels.as_ref().map(|labels| labels[range].to_vec());
         let batch = noised(&reverse.schedule, reverse.prediction, &images(&x_0), &times, &images(&eps), labels);
-        let (loss, grads) = loss_and_gradient(&unet, &w, &batch, None)?;
+        let (loss, mut grads) = loss_and_gradient(&unet, &w, &batch, None, &zeros)?;
         let norm = global_norm(&unet.layout, &grads);
-        adamw.step(step as u64 + 1, lr, clip_factor(norm, clip_norm), &mut w, &grads, &mut moments);
+        adamw.step(step as u64 + 1, lr, clip_factor(norm, clip_norm), &mut w, &mut grads, &mut moments);
+        zeros.give(grads);
         ema::update(&mut average, &w, step as u64, decay);
         losses.push(F::from_f64(loss));
         norms.push(F::from_f64(norm));

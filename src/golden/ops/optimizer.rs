@@ -52,7 +52,7 @@ pub fn adamw<F: Precision>(request: &Request) -> Result<Results<F>> {
     let mut weights = Tensors(flat(&w).to_vec());
     let mut moments = Moments { m: moment("m")?, v: moment("v")? };
     for (i, grad) in flat(&grad).chunks(w.len()).enumerate() {
-        constants.step(first + i as u64, lr, 1.0, &mut weights, &Tensors(grad.to_vec()), &mut moments);
+        constants.step(first + i as u64, lr, 1.0, &mut weights, &mut Tensors(grad.to_vec()), &mut moments);
     }
     let like_w = |values: Tensors<F>| shaped(w.raw_dim(), values.0);
     Ok(vec![
