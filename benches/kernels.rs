@@ -80,15 +80,16 @@ fn training_step(criterion: &mut Criterion) {
         let batch = Batch { target: x_t.clone(), x_t, t, labels };
         let mut weights: Tensors<f32> = unet.layout.initial(config.seed);
         let mut moments = Moments::zeros(weights.0.len());
-        let mut n = 0;
+        let (mut n, zeros) = (0, Zeros::default());
         group.throughput(Throughput::Elements(3 * config.batch_size as u64 * unet.multiply_adds((h, w))));
         group.bench_function(BenchmarkId::from_parameter(format!("{preset:?}")), |bencher| {
             bencher.iter(|| {
                 n += 1;
-                let (loss, grads) =
-                    loss_and_gradient(&unet, &weights, &batch, None, &Zeros::default()).expect("a batch that fits");
+                let (loss, mut grads) =
+                    loss_and_gradient(&unet, &weights, &batch, None, &zeros).expect("a batch that fits");
                 let clip = clip_factor(global_norm(&unet.layout, &grads), config.optimizer.clip_norm);
-                config.optimizer.adamw().step(n, config.optimizer.lr, clip, &mut weights, &grads, &mut moments);
+                config.optimizer.adamw().step(n, config.optimizer.lr, clip, &mut weights, &mut grads, &mut moments);
+                zeros.give(grads);
                 loss
             });
         });

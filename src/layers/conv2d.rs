@@ -36,6 +36,7 @@ use ndarray::{Array4, Ix4};
 
 use super::im2col::{Window, region};
 use super::linear::add_bias_gradient;
+use super::narrow;
 use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
 use super::weights::Use;
@@ -92,6 +93,10 @@ impl Conv2d {
         let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, c));
         let mut y = memory::take(pixels.len() * self.c_out);
         timed(Some(self.weight), "forward", y.len() * taps.len(), || {
+            if narrow::suits(&self.window, self.c_out) {
+                let weights = [&w[self.weight], &w[self.bias]];
+                return narrow::forward(&self.window, flat(&padded), [height, width, c], weights, &mut y);
+            }
             let copy = |weight: &[F]| Panels::new(weight, taps.len(), self.c_out, self.c_out, 1);
             let weight = w.panels(self.weight, Use::Forward, &copy);
             let columns = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
@@ -122,6 +127,10 @@ impl Conv2d {
         let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, self.c_in));
         assert_eq!(dy.len(), pixels.len() * self.c_out, "conv2d: dy {:?} has the shape of y", dy.dim());
         timed(Some(self.weight), "weight gradient", dy.len() * taps.len(), || {
+            if narrow::suits(&self.window, self.c_out) {
+                let dw = &mut grads[self.weight];
+                return narrow::weight_gradient(&self.window, flat(&padded), padded.dim(), flat(dy), dw);
+            }
             let columns_transposed = Gather { data: flat(&padded), rows: &taps, steps: &pixels };
             let mut product =
                 |dy| product(columns_transposed, dy, &mut grads[self.weight], self.c_out, Start::Accumulate);

@@ -55,6 +55,9 @@ pub struct Cache<F: Real> {
     moments: Vec<[Vec<F>; 2]>,
 }
 
+/// `affine_gradients` or `silu_and_affine_gradients`: (x, dy, [mean, r, γ, β] of each channel) to [dβ, dγ], dy to dz.
+type AffineGradients<F> = fn(&[F], &mut [F], [&[F]; 4]) -> [Vec<f64>; 2];
+
 impl<F: Real> Cache<F> {
     /// What the norm was given.
     pub(crate) fn x(&self) -> &Array4<F> {
@@ -163,14 +166,13 @@ impl GroupNorm {
         self.backward_with(w, cache, dy, grads, silu_and_affine_gradients)
     }
 
-    /// `affine_gradients` or `silu_and_affine_gradients`: (x, dy, [mean, r, γ, β] of each channel) to [dβ, dγ], dy to dz.
     fn backward_with<F: Real>(
         &self,
         w: &dyn Weights<F>,
         Cache { x, moments }: Cache<F>,
         mut dy: Array4<F>,
         grads: &mut Tensors<F>,
-        affine_gradients: fn(&[F], &mut [F], [&[F]; 4]) -> [Vec<f64>; 2],
+        affine_gradients: AffineGradients<F>,
     ) -> Array4<F> {
         assert_eq!(x.dim(), dy.dim(), "group_norm: dy has the shape of x");
         let (_, h, width, c) = x.dim();

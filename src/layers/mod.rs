@@ -22,6 +22,7 @@ pub mod group_norm;
 pub mod im2col;
 pub mod layer_norm;
 pub mod linear;
+mod narrow;
 pub mod parameters;
 pub mod resample;
 pub mod softmax;

@@ -195,18 +195,25 @@ mod tests {
         }
     }
 
+    /// 37 columns are two strips of 16 and five of one; 21 rows are a group of 16 and one of 5.
     #[test]
-    fn map_columns_gives_each_element_the_numbers_of_its_column() {
-        let x: Vec<f32> = (0..3 * 37).map(|i| i as f32).collect();
-        let v: Vec<f32> = (0..37).map(|i| 1000.0 * i as f32).collect();
-        let mut y: Vec<f32> = (0..3 * 37).map(|i| 0.5 * i as f32).collect();
-        map_columns(&x, &mut y, [&v], |x, y, [v]| x + y + v);
+    fn map_columns_gives_each_element_the_numbers_of_its_column_and_sums_as_column_sums() {
+        let x: Vec<f32> = (0..21 * 37).map(|i| i as f32).collect();
+        let v: Vec<f32> = (0..37).map(|i| 1000.3 * i as f32).collect();
+        let mut y: Vec<f32> = (0..21 * 37).map(|i| 0.5 * i as f32).collect();
+        let mut totals = vec![0.25; 37];
+        map_columns(&x, &mut y, [&v], [&mut totals], |x, y, [v], [sum]| {
+            *sum += x * v;
+            x + y + v
+        });
         for (i, &y) in y.iter().enumerate() {
-            assert_eq!(y, i as f32 + 0.5 * i as f32 + 1000.0 * (i % 37) as f32);
+            assert_eq!(y, i as f32 + 0.5 * i as f32 + 1000.3 * (i % 37) as f32);
         }
+        let mut expected = vec![0.25; 37];
+        column_sums([&x], [&v], &mut expected, |s, [x], [v]| s + x * v);
+        assert_eq!(totals, expected);
     }
 
-    /// 37 columns are two strips of 16 and five of one; 21 rows are a group of 16 and one of 5.
     #[test]
     fn column_sums_of_two_matrices_and_a_vector_are_those_of_each_element_alone() {
         let number = |i: usize| (i * 7919 % 1009) as f32 / 1009.0 - 0.4;

@@ -22,9 +22,9 @@ fn twelve_steps_of_clip_adamw_and_ema_equal_pytorch() {
     let mut w = Tensors(peer.get("w0").iter().map(|&w| w as f32).collect());
     let (mut average, mut moments) = (w.clone(), Moments::zeros(40));
     for i in 0..12 {
-        let grads = Tensors(row("grads", i).iter().map(|&g| g as f32).collect());
+        let mut grads = Tensors(row("grads", i).iter().map(|&g| g as f32).collect());
         let clip = clip_factor(global_norm(&layout, &grads), peer.fact("clip_norm"));
-        adamw.step(i as u64 + 1, peer.fact("lr"), clip, &mut w, &grads, &mut moments);
+        adamw.step(i as u64 + 1, peer.fact("lr"), clip, &mut w, &mut grads, &mut moments);
         ema::update(&mut average, &w, i as u64, 0.999);
         // Weights of order 1 move by 3e-3 a step; each step rounds once, by at most 2⁻²³ · 2 = 2.4e-7, in either implementation.
         let bound = 2.4e-7 * (i + 1) as f64;

@@ -22,16 +22,17 @@ fn twenty_steps<F: Real>(peer: &Peer) -> (Vec<f64>, Vec<f64>, Tensors<F>, Tensor
     let (mut average, mut moments) = (w.clone(), Moments::zeros(w.0.len()));
     let schedule = Schedule::new(BetaSchedule::Linear, 1000, 1e-4, 0.02).expect("the schedule of the paper");
     let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
-    let (mut losses, mut norms) = (Vec::new(), Vec::new());
+    let (mut losses, mut norms, zeros) = (Vec::new(), Vec::new(), Zeros::default());
     for n in 0..20 {
         let row = |name: &str| peer.get(name).index_axis(ndarray::Axis(0), n).to_owned();
         let x_0 = channels_last(&row("images")).mapv(F::from_f64);
         let eps = channels_last(&row("noise")).mapv(F::from_f64);
         let t: Vec<usize> = row("t").iter().map(|&t| t as usize + 1).collect();
         let batch = noised(&schedule, Prediction::Epsilon, &x_0, &t, &eps, None);
-        let (loss, grads) = loss_and_gradient(&unet, &w, &batch, None, &Zeros::default()).expect("a step");
+        let (loss, mut grads) = loss_and_gradient(&unet, &w, &batch, None, &zeros).expect("a step");
         let norm = global_norm(&unet.layout, &grads);
-        adamw.step(n as u64 + 1, 1e-3, clip_factor(norm, 1.0), &mut w, &grads, &mut moments);
+        adamw.step(n as u64 + 1, 1e-3, clip_factor(norm, 1.0), &mut w, &mut grads, &mut moments);
+        zeros.give(grads);
         ema::update(&mut average, &w, n as u64, 0.999);
         losses.push(loss);
         norms.push(norm);

@@ -49,10 +49,11 @@ fn conv2d_with_a_flipped_sign_in_its_backward_pass_is_caught() {
 #[test]
 fn conv2d_has_the_bits_of_im2col_and_the_product_by_definition() {
     let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
-    for window in WINDOWS {
-        let (c_in, c_out) = (35, 19); // K above one block of 256, a last panel of 3 columns
+    // K above one block of 256, and the pixels at stride 1; a last panel of 3 columns, and two so narrow that they are none.
+    let c_in = 35;
+    for (window, c_out) in WINDOWS.into_iter().flat_map(|window| [(window, 19), (window, 3), (window, 1)]) {
         let (conv, w) = conv(window, c_in, c_out);
-        let (w, x) = (w.cast::<f32>(), normal((2, 6, 7, c_in), 2).mapv(|x| x as f32));
+        let (w, x) = (w.cast::<f32>(), normal((2, 12, 13, c_in), 2).mapv(|x| x as f32));
         let (y, cache) = conv.forward(&w, x.clone());
         let matrix = im2col(&x, window);
         let (k, pixels) = (window.kernel.0 * window.kernel.1 * c_in, y.len() / c_out);
