@@ -29,7 +29,8 @@
 //! outside of dy counted as zeros. At stride 1 there is one such phase: dx is the convolution of dy with the flipped
 //! and transposed weight.
 //!
-//! The cache keeps x with its padding written out, for step 1. Source: the formulas are derived here. Proven by
+//! A convolution to very few channels gets the same sums from loops of its own, `narrow`. The cache keeps x
+//! with its padding written out, for step 1. Source: the formulas are derived here. Proven by
 //! central differences, by the definitions with [`im2col`](super::im2col::im2col) to the bit, and by PyTorch's numbers.
 
 use ndarray::{Array4, Ix4};

@@ -19,8 +19,8 @@ impl<'a, F> Ahead<'a, F> {
     /// From what the first rows reach in the first block.
     #[inline(always)]
     pub(super) fn new(a: Gather<'a, F>) -> Self {
-        let step = a.steps.chunks(BLOCK).next().and_then(<[_]>::last);
-        let fetched = a.rows.first().unwrap_or(&0) + step.unwrap_or(&0);
+        let last_step = a.steps.chunks(BLOCK).next().and_then(<[_]>::last);
+        let fetched = a.rows.first().zip(last_step).map_or(0, |(row, step)| row + step);
         Ahead { a, fetched, until: 0 }
     }
 
@@ -33,10 +33,10 @@ impl<'a, F> Ahead<'a, F> {
         self.until = next(strip, block + 1).or_else(|| next(strip + 1, 0)).unwrap_or(0);
     }
 
-    /// What may be fetched while a tile goes through `steps` steps: few enough lines for the memory to keep up.
+    /// What is fetched while a tile goes through `steps` steps: few enough lines for the memory to keep up.
     #[inline(always)]
     pub(super) fn next(&mut self, steps: usize) -> &'a [F] {
-        const A_STEP: usize = 2; // a line every eighth step, where a tile's eight multiply-adds a step take four cycles or more
+        const A_STEP: usize = 2; // a line every eighth step of f32, so every 32 cycles or more
         let end = self.until.clamp(self.fetched, self.fetched + A_STEP * steps);
         let soon = &self.a.data[self.fetched..end];
         self.fetched = end;
