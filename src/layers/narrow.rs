@@ -1,6 +1,6 @@
 //! Convolutions to very few channels: the last one of a network, which makes a picture.
 //!
-//! A tile of a product has sixteen columns or more, and here all but one to four of them would be empty. So other numbers
+//! A tile of a product has sixteen columns or more, and here all but one to three of them would be empty. So other numbers
 //! stand side by side in the registers: pixels, where y is computed, and taps, where dW is. The sums are those of
 //! [`product`](crate::numerics::gemm::product), term for term: k in blocks of 256, the bias last.
 
@@ -9,8 +9,8 @@ use crate::numerics::gemm::BLOCK;
 use crate::numerics::path::every_path;
 use crate::numerics::{Fused, Real, memory, shards};
 
-/// Channels up to which this is the faster way.
-const FEW: usize = 4;
+/// Channels up to which this is the faster way: grey pictures and colours. Its time grows with them, that of a tile does not.
+const FEW: usize = 3;
 
 /// Pixels side by side: four registers of the widest kind, as many sums under way as a processor begins before the first ends.
 const PIXELS: usize = 64;
@@ -37,6 +37,8 @@ pub(super) fn forward<F: Real>(
     let (oh, ow) = window.without_padding().output((h, w));
     let (size, c_out) = (h * w, bias.len());
     let starts = || window.taps(w, 1).into_iter().flat_map(|tap| (0..c).map(move |channel| channel * size + tap));
+    let terms_of = |o: usize| -> Vec<(usize, F)> { starts().zip(weight[o..].iter().step_by(c_out).copied()).collect() };
+    let terms: Vec<_> = (0..c_out).map(terms_of).collect();
     let images = x.chunks(size * c).zip(y.chunks_mut(oh * ow * c_out)).collect();
     shards::deal(images, |(x, y): (&[F], &mut [F])| {
         // The last pixels have others beside them whose sums nobody reads, and these have windows.
@@ -44,10 +46,8 @@ pub(super) fn forward<F: Real>(
         planes[size * c..].fill(F::zero());
         transpose(x, c, &mut planes[..size * c]);
         let mut sums = memory::take((oh * w).next_multiple_of(PIXELS)); // oh rows of the padded width
-        for (o, &bias) in bias.iter().enumerate() {
-            let weights = weight[o..].iter().step_by(c_out).copied();
-            let terms: Vec<(usize, F)> = starts().zip(weights).collect();
-            sums_of_pixels(&planes, &terms, bias, &mut sums);
+        for (o, (terms, &bias)) in terms.iter().zip(bias).enumerate() {
+            sums_of_pixels(&planes, terms, bias, &mut sums);
             for (sums, y) in sums.chunks(w).zip(y.chunks_mut(ow * c_out)) {
                 y[o..].iter_mut().step_by(c_out).zip(sums).for_each(|(y, &sum)| *y = sum);
             }
@@ -68,7 +68,7 @@ pub(super) fn weight_gradient<F: Real>(
 ) {
     let (_, _, w, c) = dim;
     let (pixels, run) = (window.pixels(dim), window.kernel.1 * c);
-    let c_out = dy.len() / pixels.len();
+    let c_out = dw.len() / (window.kernel.0 * run);
     let rows = dw.chunks_mut(run * c_out).enumerate().collect();
     shards::deal(rows, |(kh, dw): (usize, &mut [F])| {
         for o in 0..c_out {

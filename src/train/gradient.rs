@@ -55,7 +55,10 @@ impl<F: Real> Zeros<F> {
         given.filter(|zeros| zeros.0.len() == count).unwrap_or_else(|| Tensors::zeros(count))
     }
 
-    /// Zeros for the next who takes some.
+    /// Zeros for the next who takes some; other numbers would be part of the next gradient.
+    ///
+    /// # Panics
+    /// In a debug build, if they are not zeros.
     pub fn give(&self, zeros: Tensors<F>) {
         debug_assert!(zeros.0.iter().all(|&x| x == F::zero()), "a gradient that was not added to anything");
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(zeros);

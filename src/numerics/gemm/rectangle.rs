@@ -30,6 +30,9 @@ impl<'c, F> Rectangle<'c, F> {
     }
 
     /// The first `rows` rows, and those below.
+    ///
+    /// # Panics
+    /// If there are fewer.
     pub fn split_rows(self, rows: usize) -> (Self, Self) {
         assert!(rows <= self.rows);
         let below = self.first.wrapping_add(rows * self.stride);
@@ -37,6 +40,9 @@ impl<'c, F> Rectangle<'c, F> {
     }
 
     /// The first `columns` columns, and those to the right.
+    ///
+    /// # Panics
+    /// If there are fewer.
     pub fn split_columns(self, columns: usize) -> (Self, Self) {
         assert!(columns <= self.columns);
         let right = self.first.wrapping_add(columns);
@@ -44,6 +50,9 @@ impl<'c, F> Rectangle<'c, F> {
     }
 
     /// Row i of these columns.
+    ///
+    /// # Panics
+    /// If there is none.
     #[inline(always)]
     pub fn row(&mut self, i: usize) -> &mut [F] {
         assert!(i < self.rows);
