@@ -8,6 +8,9 @@
 use super::tiles::STRIP;
 use super::{BLOCK, Gather};
 
+/// Numbers that are fetched a step: a line every eighth step of f32, so every 32 cycles or more.
+pub(super) const A_STEP: usize = 2;
+
 /// A sweep through A before the tiles that read it.
 pub(super) struct Ahead<'a, F> {
     a: Gather<'a, F>,
@@ -36,7 +39,6 @@ impl<'a, F> Ahead<'a, F> {
     /// What is fetched while a tile goes through `steps` steps: few enough lines for the memory to keep up.
     #[inline(always)]
     pub(super) fn next(&mut self, steps: usize) -> &'a [F] {
-        const A_STEP: usize = 2; // a line every eighth step of f32, so every 32 cycles or more
         let end = self.until.clamp(self.fetched, self.fetched + A_STEP * steps);
         let soon = &self.a.data[self.fetched..end];
         self.fetched = end;

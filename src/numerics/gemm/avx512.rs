@@ -6,11 +6,15 @@
 //! the 32 registers) and 8 rows by 2 or 3 satisfy both with room for the load of a step's place. More rows than 8 would
 //! need more places of rows than there are registers for them.
 //!
+//! Meanwhile it fetches what comes next: what tiles to come read of A ([`ahead`](super::ahead)), and, if its sums are added to
+//! something, that part of C, which for the gradient of a large weight has not been near since the last step.
+//!
 //! The multiply-adds of an element of C are those of the definition in its order, each one lane of one instruction.
 
 use std::arch::x86_64::*;
 use std::ops::Range;
 
+use super::ahead::A_STEP;
 use super::tiles::{Kernel, Tile, each_tile};
 use super::{Gather, Panels, Rectangle, Right, Start, Tiles};
 use crate::numerics::path::{Path, current};
@@ -73,6 +77,10 @@ unsafe fn rows<const V: usize>(tile: Tile<f32>, c: &mut Rectangle<f32>) {
     }
 }
 
+/// Steps between fetches: a core waits for some 16 lines at once, those that the tile itself needs among them, so what is
+/// fetched ahead is asked for a few lines at a time.
+const SPAN: usize = 32;
+
 /// A tile of R rows and V panels.
 ///
 /// # Safety
@@ -87,18 +95,26 @@ unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut Rectang
     let mut acc = [[_mm512_setzero_ps(); V]; R];
     // SAFETY: places in A are the caller's promise; those in B were asserted; to fetch is not to read.
     unsafe {
-        for line in soon.chunks(LANES) {
-            _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()); // into the second cache: the first is full of B
+        for i in 0..if adds { R } else { 0 } {
+            for line in c.row(top + i)[columns.clone()].chunks(LANES) {
+                _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+            }
         }
         let row: [*const f32; R] = std::array::from_fn(|i| a.data.as_ptr().add(a.rows[i]));
         let mut b = b.as_ptr();
-        for &of_a_step in a.steps {
-            let of_b: [__m512; V] = std::array::from_fn(|j| _mm512_loadu_ps(b.add(j * panel)));
-            b = b.wrapping_add(step); // past the end after the last
-            for i in 0..R {
-                let of_a = _mm512_set1_ps(*row[i].add(of_a_step));
-                for j in 0..V {
-                    acc[i][j] = _mm512_fmadd_ps(of_a, of_b[j], acc[i][j]);
+        let mut soon = soon.chunks(SPAN * A_STEP);
+        for steps in a.steps.chunks(SPAN) {
+            for line in soon.next().unwrap_or_default().chunks(LANES) {
+                _mm_prefetch::<_MM_HINT_T1>(line.as_ptr().cast()); // into the second cache: the first is full of B
+            }
+            for &of_a_step in steps {
+                let of_b: [__m512; V] = std::array::from_fn(|j| _mm512_loadu_ps(b.add(j * panel)));
+                b = b.wrapping_add(step); // past the end after the last
+                for i in 0..R {
+                    let of_a = _mm512_set1_ps(*row[i].add(of_a_step));
+                    for j in 0..V {
+                        acc[i][j] = _mm512_fmadd_ps(of_a, of_b[j], acc[i][j]);
+                    }
                 }
             }
         }
