@@ -192,16 +192,20 @@ fn awake_until(over: impl Fn() -> bool) {
     }
 }
 
+/// How many of `items`, each of `size` elements to be copied, are worth a task: all if there are no threads for parts.
+pub(super) fn at_once(items: usize, size: usize) -> usize {
+    const WORTH_A_TASK: usize = 16 << 10; // elements; to copy them takes some times what handing over a task does
+    if !may_cut() {
+        return items.max(1);
+    }
+    items.div_ceil(2 * rayon::current_num_threads()).max(WORTH_A_TASK.div_ceil(size.max(1)))
+}
+
 /// Calls `work(at, part)` for all parts of x, in parallel where the caller is not itself a shard: a part starts with the
 /// element `at`, lies in one image of `size` elements, and has whole pixels of `pixel` elements.
 pub fn in_parts<T: Send>(x: &mut [T], size: usize, pixel: usize, work: impl Fn(usize, &mut [T]) + Sync) {
-    if !may_cut() {
-        x.chunks_mut(size).enumerate().for_each(|(i, x)| work(i * size, x));
-        return;
-    }
-    const WORTH_A_TASK: usize = 16 << 10; // elements; to copy them takes some times what handing over a task does
-    let share = size.div_ceil(2 * rayon::current_num_threads()).max(WORTH_A_TASK).next_multiple_of(pixel);
-    let part = if x.len() == size { share } else { size }; // one image is cut up, several are dealt out
+    // One image is cut up, several are dealt out.
+    let part = if x.len() == size { at_once(size / pixel, pixel) * pixel } else { size };
     deal(x.chunks_mut(part).enumerate().collect(), |(i, x)| work(i * part, x));
 }
 

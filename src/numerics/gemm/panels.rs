@@ -2,7 +2,7 @@
 
 use super::super::memory::{self, Aligned};
 use super::super::{Real, shards};
-use super::Matrix;
+use super::{Matrix, Rectangle};
 
 /// The right matrix of a product, shape (k, n), copied into panels of a register tile's width: column j lies in panel
 /// j / WIDTH, row after row of it. The last panel is filled up with zeros.
@@ -84,6 +84,9 @@ impl<'a, F: Real> Right<'a, F> {
     }
 }
 
+/// Steps of a transposed matrix that are copied at once: as many as stay in the first cache meanwhile.
+const RUN: usize = 128;
+
 fn packed<F: Real, const N: usize>(
     b: &[F],
     steps: usize,
@@ -91,28 +94,45 @@ fn packed<F: Real, const N: usize>(
     column: usize,
     row: impl Fn(usize) -> usize + Sync,
 ) -> Aligned<F> {
-    let row_of_panel = |panel: usize, k: usize| -> [F; N] {
-        let (first, at) = (panel * N, row(k) + panel * N * column);
-        match b.get(at..).and_then(|b| b.first_chunk::<N>()) {
-            Some(b) if column == 1 && first + N <= columns => *b,
-            _ => std::array::from_fn(|j| if first + j < columns { b[at + j * column] } else { F::zero() }),
-        }
-    };
-    let mut data = memory::take(columns.div_ceil(N) * N * steps);
-    let (packed, _) = data.as_chunks_mut::<N>();
-    shards::in_parts(packed, steps.max(1), 1, |at, rows| {
-        for (i, rows) in rows.chunks_mut(N).enumerate() {
-            let (panel, k) = (at / steps, at % steps + i * N);
-            let whole = rows.len() == N && (panel + 1) * N <= columns;
-            // The columns of a transposed matrix lie in order: a square of it is read column by column.
-            if whole && column > 1 && (1..N).all(|i| row(k + i) == row(k) + i) {
-                for j in 0..N {
-                    let column = &b[row(k) + (panel * N + j) * column..][..N];
-                    rows.iter_mut().zip(column).for_each(|(packed, &b)| packed[j] = b);
+    let panels = columns.div_ceil(N);
+    let mut data = memory::take(panels * N * steps);
+    // A task has some steps of all panels, so that it reads B in the order in which it lies in memory.
+    let mut below = Rectangle::new(&mut data, N * steps, panels, N * steps);
+    let mut parts = Vec::new();
+    for steps in shards::ranges(steps, shards::at_once(steps, panels * N)) {
+        let part;
+        (part, below) = below.split_columns(N * steps.len());
+        parts.push((steps, part));
+    }
+    shards::deal(parts, |(steps, mut part)| {
+        if column == 1 {
+            for (i, k) in steps.enumerate() {
+                for (panel, b) in b[row(k)..][..columns].chunks(N).enumerate() {
+                    let packed = &mut part.row(panel)[i * N..][..N];
+                    packed[..b.len()].copy_from_slice(b);
+                    packed[b.len()..].fill(F::zero());
                 }
-            } else {
-                rows.iter_mut().enumerate().for_each(|(i, packed)| *packed = row_of_panel(panel, k + i));
             }
+            return;
+        }
+        let mut left = steps.clone();
+        while !left.is_empty() {
+            // A run of steps whose numbers lie side by side in each column.
+            let (first, most) = (row(left.start), left.len().min(RUN));
+            let run = (1..most).find(|&i| row(left.start + i) != first + i).unwrap_or(most);
+            for panel in 0..panels {
+                let packed = &mut part.row(panel)[(left.start - steps.start) * N..][..run * N];
+                let (packed, _) = packed.as_chunks_mut::<N>();
+                for j in 0..N {
+                    if panel * N + j < columns {
+                        let b = &b[first + (panel * N + j) * column..][..run];
+                        packed.iter_mut().zip(b).for_each(|(packed, &b)| packed[j] = b);
+                    } else {
+                        packed.iter_mut().for_each(|packed| packed[j] = F::zero());
+                    }
+                }
+            }
+            left.start += run;
         }
     });
     data
