@@ -19,18 +19,21 @@
 //! row of k adds the same to all scores of a row, which softmax does not see, so the gradient of a key's bias is zero up
 //! to rounding. Proven by central differences and PyTorch's numbers.
 
-use ndarray::Array3;
+use std::ops::Range;
 
+use ndarray::{Array3, Ix3};
+
+use super::flat;
 use super::softmax::{softmax, softmax_backward};
-use super::{flat, flat_mut, shaped};
-use crate::numerics::Real;
 use crate::numerics::gemm::{Matrix, Start, matrix_product};
+use crate::numerics::memory::{self, Aligned, Kept};
+use crate::numerics::{Real, shards};
 
 /// What the backward pass needs: q, k, v, and P of each image and head.
 #[derive(Debug)]
-pub struct Cache<F> {
-    qkv: [Array3<F>; 3],
-    p: Vec<F>,
+pub struct Cache<F: Real> {
+    qkv: [Kept<F, Ix3>; 3],
+    p: Aligned<F>,
     heads: usize,
 }
 
@@ -48,72 +51,58 @@ pub fn attention<F: Real>(q: Array3<F>, k: Array3<F>, v: Array3<F>, heads: usize
         v.dim()
     );
     assert!(heads > 0 && c.is_multiple_of(heads), "attention: {heads} heads of {c} channels");
-    let keys = k.dim().1;
-    let scale = F::from_f64(1.0 / ((c / heads) as f64).sqrt());
-    let mut o = Array3::zeros((n, tokens, c));
-    let mut p = vec![F::zero(); n * heads * tokens * keys];
-    for (index, p) in p.chunks_mut(tokens * keys).enumerate() {
-        let head = Head { image: index / heads, head: index % heads, heads };
-        matrix_product(head.of(&q), head.of(&k).t(), p, keys, Start::Overwrite);
-        p.iter_mut().for_each(|s| *s *= scale);
-        softmax(p, keys);
-        matrix_product(Matrix::new(p, tokens, keys), head.of(&v), head.of_mut(&mut o), c, Start::Overwrite);
-    }
-    (o, Cache { qkv: [q, k, v], p, heads })
+    let (keys, d) = (k.dim().1, c / heads);
+    let scale = F::from_f64(1.0 / (d as f64).sqrt());
+    let (mut o, mut p) = (memory::take(q.len()), memory::take(n * heads * tokens * keys));
+    let images = o.chunks_mut(tokens * c).zip(p.chunks_mut(heads * tokens * keys)).enumerate();
+    shards::deal(images.collect(), |(image, (o, p))| {
+        for (head, p) in p.chunks_mut(tokens * keys).enumerate() {
+            let of = |x| matrix_of_head(x, image, head * d..(head + 1) * d);
+            matrix_product(of(&q), of(&k).t(), p, keys, Start::Overwrite);
+            p.iter_mut().for_each(|s| *s *= scale);
+            softmax(p, keys);
+            matrix_product(Matrix::new(p, tokens, keys), of(&v), &mut o[head * d..], c, Start::Overwrite);
+        }
+    });
+    (o.into_array((n, tokens, c)), Cache { qkv: [q, k, v].map(Kept::from), p, heads })
 }
 
 /// (dq, dk, dv).
 pub fn attention_backward<F: Real>(Cache { qkv: [q, k, v], p, heads }: Cache<F>, d_o: &Array3<F>) -> [Array3<F>; 3] {
     let ((_, tokens, c), keys) = (q.dim(), k.dim().1);
     assert_eq!(d_o.dim(), q.dim(), "attention: do has the shape of q");
-    let scale = F::from_f64(1.0 / ((c / heads) as f64).sqrt());
-    let [mut dq, mut dk, mut dv] = [&q, &k, &v].map(|x| shaped(x.dim(), vec![F::zero(); x.len()]));
-    let mut ds = vec![F::zero(); tokens * keys];
-    for (index, p) in p.chunks(tokens * keys).enumerate() {
-        let head = Head { image: index / heads, head: index % heads, heads };
-        let probabilities = Matrix::new(p, tokens, keys);
-        matrix_product(probabilities.t(), head.of(d_o), head.of_mut(&mut dv), c, Start::Overwrite);
-        matrix_product(head.of(d_o), head.of(&v).t(), &mut ds, keys, Start::Overwrite);
-        softmax_backward(p, &mut ds, keys);
-        ds.iter_mut().for_each(|ds| *ds *= scale);
-        let ds = Matrix::new(&ds, tokens, keys);
-        matrix_product(ds, head.of(&k), head.of_mut(&mut dq), c, Start::Overwrite);
-        matrix_product(ds.t(), head.of(&q), head.of_mut(&mut dk), c, Start::Overwrite);
-    }
-    [dq, dk, dv]
+    let d = c / heads;
+    let scale = F::from_f64(1.0 / (d as f64).sqrt());
+    let [mut dq, mut dk, mut dv] = [&q, &k, &v].map(|x| memory::take(x.len()));
+    let gradients = dk.chunks_mut(keys * c).zip(dv.chunks_mut(keys * c));
+    let images = dq.chunks_mut(tokens * c).zip(gradients).zip(p.chunks(heads * tokens * keys)).enumerate();
+    shards::deal(images.collect(), |(image, ((dq, (dk, dv)), p))| {
+        let mut ds = memory::take(tokens * keys);
+        for (head, p) in p.chunks(tokens * keys).enumerate() {
+            let of = |x| matrix_of_head(x, image, head * d..(head + 1) * d);
+            matrix_product(Matrix::new(p, tokens, keys).t(), of(d_o), &mut dv[head * d..], c, Start::Overwrite);
+            matrix_product(of(d_o), of(&v).t(), &mut ds, keys, Start::Overwrite);
+            softmax_backward(p, &mut ds, keys);
+            ds.iter_mut().for_each(|ds| *ds *= scale);
+            let ds = Matrix::new(&ds, tokens, keys);
+            matrix_product(ds, of(&k), &mut dq[head * d..], c, Start::Overwrite);
+            matrix_product(ds.t(), of(&q), &mut dk[head * d..], c, Start::Overwrite);
+        }
+    });
+    [dq.into_array(q.dim()), dk.into_array(k.dim()), dv.into_array(v.dim())]
 }
 
-/// One head of one image in a (n, tokens, c) array.
-#[derive(Clone, Copy)]
-struct Head {
-    image: usize,
-    head: usize,
-    heads: usize,
-}
-
-impl Head {
-    fn start(self, (_, tokens, c): (usize, usize, usize)) -> usize {
-        self.image * tokens * c + self.head * (c / self.heads)
-    }
-
-    /// Its (tokens, d) matrix, row after row c apart.
-    fn of<F>(self, x: &Array3<F>) -> Matrix<'_, F> {
-        let (_, tokens, c) = x.dim();
-        Matrix { data: &flat(x)[self.start(x.dim())..], shape: (tokens, c / self.heads), row: c, column: 1 }
-    }
-
-    /// Where that matrix starts, to be written with a stride of c.
-    fn of_mut<F>(self, x: &mut Array3<F>) -> &mut [F] {
-        let start = self.start(x.dim());
-        &mut flat_mut(x)[start..]
-    }
+/// The (tokens, d) matrix of one head of one image in a (n, tokens, c) array: row after row, c apart.
+fn matrix_of_head<F>(x: &Array3<F>, image: usize, channels: Range<usize>) -> Matrix<'_, F> {
+    let (_, tokens, c) = x.dim();
+    Matrix { data: &flat(x)[image * tokens * c + channels.start..], shape: (tokens, channels.len()), row: c, column: 1 }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::Tensors;
     use crate::layers::gradient_check::{check, normal};
+    use crate::layers::{Tensors, shaped};
 
     #[test]
     fn attention_gradients_equal_central_differences() {

@@ -13,6 +13,7 @@
 //! gradient, and a check with a constant dp proves nothing. Proven by central differences, and by PyTorch's numbers
 //! through attention.
 
+use crate::numerics::Real;
 use crate::numerics::path::every_path;
 use crate::numerics::sum::{sum, sum_by};
 
@@ -20,7 +21,7 @@ every_path! {
     /// Each row of `width` scores becomes probabilities, in place.
     pub fn softmax<F>(scores: &mut [F], width: usize) {
         for row in scores.chunks_mut(width) {
-            let max = row.iter().fold(row[0], |m, &s| if s > m { s } else { m });
+            let max = greatest(row);
             for s in row.iter_mut() {
                 *s = (*s - max).exp::<P>();
             }
@@ -30,6 +31,24 @@ every_path! {
             }
         }
     }
+}
+
+/// The greatest of a row, as 16 lanes go through it side by side.
+#[inline(always)]
+fn greatest<F: Real>(row: &[F]) -> F {
+    let greater = |m: F, s: F| if s > m { s } else { m };
+    let (chunks, rest) = row.as_chunks::<16>();
+    let mut lanes = [row[0]; 16];
+    for chunk in chunks {
+        for i in 0..16 {
+            lanes[i] = greater(lanes[i], chunk[i]);
+        }
+    }
+    let mut max = row[0];
+    for &s in lanes.iter().chain(rest) {
+        max = greater(max, s);
+    }
+    max
 }
 
 every_path! {

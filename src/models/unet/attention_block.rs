@@ -122,7 +122,7 @@ impl AttentionBlock {
         divide(&mut dy, self.scale_factor);
         let (n, height, width, c) = dy.dim();
         let pixels = n * height * width;
-        let d_out = dy.clone().into_shape_with_order((pixels, c)).expect("pixels as rows");
+        let d_out = dy.into_shape_with_order((pixels, c)).expect("pixels as rows");
         let d_o = self.to_out.backward(w, cache.to_out, &d_out, grads);
         let d_o = d_o.into_shape_with_order((n, height * width, self.inner)).expect("rows as tokens");
         let multiply_adds = 4 * pixels * height * width * self.inner;
@@ -139,10 +139,13 @@ impl AttentionBlock {
             add_to(&mut dh, &d);
             memory::give(d);
         });
-        let dh = dh.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
-        match (&self.group_norm, cache.group_norm) {
-            (Some(norm), Some(cache)) => norm.backward(w, cache, dh, grads) + dy,
-            _ => dh + dy,
+        let mut dx = dh.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
+        if let (Some(norm), Some(cache)) = (&self.group_norm, cache.group_norm) {
+            dx = norm.backward(w, cache, dx, grads);
         }
+        let dy = d_out.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
+        add_to(&mut dx, &dy);
+        memory::give(dy);
+        dx
     }
 }
