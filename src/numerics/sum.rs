@@ -102,6 +102,8 @@ fn strip<F: Real, const M: usize, const V: usize, const N: usize>(
 /// y ← f(x, y, v, s), element by element of two matrices of as many columns as the vectors have numbers; v has those of
 /// the element's column, and s its sums so far: what f adds to them goes into `totals` in the order of [`column_sums`].
 ///
+/// Row after row, since what is long to compute is read from afar best in the order in which it lies.
+///
 /// # Panics
 /// If x or a vector is shorter than y says.
 #[inline(always)]
@@ -114,23 +116,31 @@ pub fn map_columns<F: Real, const V: usize, const S: usize>(
 ) {
     let columns = vectors[0].len();
     let wide = columns - columns % LANES;
+    let mut partial: [Vec<F>; S] = std::array::from_fn(|_| vec![F::zero(); columns]);
     for (x, y) in x.chunks(ROWS * columns.max(1)).zip(y.chunks_mut(ROWS * columns.max(1))) {
-        for at in (0..wide).step_by(LANES) {
-            map_strip::<F, V, S, LANES>(x, y, vectors, &mut totals, at, &f);
+        for (x, y) in x.chunks_exact(columns).zip(y.chunks_exact_mut(columns)) {
+            for at in (0..wide).step_by(LANES) {
+                map_strip::<F, V, S, LANES>(x, y, vectors, &mut partial, at, &f);
+            }
+            for at in wide..columns {
+                map_strip::<F, V, S, 1>(x, y, vectors, &mut partial, at, &f);
+            }
         }
-        for at in wide..columns {
-            map_strip::<F, V, S, 1>(x, y, vectors, &mut totals, at, &f);
+        for (totals, partial) in totals.iter_mut().zip(&mut partial) {
+            for (total, part) in totals.iter_mut().zip(partial) {
+                *total += std::mem::replace(part, F::zero()).to_f64();
+            }
         }
     }
 }
 
-/// The columns at..at + N of at most 16 rows.
+/// The columns at..at + N of a row.
 #[inline(always)]
 fn map_strip<F: Real, const V: usize, const S: usize, const N: usize>(
     x: &[F],
     y: &mut [F],
     vectors: [&[F]; V],
-    totals: &mut [&mut [f64]; S],
+    partial: &mut [Vec<F>; S],
     at: usize,
     f: &impl Fn(F, F, [F; V], &mut [F; S]) -> F,
 ) {
@@ -138,19 +148,20 @@ fn map_strip<F: Real, const V: usize, const S: usize, const N: usize>(
     for i in 0..V {
         v[i].copy_from_slice(&vectors[i][at..at + N]);
     }
-    let mut partial = [[F::zero(); N]; S];
-    for (x, y) in x.chunks_exact(vectors[0].len()).zip(y.chunks_exact_mut(vectors[0].len())) {
-        let (x, y) = (&x[at..at + N], &mut y[at..at + N]);
-        for j in 0..N {
-            let mut sums = std::array::from_fn(|i| partial[i][j]);
-            y[j] = f(x[j], y[j], std::array::from_fn(|i| v[i][j]), &mut sums);
-            for i in 0..S {
-                partial[i][j] = sums[i];
-            }
+    let mut sums = [[F::zero(); N]; S];
+    for i in 0..S {
+        sums[i].copy_from_slice(&partial[i][at..at + N]);
+    }
+    let (x, y) = (&x[at..at + N], &mut y[at..at + N]);
+    for j in 0..N {
+        let mut s = std::array::from_fn(|i| sums[i][j]);
+        y[j] = f(x[j], y[j], std::array::from_fn(|i| v[i][j]), &mut s);
+        for i in 0..S {
+            sums[i][j] = s[i];
         }
     }
-    for (totals, partial) in totals.iter_mut().zip(partial) {
-        totals[at..at + N].iter_mut().zip(partial).for_each(|(total, part)| *total += part.to_f64());
+    for i in 0..S {
+        partial[i][at..at + N].copy_from_slice(&sums[i]);
     }
 }
 
