@@ -1,5 +1,7 @@
 //! The right matrix of a product, laid out in the order in which the kernel reads it.
 
+use std::ops::Range;
+
 use super::super::memory::{self, Aligned};
 use super::super::{Real, shards};
 use super::{Matrix, Rectangle};
@@ -84,9 +86,6 @@ impl<'a, F: Real> Right<'a, F> {
     }
 }
 
-/// Steps of a transposed matrix that are copied at once: as many as stay in the first cache meanwhile.
-const RUN: usize = 128;
-
 fn packed<F: Real, const N: usize>(
     b: &[F],
     steps: usize,
@@ -97,43 +96,66 @@ fn packed<F: Real, const N: usize>(
     let panels = columns.div_ceil(N);
     let mut data = memory::take(panels * N * steps);
     // A task has some steps of all panels, so that it reads B in the order in which it lies in memory.
-    let mut below = Rectangle::new(&mut data, N * steps, panels, N * steps);
+    let mut later = Rectangle::new(&mut data, N * steps, panels, N * steps);
     let mut parts = Vec::new();
     for steps in shards::ranges(steps, shards::at_once(steps, panels * N)) {
         let part;
-        (part, below) = below.split_columns(N * steps.len());
+        (part, later) = later.split_columns(N * steps.len());
         parts.push((steps, part));
     }
-    shards::deal(parts, |(steps, mut part)| {
+    shards::deal(parts, |(steps, part)| {
         if column == 1 {
-            for (i, k) in steps.enumerate() {
-                for (panel, b) in b[row(k)..][..columns].chunks(N).enumerate() {
-                    let packed = &mut part.row(panel)[i * N..][..N];
-                    packed[..b.len()].copy_from_slice(b);
-                    packed[b.len()..].fill(F::zero());
-                }
-            }
-            return;
-        }
-        let mut left = steps.clone();
-        while !left.is_empty() {
-            // A run of steps whose numbers lie side by side in each column.
-            let (first, most) = (row(left.start), left.len().min(RUN));
-            let run = (1..most).find(|&i| row(left.start + i) != first + i).unwrap_or(most);
-            for panel in 0..panels {
-                let packed = &mut part.row(panel)[(left.start - steps.start) * N..][..run * N];
-                let (packed, _) = packed.as_chunks_mut::<N>();
-                for j in 0..N {
-                    if panel * N + j < columns {
-                        let b = &b[first + (panel * N + j) * column..][..run];
-                        packed.iter_mut().zip(b).for_each(|(packed, &b)| packed[j] = b);
-                    } else {
-                        packed.iter_mut().for_each(|packed| packed[j] = F::zero());
-                    }
-                }
-            }
-            left.start += run;
+            copy_rows::<F, N>(steps, part, |k| &b[row(k)..][..columns]);
+        } else {
+            copy_columns::<F, N>(steps, part, &row, |j| &b[j * column..], columns);
         }
     });
     data
+}
+
+/// Copies some steps of a matrix whose rows have their numbers side by side.
+fn copy_rows<'a, F: Real, const N: usize>(steps: Range<usize>, mut part: Rectangle<F>, row: impl Fn(usize) -> &'a [F]) {
+    for (i, k) in steps.enumerate() {
+        let (whole, rest) = row(k).as_chunks::<N>();
+        let last = std::array::from_fn(|j| *rest.get(j).unwrap_or(&F::zero()));
+        for (panel, b) in whole.iter().chain((!rest.is_empty()).then_some(&last)).enumerate() {
+            part.row(panel)[i * N..][..N].copy_from_slice(b);
+        }
+    }
+}
+
+/// Steps of a transposed matrix that are copied at once: as many as stay in the first cache meanwhile.
+const RUN: usize = 128;
+
+/// Its columns that are copied side by side.
+const TOGETHER: usize = 4;
+
+/// Copies some steps of a matrix whose columns have their numbers side by side, at least in runs: step k of column j
+/// is `column(j)[row(k)]`.
+fn copy_columns<'a, F: Real, const N: usize>(
+    mut steps: Range<usize>,
+    mut part: Rectangle<F>,
+    row: impl Fn(usize) -> usize,
+    column: impl Fn(usize) -> &'a [F],
+    columns: usize,
+) {
+    let (start, zeros) = (steps.start, [F::zero(); RUN]);
+    while !steps.is_empty() {
+        let (first, most) = (row(steps.start), steps.len().min(RUN));
+        let run = (1..most).find(|&i| row(steps.start + i) != first + i).unwrap_or(most);
+        for panel in 0..columns.div_ceil(N) {
+            let packed = &mut part.row(panel)[(steps.start - start) * N..][..run * N];
+            let (packed, _) = packed.as_chunks_mut::<N>();
+            for j in (0..N).step_by(TOGETHER) {
+                let four: [&[F]; TOGETHER] = std::array::from_fn(|i| match panel * N + j + i {
+                    c if c < columns => &column(c)[first..][..run],
+                    _ => &zeros[..run],
+                });
+                for (i, packed) in packed.iter_mut().enumerate() {
+                    packed[j..j + TOGETHER].copy_from_slice(&four.map(|column| column[i]));
+                }
+            }
+        }
+        steps.start += run;
+    }
 }
