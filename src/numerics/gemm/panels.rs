@@ -159,3 +159,25 @@ fn copy_columns<'a, F: Real, const N: usize>(
         steps.start += run;
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// 37 columns are two whole panels and 5 columns; 300 steps are more than two runs, and of `flipped` runs end every 7.
+    #[test]
+    fn panels_have_every_number_in_its_place_and_zeros_beside_the_last() {
+        let b: Vec<f32> = (1..=300 * 37).map(|i| i as f32).collect();
+        let flipped = |k: usize| (299 - k) / 7 * 7 + k % 7;
+        let check = |panels: Panels<f32>, element: &dyn Fn(usize, usize) -> f32| {
+            let (data, places) = (panels.as_right().data, (0..300).flat_map(|k| (0..48).map(move |j| (k, j))));
+            for (k, j) in places {
+                let expected = if j < 37 { element(k, j) } else { 0.0 };
+                assert_eq!(data[j / 16 * 16 * 300 + k * 16 + j % 16], expected, "step {k}, column {j}");
+            }
+        };
+        check(Panels::new(&b, 300, 37, 37, 1), &|k, j| b[k * 37 + j]);
+        check(Panels::new(&b, 300, 37, 1, 300), &|k, j| b[k + j * 300]);
+        check(Panels::from_rows(&b, 300, 37, 300, flipped), &|k, j| b[flipped(k) + j * 300]);
+    }
+}
