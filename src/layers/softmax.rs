@@ -33,7 +33,8 @@ every_path! {
     }
 }
 
-/// The greatest of a row, as 16 lanes go through it side by side.
+/// The greatest of a row, as 16 lanes go through it side by side: no order changes which it is. Of two zeros it may be either,
+/// and a NaN may be passed over; but the exponentials are the same, and a row with a NaN is all NaN.
 #[inline(always)]
 fn greatest<F: Real>(row: &[F]) -> F {
     let greater = |m: F, s: F| if s > m { s } else { m };
@@ -72,6 +73,17 @@ mod tests {
     use super::*;
     use crate::layers::gradient_check::{check, normal};
     use crate::layers::{Tensors, flat, flat_mut};
+
+    /// 37 scores are two rows of lanes and five. An exponential of 400 overflows, so the greatest must be found.
+    #[test]
+    fn softmax_finds_the_greatest_score_in_any_place() {
+        for place in 0..37 {
+            let mut p = [0.0f32; 37];
+            p[place] = 400.0;
+            softmax(&mut p, 37);
+            assert!(p.iter().enumerate().all(|(i, &p)| p == f32::from(i == place)), "{place}: {p:?}");
+        }
+    }
 
     #[test]
     fn softmax_gradient_equals_central_differences() {

@@ -95,9 +95,11 @@ unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut Rectang
     let mut acc = [[_mm512_setzero_ps(); V]; R];
     // SAFETY: places in A are the caller's promise; those in B were asserted; to fetch is not to read.
     unsafe {
-        for i in 0..if adds { R } else { 0 } {
-            for line in c.row(top + i)[columns.clone()].chunks(LANES) {
-                _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+        if adds {
+            for i in 0..R {
+                for line in c.row(top + i)[columns.clone()].chunks(LANES) {
+                    _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+                }
             }
         }
         let row: [*const f32; R] = std::array::from_fn(|i| a.data.as_ptr().add(a.rows[i]));
