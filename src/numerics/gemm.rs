@@ -125,7 +125,7 @@ fn share([m, k, n]: [usize; 3], data: usize, threads: usize) -> (usize, usize) {
     let of_a_thread = (work / WORTH_MORE / threads).clamp(1, MOST);
     let tasks = (of_a_thread * threads).min(work / WORTH_A_TASK).max(1);
     let by_columns = if data < k * n { tasks.min(n / COLUMNS).max(1) } else { 1 };
-    let rows = m.div_ceil(tasks / by_columns).next_multiple_of(8);
+    let rows = m.div_ceil(tasks / by_columns);
     (rows, n.div_ceil(by_columns).next_multiple_of(COLUMNS))
 }
 
