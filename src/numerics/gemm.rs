@@ -29,6 +29,8 @@ mod ahead;
 mod avx512;
 mod panels;
 mod rectangle;
+#[cfg(target_arch = "x86_64")]
+mod square;
 mod tiles;
 
 use std::ops::Range;
@@ -70,6 +72,17 @@ pub type Tiles<F> = fn(Gather<F>, Right<F>, Range<usize>, Rectangle<F>, Start<F>
 pub(super) fn tiles_of_f32() -> Option<Tiles<f32>> {
     #[cfg(target_arch = "x86_64")]
     return avx512::tiles_of_f32();
+    #[cfg(not(target_arch = "x86_64"))]
+    None
+}
+
+/// squares[i][k][j] = columns[j][i][k]: what becomes rows of [`Panels`] where B has its columns side by side.
+pub type Transpose<F> = fn(columns: [&[[F; 16]]; 16], squares: &mut [[[F; 16]; 16]]);
+
+/// The same of processors that have registers for it.
+pub(super) fn transpose_of_f32() -> Option<Transpose<f32>> {
+    #[cfg(target_arch = "x86_64")]
+    return square::transpose_of_f32();
     #[cfg(not(target_arch = "x86_64"))]
     None
 }

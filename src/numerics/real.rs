@@ -4,7 +4,7 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{AddAssign, DivAssign, MulAssign, Neg, SubAssign};
 
-use super::gemm::{self, Tiles};
+use super::gemm::{self, Tiles, Transpose};
 use super::{Fused, elementary, fused};
 
 /// A binary floating-point number whose every operation rounds the same way on every machine.
@@ -49,10 +49,14 @@ pub trait Real:
     fn tiles() -> Option<Tiles<Self>> {
         None
     }
+    /// A faster way to transpose sixteen columns of sixteen numbers than one by one, where this processor has it.
+    fn transpose() -> Option<Transpose<Self>> {
+        None
+    }
 }
 
 macro_rules! real {
-    ($type:ident, $fma:path, $exp:path, $sigmoid:path, $tanh:path, $tiles:expr) => {
+    ($type:ident, $fma:path, $exp:path, $sigmoid:path, $tanh:path, $tiles:expr, $transpose:expr) => {
         impl Real for $type {
             const NAME: &'static str = stringify!($type);
 
@@ -92,6 +96,9 @@ macro_rules! real {
             fn tiles() -> Option<Tiles<Self>> {
                 $tiles
             }
+            fn transpose() -> Option<Transpose<Self>> {
+                $transpose
+            }
         }
     };
 }
@@ -102,6 +109,7 @@ real!(
     elementary::exp_f32::<P>,
     elementary::sigmoid_f32::<P>,
     elementary::tanh_f32::<P>,
-    gemm::tiles_of_f32()
+    gemm::tiles_of_f32(),
+    gemm::transpose_of_f32()
 );
-real!(f64, fused::fma_f64, elementary::exp, elementary::sigmoid, elementary::tanh, None);
+real!(f64, fused::fma_f64, elementary::exp, elementary::sigmoid, elementary::tanh, None, None);

@@ -145,19 +145,29 @@ fn copy_columns<'a, F: Real, const N: usize>(
         let run = (1..most).find(|&i| row(steps.start + i) != first + i).unwrap_or(most);
         for panel in 0..columns.div_ceil(N) {
             let packed = &mut part.row(panel)[(steps.start - start) * N..][..run * N];
+            let of_panel = |j: usize| &column(panel * N + j)[first..][..run];
+            let squares = if (panel + 1) * N <= columns { copy_squares(of_panel, packed) } else { 0 };
             let (packed, _) = packed.as_chunks_mut::<N>();
             for j in (0..N).step_by(TOGETHER) {
                 let four: [&[F]; TOGETHER] = std::array::from_fn(|i| match panel * N + j + i {
                     c if c < columns => &column(c)[first..][..run],
                     _ => &zeros[..run],
                 });
-                for (i, packed) in packed.iter_mut().enumerate() {
+                for (i, packed) in packed.iter_mut().enumerate().skip(squares) {
                     packed[j..j + TOGETHER].copy_from_slice(&four.map(|column| column[i]));
                 }
             }
         }
         steps.start += run;
     }
+}
+
+/// Copies as many steps of sixteen columns as can be transposed sixteen at a time, and says how many.
+fn copy_squares<'a, F: Real>(column: impl Fn(usize) -> &'a [F], packed: &mut [F]) -> usize {
+    let Some(transpose) = F::transpose() else { return 0 };
+    let (squares, _) = packed.as_chunks_mut::<16>().0.as_chunks_mut::<16>();
+    transpose(std::array::from_fn(|j| column(j).as_chunks().0), squares);
+    16 * squares.len()
 }
 
 #[cfg(test)]
