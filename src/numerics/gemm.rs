@@ -19,8 +19,8 @@
 //! because the way to a pixel and the way to a tap of its window add. Swapping the two tables transposes the matrix, so the
 //! weight gradient im2col(x)ᵀ · dy is the same loop; and a plain matrix is `rows[i] = i · width, steps[k] = k`.
 //!
-//! B is copied once into panels of 16 columns ([`Panels`]), so that it is read in order, or read where it lies if it
-//! is narrow enough ([`Right`]); what tiles to come read of A is fetched meanwhile (`ahead`). A kernel holds a tile of C
+//! B is copied once into panels of 16 columns ([`Panels`]; a transposed one by squares, `square`), so that it is read in
+//! order, or read where it lies if it is narrow enough ([`Right`]); what tiles to come read of A is fetched meanwhile (`ahead`). A kernel holds a tile of C
 //! in registers, some rows by some panels, while a block of k goes by: `tiles` says in which order the tiles come and has
 //! the kernel of every processor, `avx512` that of processors with AVX-512.
 
@@ -76,10 +76,11 @@ pub(super) fn tiles_of_f32() -> Option<Tiles<f32>> {
     None
 }
 
-/// squares[i][k][j] = columns[j][i][k]: what becomes rows of [`Panels`] where B has its columns side by side.
+/// A way to transpose squares: `squares[i][k][j] = columns[j][i][k]`. So sixteen columns, each with its numbers side by
+/// side, become rows of [`Panels`]. Every column has at least as many sixteens of numbers as there are squares.
 pub type Transpose<F> = fn(columns: [&[[F; 16]]; 16], squares: &mut [[[F; 16]; 16]]);
 
-/// The same of processors that have registers for it.
+/// The way of processors that have registers for it.
 pub(super) fn transpose_of_f32() -> Option<Transpose<f32>> {
     #[cfg(target_arch = "x86_64")]
     return square::transpose_of_f32();
