@@ -25,7 +25,6 @@ fn transpose(columns: [&[[f32; 16]]; 16], squares: &mut [[[f32; 16]; 16]]) {
 
 #[target_feature(enable = "avx512f")]
 fn all_squares(columns: [&[[f32; 16]]; 16], squares: &mut [[[f32; 16]; 16]]) {
-    let columns = columns.map(|column| &column[..squares.len()]);
     for (i, to) in squares.iter_mut().enumerate() {
         square(columns.map(|column| &column[i]), to);
     }
@@ -57,8 +56,10 @@ fn square(columns: [&[f32; 16]; 16], to: &mut [[f32; 16]; 16]) {
 /// What `pair` makes of registers i and i + distance, in their places.
 #[inline(always)]
 fn in_pairs(mut x: [__m512; 16], distance: usize, pair: impl Fn(__m512, __m512) -> (__m512, __m512)) -> [__m512; 16] {
-    for i in (0..16).filter(|i| i & distance == 0) {
-        (x[i], x[i + distance]) = pair(x[i], x[i + distance]);
+    for i in 0..16 {
+        if i & distance == 0 {
+            (x[i], x[i + distance]) = pair(x[i], x[i + distance]);
+        }
     }
     x
 }
