@@ -81,7 +81,9 @@ impl Window {
     /// How far from a window's start each of its taps lies in a padded image of width w and c channels: kh·kw·c offsets.
     pub fn taps(&self, w: usize, c: usize) -> Vec<usize> {
         let (kh, kw) = self.kernel;
-        (0..kh).flat_map(|y| (0..kw * c).map(move |x| y * w * c + x)).collect()
+        let mut offsets = Vec::with_capacity(kh * kw * c);
+        (0..kh).for_each(|y| offsets.extend(y * w * c..y * w * c + kw * c));
+        offsets
     }
 }
 

@@ -10,7 +10,7 @@
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
 use std::collections::{HashMap, VecDeque};
-use std::ops::{Deref, DerefMut};
+use std::ops::{Deref, DerefMut, Range};
 use std::sync::Arc;
 
 use ndarray::{Array, Dimension, IntoDimension, s};
@@ -52,16 +52,15 @@ fn with_shelf<F: Real, T>(work: impl FnOnce(&mut Shelf<F>) -> T) -> T {
 /// `len` numbers of no meaning, the first of them where a cache line begins.
 pub(crate) fn take<F: Real>(len: usize) -> Aligned<F> {
     let slack = LINE / size_of::<F>();
-    let mut data: Vec<F> = numbers(len + slack);
+    let data: Vec<F> = numbers(len + slack);
     let start = data.as_ptr().align_offset(LINE).min(slack);
-    data.truncate(start + len);
-    Aligned { data, start }
+    Aligned { data, place: start..start + len }
 }
 
-/// `len` numbers of no meaning, wherever they lie.
+/// At least `len` numbers of no meaning, wherever they lie.
 fn numbers<F: Real>(len: usize) -> Vec<F> {
     let mut x = fitting(len).unwrap_or_default();
-    x.resize(len, F::zero());
+    x.resize(len.max(x.len()), F::zero());
     if cfg!(debug_assertions) {
         x.fill(F::from_f64(f64::NAN)); // whoever does not write all of it is found out
     }
@@ -119,7 +118,7 @@ fn give_numbers<F: Real>(x: Vec<F>) {
 #[derive(Debug)]
 pub(crate) struct Aligned<F: Real> {
     data: Vec<F>,
-    start: usize,
+    place: Range<usize>,
 }
 
 /// Bytes of a cache line; nothing but speed depends on it.
@@ -128,8 +127,8 @@ const LINE: usize = 64;
 impl<F: Real> Aligned<F> {
     /// The same numbers as an array of shape `dim`, where they are.
     pub(crate) fn into_array<D: Dimension>(mut self, dim: impl IntoDimension<Dim = D>) -> Array<F, D> {
-        let (data, start) = (std::mem::take(&mut self.data), self.start);
-        let numbers = Array::from_vec(data).slice_move(s![start..]);
+        let data = std::mem::take(&mut self.data);
+        let numbers = Array::from_vec(data).slice_move(s![self.place.clone()]);
         numbers.into_shape_with_order(dim.into_dimension()).expect("as many numbers as the shape says")
     }
 }
@@ -137,13 +136,13 @@ impl<F: Real> Aligned<F> {
 impl<F: Real> Deref for Aligned<F> {
     type Target = [F];
     fn deref(&self) -> &[F] {
-        &self.data[self.start..]
+        &self.data[self.place.clone()]
     }
 }
 
 impl<F: Real> DerefMut for Aligned<F> {
     fn deref_mut(&mut self) -> &mut [F] {
-        &mut self.data[self.start..]
+        &mut self.data[self.place.clone()]
     }
 }
 
