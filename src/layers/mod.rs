@@ -34,6 +34,7 @@ use ndarray::{Array, Dimension};
 pub use parameters::{Layout, Span, Tensors};
 pub use weights::{Prepared, Weights};
 
+use crate::numerics::path::every_path;
 use crate::numerics::{Real, shards};
 
 /// The numbers of an activation in order; every activation is without gaps.
@@ -55,5 +56,14 @@ pub(crate) fn shaped<F, D: Dimension>(dim: impl ndarray::IntoDimension<Dim = D>,
 pub(crate) fn add_to<F: Real, D: Dimension>(y: &mut Array<F, D>, x: &Array<F, D>) {
     assert_eq!(y.raw_dim(), x.raw_dim(), "a sum has one shape");
     let (size, x) = (y.len().max(1), flat(x));
-    shards::in_parts(flat_mut(y), size, 1, |at, y| y.iter_mut().zip(&x[at..]).for_each(|(y, &x)| *y += x));
+    shards::in_parts(flat_mut(y), size, 1, |at, y| add(y, &x[at..][..y.len()]));
+}
+
+every_path! {
+    /// y + x.
+    fn add<F>(y: &mut [F], x: &[F]) {
+        for (y, &x) in y.iter_mut().zip(x) {
+            *y += x;
+        }
+    }
 }

@@ -6,6 +6,7 @@
 use std::ops::{Index, IndexMut};
 
 use crate::numerics::rng::Stream;
+use crate::numerics::path::every_path;
 use crate::numerics::{Real, shards};
 
 /// Where one parameter tensor lies in the flat vector.
@@ -158,14 +159,21 @@ impl<F: Real> Tensors<F> {
     pub fn drain(&mut self, other: &mut Self) {
         assert_eq!(self.0.len(), other.0.len(), "a sum of gradients of one network");
         let size = self.0.len().div_ceil(rayon::current_num_threads()).max(1);
-        shards::deal(self.0.chunks_mut(size).zip(other.0.chunks_mut(size)).collect(), |(sum, other): (&mut [F], _)| {
-            sum.iter_mut().zip(other).for_each(|(sum, other)| *sum += std::mem::replace(other, F::zero()));
-        });
+        shards::deal(self.0.chunks_mut(size).zip(other.0.chunks_mut(size)).collect(), |(sum, other)| drain(sum, other));
     }
 
     /// The same numbers in another precision, each rounded once.
     pub fn cast<G: Real>(&self) -> Tensors<G> {
         Tensors(self.0.iter().map(|&x| G::from_f64(x.to_f64())).collect())
+    }
+}
+
+every_path! {
+    /// sum + other, and zeros where `other` was.
+    fn drain<F>(sum: &mut [F], other: &mut [F]) {
+        for (sum, other) in sum.iter_mut().zip(other) {
+            *sum += std::mem::replace(other, F::zero());
+        }
     }
 }
 

@@ -30,6 +30,7 @@ use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::{Layout, Tensors, Weights, add_to, flat, flat_mut, shaped};
 use crate::numerics::memory::{self, Kept};
+use crate::numerics::path::every_path;
 use crate::numerics::sum::plain_column_sums;
 use crate::numerics::{Native, Real, shards};
 
@@ -218,9 +219,15 @@ fn each_image<F: Real>(h: &mut Array4<F>, u: &Array2<F>, change: impl Fn(&mut [F
     shards::in_parts(flat_mut(h), size, channels, |at, h| change(h, &rows[at / size * u.ncols()..][..u.ncols()]));
 }
 
-/// h + u at every pixel.
-fn add_to_pixels<F: Real>(h: &mut [F], u: &[F]) {
-    h.chunks_exact_mut(u.len()).for_each(|pixel| pixel.iter_mut().zip(u).for_each(|(h, &u)| *h += u));
+every_path! {
+    /// h + u at every pixel.
+    fn add_to_pixels<F>(h: &mut [F], u: &[F]) {
+        for pixel in h.chunks_exact_mut(u.len()) {
+            for (h, &u) in pixel.iter_mut().zip(u) {
+                *h += u;
+            }
+        }
+    }
 }
 
 /// h (1 + scale) + shift at every pixel, u = [scale, shift].

@@ -64,7 +64,7 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
     mut c: Rectangle<F>,
     start: Start<F>,
 ) {
-    let furthest = a.rows.iter().max().unwrap_or(&0) + a.steps.iter().max().unwrap_or(&0);
+    let furthest = last::<F>(a.rows) + last::<F>(a.steps);
     assert!(a.rows.is_empty() || a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
     let width = Panels::<F>::WIDTH;
     let mut ahead = Ahead::new(a);
@@ -98,6 +98,17 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
                 first = of_b.end;
             }
         }
+    }
+}
+
+every_path! {
+    /// The greatest entry of a table; 0 if it is empty.
+    fn last<F>(table: &[usize]) -> usize {
+        let mut last = 0;
+        for &entry in table {
+            last = last.max(entry);
+        }
+        last
     }
 }
 
