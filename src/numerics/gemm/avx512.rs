@@ -97,8 +97,9 @@ unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut Rectang
     unsafe {
         if adds {
             for i in 0..R {
-                for line in c.row(top + i)[columns.clone()].chunks(LANES) {
-                    _mm_prefetch::<_MM_HINT_T0>(line.as_ptr().cast());
+                let line = c.row(top + i).as_ptr().wrapping_add(columns.start);
+                for j in 0..V {
+                    _mm_prefetch::<_MM_HINT_T0>(line.wrapping_add(j * LANES).cast());
                 }
             }
         }
@@ -121,17 +122,18 @@ unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut Rectang
             }
         }
     }
+    let lanes = |j: usize| columns.len().saturating_sub(j * LANES).min(LANES);
+    let masks: [__mmask16; V] = std::array::from_fn(|j| (1u32 << lanes(j)).wrapping_sub(1) as __mmask16);
+    assert!(bias.is_none_or(|bias| bias.len() == columns.len()));
     for (i, acc) in acc.iter().enumerate() {
-        let c = &mut c.row(top + i)[columns.clone()];
+        let c = c.row(top + i)[columns.clone()].as_mut_ptr();
         for (j, &acc) in acc.iter().enumerate() {
-            let lanes = j * LANES..c.len().min((j + 1) * LANES);
-            let mask = (1u32 << lanes.len()).wrapping_sub(1) as __mmask16;
-            // SAFETY: the lanes of the mask are those of the slices.
+            let (c, mask) = (c.wrapping_add(j * LANES), masks[j]);
+            // SAFETY: the lanes of the masks are those of the row, and of the bias.
             unsafe {
-                let c = c[lanes.clone()].as_mut_ptr();
                 let mut sum = if adds { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), acc) } else { acc };
                 if let Some(bias) = bias {
-                    sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias[lanes].as_ptr()));
+                    sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias.as_ptr().wrapping_add(j * LANES)));
                 }
                 _mm512_mask_storeu_ps(c, mask, sum);
             }
