@@ -138,9 +138,9 @@ fn share([m, k, n]: [usize; 3], data: usize, threads: usize) -> (usize, usize) {
     let work = m * k * n;
     let of_a_thread = (work / WORTH_MORE / threads).clamp(1, MOST);
     let tasks = (of_a_thread * threads).min(work / WORTH_A_TASK).max(1);
-    let by_columns = if data < k * n { tasks.min(n / COLUMNS).max(1) } else { 1 };
-    let rows = m.div_ceil(tasks / by_columns);
-    (rows, n.div_ceil(by_columns).next_multiple_of(COLUMNS))
+    let cuts_evenly = |by: &usize| tasks.is_multiple_of(*by) && n.is_multiple_of(by * COLUMNS);
+    let by_columns = if data < k * n { (2..=tasks).rev().find(cuts_evenly).unwrap_or(1) } else { 1 };
+    (m.div_ceil(tasks / by_columns), n.div_ceil(by_columns))
 }
 
 /// A matrix in somebody's memory: element (i, j) is `data[i * row + j * column]`.
