@@ -5,8 +5,8 @@
 
 use std::ops::{Index, IndexMut};
 
-use crate::numerics::rng::Stream;
 use crate::numerics::path::every_path;
+use crate::numerics::rng::Stream;
 use crate::numerics::{Real, shards};
 
 /// Where one parameter tensor lies in the flat vector.

@@ -5,7 +5,6 @@
 //! order: the furthest number that they have reached moves from the first to the last. So whoever goes before them, that
 //! much faster, finds what they will read.
 
-use super::tiles::STRIP;
 use super::{BLOCK, Gather};
 
 /// Numbers that are fetched a step: a line every eighth step of f32, so every 32 cycles or more.
@@ -14,17 +13,18 @@ pub(super) const A_STEP: usize = 2;
 /// A sweep through A before the tiles that read it.
 pub(super) struct Ahead<'a, F> {
     a: Gather<'a, F>,
+    strip: usize,
     fetched: usize,
     until: usize,
 }
 
 impl<'a, F> Ahead<'a, F> {
-    /// From what the first rows reach in the first block.
+    /// From what the first rows reach in the first block, where strips have so many rows.
     #[inline(always)]
-    pub(super) fn new(a: Gather<'a, F>) -> Self {
+    pub(super) fn new(a: Gather<'a, F>, strip: usize) -> Self {
         let last_step = a.steps.chunks(BLOCK).next().and_then(<[_]>::last);
         let fetched = a.rows.first().zip(last_step).map_or(0, |(row, step)| row + step);
-        Ahead { a, fetched, until: 0 }
+        Ahead { a, strip, fetched, until: 0 }
     }
 
     /// The tiles are those of this strip of rows and this block of steps: the sweep goes on to what the next block needs,
@@ -32,7 +32,7 @@ impl<'a, F> Ahead<'a, F> {
     #[inline(always)]
     pub(super) fn during(&mut self, strip: usize, block: usize) {
         let last_of = |table: &'a [usize], size: usize, part: usize| table.chunks(size).nth(part).and_then(<[_]>::last);
-        let next = |strip, block| Some(last_of(self.a.rows, STRIP, strip)? + last_of(self.a.steps, BLOCK, block)?);
+        let next = |strip, block| Some(last_of(self.a.rows, self.strip, strip)? + last_of(self.a.steps, BLOCK, block)?);
         self.until = next(strip, block + 1).or_else(|| next(strip + 1, 0)).unwrap_or(0);
     }
 

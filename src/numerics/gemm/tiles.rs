@@ -12,8 +12,9 @@ use super::{BLOCK, Gather, Panels, Rectangle, Right, Start};
 use crate::numerics::path::every_path;
 use crate::numerics::{Fused, Real};
 
-/// Rows of C in a strip. It changes the speed and not the bits.
-pub(super) const STRIP: usize = 768;
+/// The most rows of C in a strip, a number of whole tiles of 6 and of 8. It changes the speed and not the bits.
+const STRIP: usize = 768;
+const WHOLE_TILES: usize = 24;
 
 /// What computes a tile.
 pub(super) trait Kernel<F: Real> {
@@ -64,11 +65,13 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
     mut c: Rectangle<F>,
     start: Start<F>,
 ) {
-    let furthest = last::<F>(a.rows) + last::<F>(a.steps);
+    let furthest = greatest::<F>(a.rows) + greatest::<F>(a.steps);
     assert!(a.rows.is_empty() || a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
     let width = Panels::<F>::WIDTH;
-    let mut ahead = Ahead::new(a);
-    for (strip, rows) in a.rows.chunks(STRIP).enumerate() {
+    let strips = a.rows.len().div_ceil(STRIP).max(1);
+    let of_strip = a.rows.len().div_ceil(strips).max(1).next_multiple_of(WHOLE_TILES); // as even as whole tiles may be
+    let mut ahead = Ahead::new(a, of_strip);
+    for (strip, rows) in a.rows.chunks(of_strip).enumerate() {
         // One block of no steps where there are none: it writes what C starts with.
         for block in (0..a.steps.len().max(1)).step_by(BLOCK) {
             let steps = &a.steps[block..a.steps.len().min(block + BLOCK)];
@@ -87,7 +90,7 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
                 for (tile, rows) in rows.chunks(height).enumerate() {
                     let (a, b_data) = (Gather { rows, steps, ..a }, b.from(first, block));
                     let (step, panel, soon) = (b.step, b.panel, ahead.next(steps.len()));
-                    let (top, columns) = (strip * STRIP + tile * height, columns.clone());
+                    let (top, columns) = (strip * of_strip + tile * height, columns.clone());
                     let tile = Tile { a, b: b_data, step, panel, top, columns, soon, adds, bias };
                     // SAFETY: every row plus every step lies in `data`, as asserted above.
                     #[allow(unsafe_code)]
@@ -103,12 +106,12 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
 
 every_path! {
     /// The greatest entry of a table; 0 if it is empty.
-    fn last<F>(table: &[usize]) -> usize {
-        let mut last = 0;
+    fn greatest<F>(table: &[usize]) -> usize {
+        let mut greatest = 0;
         for &entry in table {
-            last = last.max(entry);
+            greatest = greatest.max(entry);
         }
-        last
+        greatest
     }
 }
 
