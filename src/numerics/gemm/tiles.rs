@@ -13,7 +13,7 @@ use crate::numerics::path::every_path;
 use crate::numerics::{Fused, Real};
 
 /// The most rows of C in a strip, a number of whole tiles of 6 and of 8. It changes the speed and not the bits.
-const STRIP: usize = 768;
+const STRIP: usize = 384;
 const WHOLE_TILES: usize = 24;
 
 /// What computes a tile.
