@@ -13,7 +13,7 @@ fn bits<F: Real>(x: &[F]) -> Vec<u64> {
     x.iter().map(|x| x.to_f64().to_bits()).collect()
 }
 
-/// (m, k, n): below, at and above the tile's 6 or 8 rows and 16 to 64 columns, the block's 256, the strip's 768, and the empty
+/// (m, k, n): below, at and above the tile's 6 or 8 rows and 16 to 64 columns, the block's 256, the strip's 384, and the empty
 /// product. The tiles of AVX-512 have 1 to 4 panels and any number of rows up to 8: all of them come up here.
 const SHAPES: [(usize, usize, usize); 18] = [
     (1, 1, 1),

@@ -12,8 +12,11 @@ use super::{BLOCK, Gather, Panels, Rectangle, Right, Start};
 use crate::numerics::path::every_path;
 use crate::numerics::{Fused, Real};
 
-/// The most rows of C in a strip, a number of whole tiles of 6 and of 8. It changes the speed and not the bits.
+/// The most rows of C in a strip: few enough for what they read of A to stay in the second cache, and as many as that
+/// allows, since each strip reads all of B. It changes the speed and not the bits.
 const STRIP: usize = 384;
+
+/// Rows that are whole tiles of 6 and of 8.
 const WHOLE_TILES: usize = 24;
 
 /// What computes a tile.
