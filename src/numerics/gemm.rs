@@ -126,7 +126,8 @@ pub fn product<F: Real>(a: Gather<F>, b: Right<F>, c: &mut [F], stride: usize, s
 /// Rows and columns of C that one task computes, of an (m, k) matrix that lies in `data` numbers by one of (k, n).
 ///
 /// A thread reads its own part of the larger matrix, and all of the smaller: of a small picture's products with large
-/// weights each keeps some columns of the weights in its own cache, from one prediction to the next.
+/// weights each keeps some columns of the weights in its own cache, from one prediction to the next. All parts are equal, or
+/// nearly: an odd one keeps a thread waiting.
 fn share([m, k, n]: [usize; 3], data: usize, threads: usize) -> (usize, usize) {
     const WORTH_A_TASK: usize = 200_000; // multiply-adds; some microseconds, several times what handing over a task costs
     const WORTH_MORE: usize = 2_000_000; // with several such tasks a thread, one that is late has fewer of them
@@ -140,7 +141,7 @@ fn share([m, k, n]: [usize; 3], data: usize, threads: usize) -> (usize, usize) {
     let tasks = (of_a_thread * threads).min(work / WORTH_A_TASK).max(1);
     let cuts_evenly = |by: &usize| tasks.is_multiple_of(*by) && n.is_multiple_of(by * COLUMNS);
     let by_columns = if data < k * n { (2..=tasks).rev().find(cuts_evenly).unwrap_or(1) } else { 1 };
-    (m.div_ceil(tasks / by_columns), n.div_ceil(by_columns))
+    (m.div_ceil(tasks / by_columns), n / by_columns)
 }
 
 /// A matrix in somebody's memory: element (i, j) is `data[i * row + j * column]`.

@@ -122,10 +122,20 @@ fn product_among_poisoned_and_unaligned_numbers_reads_and_writes_its_own_alone()
 
 #[test]
 fn product_is_the_same_with_any_number_of_threads_and_each_row_alone() {
-    // In the first the rows are dealt out, in the second, whose B is the larger, columns too.
-    for (m, k, n) in [(601, 300, 17), (37, 900, 200)] {
+    // Rows are dealt out; in the last, whose B is the larger and can be cut evenly, columns too.
+    for (m, k, n) in [(601, 300, 17), (37, 900, 200), (37, 900, 256)] {
         product_is_the_same_with_any_number_of_threads(m, k, n);
     }
+}
+
+#[test]
+fn product_with_a_larger_right_matrix_is_cut_into_columns_as_many_as_leave_no_thread_idle() {
+    assert_eq!(share([37, 900, 256], 37 * 900, 2), (37, 64), "four parts side by side");
+    assert_eq!(share([256, 2304, 384], 256 * 2304, 2), (128, 192), "two by two, not three side by side");
+    assert_eq!(share([64, 4608, 512], 64 * 4608, 6), (22, 128), "three by four");
+    assert_eq!(share([37, 900, 200], 37 * 900, 2), (19, 200), "no even cut along the columns");
+    assert_eq!(share([1024, 1152, 384], 1024 * 1152, 2), (256, 384), "the left matrix is the larger");
+    assert_eq!(share([256, 2304, 384], 256 * 2304, 1), (256, 384), "one thread, one part");
 }
 
 fn product_is_the_same_with_any_number_of_threads(m: usize, k: usize, n: usize) {
