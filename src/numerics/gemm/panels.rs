@@ -68,15 +68,14 @@ pub struct Right<'a, F> {
 }
 
 impl<'a, F: Real> Right<'a, F> {
-    /// Numbers from a row to the next up to which a matrix is read where it lies. Rows further apart fall into so few
-    /// places of the first cache that they drive each other out.
-    const NEAR: usize = 64;
-
-    /// A matrix read where it lies, if it consists of whole panels and its rows are near to each other.
+    /// A matrix read where it lies, if it consists of whole panels and a tile reads its rows from end to end: what a
+    /// narrower tile reads of them falls into so few places of the first cache that it drives itself out.
     pub fn in_place(b: Matrix<'a, F>) -> Option<Self> {
-        let whole = b.column == 1 && b.shape.1.is_multiple_of(Panels::<F>::WIDTH);
-        let near = b.row <= Self::NEAR;
-        (whole && near).then_some(Right { data: b.data, shape: b.shape, step: b.row, panel: Panels::<F>::WIDTH })
+        let width = Panels::<F>::WIDTH;
+        let of_a_tile = if F::tiles().is_some() { 4 * width } else { width };
+        let whole = b.column == 1 && b.shape.1.is_multiple_of(width);
+        let near = b.row <= of_a_tile;
+        (whole && near).then_some(Right { data: b.data, shape: b.shape, step: b.row, panel: width })
     }
 
     /// The numbers from column `first` on, which is the first of a panel, and from row `step` on.

@@ -151,16 +151,15 @@ impl<P: Fused, F: Real, const N: usize> Kernel<F> for Plain<P, N> {
         let acc: [[F; N]; ROWS] = unsafe { sums::<P, F, N>(a.data, &rows, a.steps, b, step) };
         for (i, acc) in acc.iter().take(a.rows.len()).enumerate() {
             let c = &mut c.row(top + i)[columns.clone()];
-            if let (Some(c), None) = (c.first_chunk_mut::<N>(), bias) {
+            match c.first_chunk_mut::<N>() {
                 // A length that the compiler knows is moved by registers, any other by a loop.
-                *c = std::array::from_fn(|j| if adds { c[j] + acc[j] } else { acc[j] });
-                continue;
+                Some(c) => *c = std::array::from_fn(|j| if adds { c[j] + acc[j] } else { acc[j] }),
+                None => c.iter_mut().zip(acc).for_each(|(c, &acc)| *c = if adds { *c + acc } else { acc }),
             }
-            for (j, c) in c.iter_mut().enumerate() {
-                *c = if adds { *c + acc[j] } else { acc[j] };
-                if let Some(bias) = bias {
-                    *c += bias[j];
-                }
+        }
+        if let Some(bias) = bias {
+            for i in 0..a.rows.len() {
+                c.row(top + i)[columns.clone()].iter_mut().zip(bias).for_each(|(c, &bias)| *c += bias);
             }
         }
     }
