@@ -22,20 +22,37 @@ use crate::numerics::{Real, memory, shards};
 /// # Shapes
 /// x (n, h, w, c) to y (n, 2h, 2w, c).
 pub fn upsample_nearest_2x<F: Real>(x: &Array4<F>) -> Array4<F> {
+    upsample_nearest_2x_padded(x, [0; 4])
+}
+
+/// The same with zeros around each image, for the convolution that reads it: left, right, top, bottom.
+///
+/// # Shapes
+/// x (n, h, w, c) to y (n, 2h + top + bottom, 2w + left + right, c).
+pub fn upsample_nearest_2x_padded<F: Real>(x: &Array4<F>, [left, right, top, bottom]: [usize; 4]) -> Array4<F> {
     let (n, h, w, c) = x.dim();
-    let mut y = memory::take(4 * x.len());
+    let (height, width) = (2 * h + top + bottom, 2 * w + left + right);
+    let mut y = memory::take(n * height * width * c);
     let x = flat(x);
-    shards::in_parts(&mut y, 4 * h * w * c, 4 * w * c, |at, rows| {
-        for (row, y) in x[at / 4..].chunks(w * c).zip(rows.chunks_mut(4 * w * c)) {
-            let (upper, lower) = y.split_at_mut(2 * w * c);
-            for (pixel, two) in row.chunks(c).zip(upper.chunks_mut(2 * c)) {
-                two[..c].copy_from_slice(pixel);
-                two[c..].copy_from_slice(pixel);
+    shards::in_parts(&mut y, height * width * c, width * c, |at, rows| {
+        for (row, y) in (at / (width * c)..).zip(rows.chunks_mut(width * c)) {
+            let (image, row) = (row / height, row % height);
+            if !(top..top + 2 * h).contains(&row) {
+                y.fill(F::zero());
+                continue;
             }
-            lower.copy_from_slice(upper);
+            let (before, y) = y.split_at_mut(left * c);
+            let (pixels, after) = y.split_at_mut(2 * w * c);
+            let x = x[(image * h + (row - top) / 2) * w * c..].chunks(c);
+            for (two, x) in pixels.chunks_mut(2 * c).zip(x) {
+                two[..c].copy_from_slice(x);
+                two[c..].copy_from_slice(x);
+            }
+            before.fill(F::zero());
+            after.fill(F::zero());
         }
     });
-    y.into_array((n, 2 * h, 2 * w, c))
+    y.into_array((n, height, width, c))
 }
 
 /// dx of [`upsample_nearest_2x`]: the sum of each square of four.
@@ -119,6 +136,7 @@ mod tests {
     use super::*;
     use crate::layers::Tensors;
     use crate::layers::gradient_check::{check, normal};
+    use crate::layers::im2col::Window;
 
     #[test]
     fn upsample_gradient_equals_central_differences() {
@@ -130,6 +148,14 @@ mod tests {
             |_, (), dy, _| upsample_nearest_2x_backward(dy),
         )
         .expect("the gradient is right");
+    }
+
+    #[test]
+    fn upsampled_and_padded_at_once_has_the_bits_of_one_after_the_other() {
+        let (x, window) = (normal((2, 3, 4, 5), 1), Window { kernel: (1, 1), stride: 1, padding: [1, 2, 3, 4] });
+        let padded = window.pad(upsample_nearest_2x(&x).into());
+        assert_eq!(upsample_nearest_2x_padded(&x, window.padding), *padded);
+        assert_eq!((padded.dim(), padded[[1, 8, 8, 4]]), ((2, 13, 11, 5), x[[1, 2, 3, 4]]));
     }
 
     #[test]

@@ -29,7 +29,9 @@ use crate::layers::dropout::Key;
 use crate::layers::embedding::{ClassEmbedding, TimeEmbedding};
 use crate::layers::group_norm::GroupNorm;
 use crate::layers::linear::Linear;
-use crate::layers::resample::{concat_channels, split_channels, upsample_nearest_2x, upsample_nearest_2x_backward};
+use crate::layers::resample::{
+    concat_channels, split_channels, upsample_nearest_2x_backward, upsample_nearest_2x_padded,
+};
 use crate::layers::{Layout, Tensors, Weights, add_to};
 use crate::numerics::Real;
 use crate::numerics::memory::{self, Kept};
@@ -207,9 +209,9 @@ impl UNet {
                 h = run_blocks(blocks, w, both.into(), &silu_emb, key, tape);
             }
             if let Some(double) = &level.resample {
-                let doubled = upsample_nearest_2x(&h);
+                let doubled = upsample_nearest_2x_padded(&h, double.window.padding);
                 drop(h);
-                let (y, cache) = double.forward(w, doubled);
+                let (y, cache) = double.forward_padded(w, doubled.into());
                 tape.trace.layer(double.weight, &y);
                 tape.conv(cache);
                 h = y.into();
