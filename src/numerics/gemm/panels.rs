@@ -72,7 +72,7 @@ impl<'a, F: Real> Right<'a, F> {
     /// narrower tile reads of them falls into so few places of the first cache that it drives itself out.
     pub fn in_place(b: Matrix<'a, F>) -> Option<Self> {
         let width = Panels::<F>::WIDTH;
-        let of_a_tile = if F::tiles().is_some() { 4 * width } else { width };
+        let of_a_tile = if F::tiles().is_some() { 4 * width } else { width }; // four panels with AVX-512, else one
         let whole = b.column == 1 && b.shape.1.is_multiple_of(width);
         let near = b.row <= of_a_tile;
         (whole && near).then_some(Right { data: b.data, shape: b.shape, step: b.row, panel: width })
