@@ -13,17 +13,17 @@
 use std::hint::black_box;
 
 use ancestral::layers::conv2d::Conv2d;
-use ancestral::layers::gradient_check::normal;
 use ancestral::layers::im2col::Window;
-use ancestral::layers::{Layout, Tensors};
+use ancestral::layers::{Layout, ParameterVector};
 use ancestral::models::UNet;
-use ancestral::numerics::gemm::{Matrix, Start, matrix_product};
+use ancestral::numerics::gemm::{Epilogue, Matrix, matrix_product};
+use ancestral::numerics::rng::normal;
 use ancestral::sample::draw::{Settings, draw};
 use ancestral::sample::{Ddim, Pipeline, Sampler};
 use ancestral::train::Preset;
 use ancestral::train::adamw::Moments;
 use ancestral::train::clip::{clip_factor, global_norm};
-use ancestral::train::gradient::{Batch, SHARD, Zeros, loss_and_gradient};
+use ancestral::train::gradient::{Batch, MICROBATCH, Zeros, loss_and_gradient};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// C = A · B at (m, k, n): square; a 3x3 convolution's shape, im2col and all; a weight gradient's; few rows.
@@ -35,19 +35,19 @@ fn gemm(criterion: &mut Criterion) {
         group.throughput(Throughput::Elements((m * k * n) as u64));
         group.bench_function(BenchmarkId::from_parameter(format!("{m}x{k}x{n}")), |bencher| {
             let (a, b) = (Matrix::new(&a, m, k), Matrix::new(&b, k, n));
-            bencher.iter(|| matrix_product(a, b, black_box(&mut c), n, Start::Overwrite));
+            bencher.iter(|| matrix_product(a, b, black_box(&mut c), n, Epilogue::Overwrite));
         });
     }
 }
 
-/// 3x3 convolutions of one shard at the three resolutions of the `mnist` preset, and one that halves.
+/// 3x3 convolutions of one microbatch at the three resolutions of the `mnist` preset, and one that halves.
 fn conv2d(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("conv2d");
     for (side, c_in, c_out, stride) in [(28, 32, 32, 1), (14, 64, 64, 1), (7, 128, 64, 1), (28, 32, 32, 2)] {
         let mut layout = Layout::default();
         let conv = Conv2d::new(&mut layout, "conv", c_in, c_out, Window::square(3, stride, 1));
-        let w: Tensors<f32> = layout.initial(1);
-        let x = normal((SHARD, side, side, c_in), 2).mapv(|x| x as f32);
+        let w: ParameterVector<f32> = layout.initial(1);
+        let x = normal((MICROBATCH, side, side, c_in), 2).mapv(|x| x as f32);
         let (y, _) = conv.forward(&w, x.clone());
         let dy = normal(y.dim(), 3).mapv(|x| x as f32);
         let multiply_adds = (y.len() * 9 * c_in) as u64;
@@ -59,7 +59,7 @@ fn conv2d(criterion: &mut Criterion) {
         });
         group.throughput(Throughput::Elements(2 * multiply_adds)); // dW and dx
         group.bench_function(BenchmarkId::new("backward", &name), |bencher| {
-            let mut grads = Tensors::zeros(w.0.len());
+            let mut grads = ParameterVector::zeros(w.0.len());
             let cache = || conv.forward(&w, x.clone()).1;
             bencher.iter_batched(cache, |cache| conv.backward(&w, cache, &dy, &mut grads), BatchSize::LargeInput);
         });
@@ -78,7 +78,7 @@ fn training_step(criterion: &mut Criterion) {
         let t = (0..config.batch_size).map(|n| n as f64).collect();
         let labels = config.model.num_class_embeds.map(|_| vec![0; config.batch_size]);
         let batch = Batch { target: x_t.clone(), x_t, t, labels };
-        let mut weights: Tensors<f32> = unet.layout.initial(config.seed);
+        let mut weights: ParameterVector<f32> = unet.layout.initial(config.seed);
         let mut moments = Moments::zeros(weights.0.len());
         let (mut n, zeros) = (0, Zeros::default());
         group.throughput(Throughput::Elements(3 * config.batch_size as u64 * unet.multiply_adds((h, w))));
@@ -96,7 +96,7 @@ fn training_step(criterion: &mut Criterion) {
     }
 }
 
-/// One reverse step of the `digits` preset: one picture, cut by rows, and sixteen, cut into shards.
+/// One reverse step of the `digits` preset: one picture, cut by rows, and sixteen, cut into microbatches.
 fn sampling_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sampling step");
     group.sample_size(10);

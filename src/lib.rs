@@ -23,6 +23,7 @@ pub mod checkpoint;
 pub mod cli;
 pub mod data;
 pub mod diffusion;
+pub mod digest;
 pub mod error;
 pub mod golden;
 pub mod layers;

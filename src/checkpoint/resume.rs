@@ -1,6 +1,6 @@
 //! The state of a run in one file, `checkpoint.safetensors`: what it needs to go on to the same bits.
 //!
-//! Tensors `weights`, `m`, `v` and perhaps `ema`, flat, in the order of the model's layout. The metadata has one key,
+//! ParameterVector `weights`, `m`, `v` and perhaps `ema`, flat, in the order of the model's layout. The metadata has one key,
 //! `state`: JSON with the contract's name, the step, and the config, from which the position in the data and all random
 //! streams follow, and the SHA-256 of all that, without which one flipped bit would be trained on unseen. The file is
 //! replaced as a whole ([`atomic`]), so there is always a whole one.
@@ -12,7 +12,8 @@ use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
-use crate::layers::Tensors;
+use crate::digest::hexadecimal;
+use crate::layers::ParameterVector;
 use crate::models::UNet;
 use crate::numerics::CONTRACT;
 use crate::train::adamw::Moments;
@@ -41,7 +42,7 @@ impl Header {
             Header { contract: self.contract.clone(), config: self.config.clone(), sha256: String::new(), ..*self };
         let mut hash = Sha256::new_with_prefix(serde_json::to_string(&unsigned).expect("numbers and strings are JSON"));
         tensors.for_each(|bytes| hash.update(bytes));
-        hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect()
+        hexadecimal(&hash.finalize())
     }
 }
 
@@ -58,7 +59,7 @@ pub fn write(path: &Path, config: &Config, state: &State) -> Result<()> {
 /// # Errors
 /// A state that is not finite, which nothing can go on from.
 pub fn to_bytes(config: &Config, state: &State) -> Result<Vec<u8>> {
-    let bytes = |tensors: &Tensors<f32>| tensors.0.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
+    let bytes = |tensors: &ParameterVector<f32>| tensors.0.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
     let tensors = [Some(&state.weights), Some(&state.moments.m), Some(&state.moments.v), state.ema.as_ref()];
     let named = || TENSORS.into_iter().zip(tensors).filter_map(|(name, tensor)| tensor.map(|tensor| (name, tensor)));
     if let Some((name, _)) = named().find(|(_, tensor)| tensor.0.iter().any(|x| !x.is_finite())) {
@@ -111,7 +112,7 @@ pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(Config, State)> {
     }
     let unet = UNet::new(header.config.model.clone()).map_err(|e| bad(format!("metadata `state`: {e}")))?;
     let count = unet.layout.count();
-    let tensor = |name: &str| -> Result<Tensors<f32>> {
+    let tensor = |name: &str| -> Result<ParameterVector<f32>> {
         let view = file.tensor(name).map_err(|_| bad(format!("tensor `{name}` is missing")))?;
         if view.dtype() != Dtype::F32 || view.shape() != [count] {
             return Err(bad(format!(
@@ -124,7 +125,7 @@ pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(Config, State)> {
         if values.iter().any(|v| !v.is_finite()) {
             return Err(bad(format!("tensor `{name}` holds a number that is not finite")));
         }
-        Ok(Tensors(values))
+        Ok(ParameterVector(values))
     };
     let averages = header.config.ema_decay > 0.0;
     let names = &TENSORS[..if averages { 4 } else { 3 }];

@@ -3,19 +3,18 @@
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
-use sha2::{Digest, Sha256};
-
 use crate::atomic;
-use crate::layers::{Layout, Tensors};
+use crate::digest::sha256;
+use crate::layers::{Layout, ParameterVector};
 use crate::{Error, Result};
+use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 
 /// Reads the parameters that `layout` names, all of them and no others.
 ///
 /// # Errors
 /// A file that is cut off or no safetensors file; a tensor that is missing, not expected, of another shape or type, or
 /// not finite: each by name.
-pub fn read(path: &Path, layout: &Layout) -> Result<Tensors<f32>> {
+pub fn read(path: &Path, layout: &Layout) -> Result<ParameterVector<f32>> {
     from_bytes(&atomic::read(path)?, path, layout)
 }
 
@@ -23,7 +22,7 @@ pub fn read(path: &Path, layout: &Layout) -> Result<Tensors<f32>> {
 ///
 /// # Errors
 /// As [`read`].
-pub fn from_bytes(bytes: &[u8], path: &Path, layout: &Layout) -> Result<Tensors<f32>> {
+pub fn from_bytes(bytes: &[u8], path: &Path, layout: &Layout) -> Result<ParameterVector<f32>> {
     let bad = |problem: String| Error::file(path, problem, "use weights of the model that config.json describes");
     let file = SafeTensors::deserialize(bytes)
         .map_err(|e| Error::file(path, format!("not a whole safetensors file: {e}"), "copy or download it again"))?;
@@ -52,7 +51,7 @@ pub fn from_bytes(bytes: &[u8], path: &Path, layout: &Layout) -> Result<Tensors<
         return Err(bad(format!("tensor `{name}` belongs to no layer of the model")));
     }
     // Only now: the file has all the numbers that memory is asked for.
-    let mut tensors = Tensors::zeros(layout.count());
+    let mut tensors = ParameterVector::zeros(layout.count());
     for (entry, view) in views {
         let values: Vec<f32> = view.data().as_chunks().0.iter().map(|&bytes| f32::from_le_bytes(bytes)).collect();
         if let Some(value) = values.iter().find(|v| !v.is_finite()) {
@@ -70,7 +69,7 @@ fn current_name(name: &str) -> String {
 }
 
 /// A safetensors file of the weights: the same bytes for the same numbers.
-pub fn to_bytes(layout: &Layout, tensors: &Tensors<f32>) -> Vec<u8> {
+pub fn to_bytes(layout: &Layout, tensors: &ParameterVector<f32>) -> Vec<u8> {
     let values: Vec<(&str, Vec<usize>, Vec<u8>)> = layout
         .entries
         .iter()
@@ -90,13 +89,8 @@ pub fn to_bytes(layout: &Layout, tensors: &Tensors<f32>) -> Vec<u8> {
 ///
 /// # Errors
 /// Whatever the operating system refuses.
-pub fn write(path: &Path, layout: &Layout, tensors: &Tensors<f32>) -> Result<String> {
+pub fn write(path: &Path, layout: &Layout, tensors: &ParameterVector<f32>) -> Result<String> {
     let bytes = to_bytes(layout, tensors);
     atomic::write(path, &bytes)?;
     Ok(sha256(&bytes))
-}
-
-/// SHA-256 in hexadecimal.
-pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
 }

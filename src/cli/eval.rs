@@ -7,7 +7,7 @@ use serde_json::json;
 use super::{Outcome, print};
 use crate::checkpoint::{pipeline, resume};
 use crate::data::{self, Dataset, Shape, Split};
-use crate::layers::Tensors;
+use crate::layers::ParameterVector;
 use crate::report::plot::{ErrorByTimestep, error_by_timestep};
 use crate::report::progress::Progress;
 use crate::report::table::table;
@@ -45,7 +45,7 @@ pub struct Args {
 /// Weights to be judged.
 pub struct Subject<'a> {
     pub name: &'static str,
-    pub weights: &'a Tensors<f32>,
+    pub weights: &'a ParameterVector<f32>,
 }
 
 /// Evaluates a model on validation images.

@@ -13,7 +13,7 @@ use std::io::{self, Write};
 
 use clap::{Parser, Subcommand};
 
-use crate::numerics::{environment, path};
+use crate::numerics::{environment, instruction_set};
 use crate::{Error, Result};
 
 /// Denoising diffusion models on CPUs: the same bits everywhere, every gradient by hand.
@@ -78,7 +78,7 @@ pub fn run(cli: Cli) -> Result<Outcome> {
     let threads = cli.threads.map_or(0, usize::from); // 0: all cores
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| Error::value("--threads", "a number of threads that the system can start", e))?;
-    path::chosen()?;
+    instruction_set::chosen()?;
     environment::check(&pool)?;
     pool.install(|| match cli.command {
         Command::Train(args) => train::run(&args),

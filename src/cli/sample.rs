@@ -8,8 +8,9 @@ use serde_json::json;
 
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
 use super::{Outcome, print};
-use crate::checkpoint::{pipeline, weights::sha256};
+use crate::checkpoint::pipeline;
 use crate::diffusion::Variance;
+use crate::digest::sha256;
 use crate::layers::flat;
 use crate::report::Picture;
 use crate::report::animation::save_gif;

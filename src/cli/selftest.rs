@@ -7,7 +7,7 @@ use serde_json::json;
 
 use super::{Outcome, print};
 use crate::numerics::environment::Environment;
-use crate::numerics::{CONTRACT, path};
+use crate::numerics::{CONTRACT, instruction_set};
 use crate::selftest::{self, Chain, Difference, EXPECTED};
 use crate::{Result, atomic};
 
@@ -56,8 +56,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
 fn print_text(chain: &Chain, difference: Option<&Difference>, reference: &str, seconds: f64) -> Result<()> {
     let on_or_off = |on: bool| if on { "on" } else { "off" };
     let environment = Environment::of_this_thread();
-    print(format!("processor {}: {}", std::env::consts::ARCH, path::instruction_sets().join(" ")))?;
-    print(format!("path {}, {} threads", path::current().name(), rayon::current_num_threads()))?;
+    print(format!("processor {}: {}", std::env::consts::ARCH, instruction_set::instruction_sets().join(" ")))?;
+    print(format!("path {}, {} threads", instruction_set::current().name(), rayon::current_num_threads()))?;
     let (ftz, daz) = (on_or_off(environment.flushes_results), on_or_off(environment.flushes_operands));
     print(format!("flush to zero: results (FTZ) {ftz}, operands (DAZ) {daz}; rounding to nearest even\n"))?;
     print(chain.lines().trim_end())?;
@@ -75,7 +75,7 @@ fn print_text(chain: &Chain, difference: Option<&Difference>, reference: &str, s
 fn print_json(chain: &Chain, difference: Option<&Difference>, seconds: f64) -> Result<()> {
     print(json!({
         "contract": CONTRACT, "version": env!("CARGO_PKG_VERSION"), "processor": std::env::consts::ARCH,
-        "instruction_sets": path::instruction_sets(), "path": path::current().name(),
+        "instruction_sets": instruction_set::instruction_sets(), "path": instruction_set::current().name(),
         "threads": rayon::current_num_threads(), "environment": Environment::of_this_thread(),
         "links": chain.links, "chain": chain.sha256(), "seconds": seconds,
         "reproduces": difference.is_none(), "first_difference": difference,

@@ -7,7 +7,7 @@
 //! ```
 //!
 //! since y_i is in one term alone, and d(u²)/du = 2u. The mean runs over pixels and channels as well as images. A batch
-//! that is cut into shards sums [`squared_error`] over them and gives each the N of all, so 1/N enters once.
+//! that is cut into microbatches sums [`squared_error`] over them and gives each the N of all, so 1/N enters once.
 
 use crate::numerics::Real;
 use crate::numerics::sum::sum_of_squares;
@@ -46,7 +46,7 @@ pub fn l_simple<F: Real>(output: &[F], target: &[F]) -> f64 {
 /// The difference is rounded in `F` and multiplied by 2/`count`, which is computed in f64 and rounded once to `F`.
 ///
 /// # Shapes
-/// `output`, `target` and the result: all elements of a batch or of a shard of it, in the same order.
+/// `output`, `target` and the result: all elements of a batch or of a microbatch of it, in the same order.
 ///
 /// # Panics
 /// If the lengths differ or exceed `count`.
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn loss_of_shards_with_the_count_of_the_batch_equals_the_loss_of_the_batch() {
+    fn loss_of_microbatchs_with_the_count_of_the_batch_equals_the_loss_of_the_batch() {
         let (output, target) = (normals(48, "output"), normals(48, "target"));
         let whole = l_simple_grad(&output, &target, 48);
         let parts: Vec<f64> =

@@ -22,12 +22,12 @@ use ndarray::{Array, Dimension};
 
 use super::stopwatch::timed;
 use super::{flat, flat_mut};
-use crate::numerics::path::every_path;
-use crate::numerics::{Fused, Native, Real, memory};
+use crate::numerics::instruction_set::every_instruction_set;
+use crate::numerics::{Fused, Native, Real, buffer_pool};
 
 /// y = x σ(x), element by element.
 pub fn silu<F: Real, D: Dimension>(x: &Array<F, D>) -> Array<F, D> {
-    let mut y = memory::clone(x);
+    let mut y = buffer_pool::clone(x);
     timed(None, "silu", 0, || silu_each(flat_mut(&mut y)));
     y
 }
@@ -79,7 +79,7 @@ pub(super) fn silu_gradient_of<P: Fused, F: Real>(x: F) -> F {
     s * x.fma::<P>(F::one() - s, F::one())
 }
 
-every_path! {
+every_instruction_set! {
     fn silu_each<F>(x: &mut [F]) {
         for x in x {
             *x = silu_of::<P, F>(*x);
@@ -87,7 +87,7 @@ every_path! {
     }
 }
 
-every_path! {
+every_instruction_set! {
     fn times_silu_gradient<F>(x: &[F], dy: &mut [F]) {
         for (dy, &x) in dy.iter_mut().zip(x) {
             *dy *= silu_gradient_of::<P, F>(x);
@@ -98,13 +98,14 @@ every_path! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::Tensors;
-    use crate::layers::gradient_check::{check, normal};
+    use crate::layers::ParameterVector;
+    use crate::layers::gradient_check::check;
+    use crate::numerics::rng::normal;
 
     #[test]
     fn silu_gradient_equals_central_differences() {
         check(
-            &Tensors(vec![]),
+            &ParameterVector(vec![]),
             &(normal(40, 1) * 3.0),
             2,
             |_, x| (silu(x), x.clone()),
@@ -116,7 +117,7 @@ mod tests {
     #[test]
     fn gelu_gradient_equals_central_differences() {
         check(
-            &Tensors(vec![]),
+            &ParameterVector(vec![]),
             &(normal(40, 1) * 2.0),
             2,
             |_, x| (gelu_tanh(x.clone()), x.clone()),

@@ -25,9 +25,9 @@ use ndarray::{Array3, Ix3};
 
 use super::flat;
 use super::softmax::{softmax, softmax_backward};
-use crate::numerics::gemm::{Matrix, Start, matrix_product};
-use crate::numerics::memory::{self, Aligned, Kept};
-use crate::numerics::{Real, shards};
+use crate::numerics::buffer_pool::{self, Aligned, Kept};
+use crate::numerics::gemm::{Epilogue, Matrix, matrix_product};
+use crate::numerics::{Real, parallel};
 
 /// What the backward pass needs: q, k, v, and P of each image and head.
 #[derive(Debug)]
@@ -53,15 +53,15 @@ pub fn attention<F: Real>(q: Array3<F>, k: Array3<F>, v: Array3<F>, heads: usize
     assert!(heads > 0 && c.is_multiple_of(heads), "attention: {heads} heads of {c} channels");
     let (keys, d) = (k.dim().1, c / heads);
     let scale = F::from_f64(1.0 / (d as f64).sqrt());
-    let (mut o, mut p) = (memory::take(q.len()), memory::take(n * heads * tokens * keys));
+    let (mut o, mut p) = (buffer_pool::take(q.len()), buffer_pool::take(n * heads * tokens * keys));
     let images = o.chunks_mut(tokens * c).zip(p.chunks_mut(heads * tokens * keys)).enumerate();
-    shards::deal(images.collect(), |(image, (o, p))| {
+    parallel::deal(images.collect(), |(image, (o, p))| {
         for (head, p) in p.chunks_mut(tokens * keys).enumerate() {
             let of = |x| matrix_of_head(x, image, head * d..(head + 1) * d);
-            matrix_product(of(&q), of(&k).t(), p, keys, Start::Overwrite);
+            matrix_product(of(&q), of(&k).t(), p, keys, Epilogue::Overwrite);
             p.iter_mut().for_each(|s| *s *= scale);
             softmax(p, keys);
-            matrix_product(Matrix::new(p, tokens, keys), of(&v), &mut o[head * d..], c, Start::Overwrite);
+            matrix_product(Matrix::new(p, tokens, keys), of(&v), &mut o[head * d..], c, Epilogue::Overwrite);
         }
     });
     (o.into_array((n, tokens, c)), Cache { qkv: [q, k, v].map(Kept::from), p, heads })
@@ -73,20 +73,20 @@ pub fn attention_backward<F: Real>(Cache { qkv: [q, k, v], p, heads }: Cache<F>,
     assert_eq!(d_o.dim(), q.dim(), "attention: do has the shape of q");
     let d = c / heads;
     let scale = F::from_f64(1.0 / (d as f64).sqrt());
-    let [mut dq, mut dk, mut dv] = [&q, &k, &v].map(|x| memory::take(x.len()));
+    let [mut dq, mut dk, mut dv] = [&q, &k, &v].map(|x| buffer_pool::take(x.len()));
     let gradients = dk.chunks_mut(keys * c).zip(dv.chunks_mut(keys * c));
     let images = dq.chunks_mut(tokens * c).zip(gradients).zip(p.chunks(heads * tokens * keys)).enumerate();
-    shards::deal(images.collect(), |(image, ((dq, (dk, dv)), p))| {
-        let mut ds = memory::take(tokens * keys);
+    parallel::deal(images.collect(), |(image, ((dq, (dk, dv)), p))| {
+        let mut ds = buffer_pool::take(tokens * keys);
         for (head, p) in p.chunks(tokens * keys).enumerate() {
             let of = |x| matrix_of_head(x, image, head * d..(head + 1) * d);
-            matrix_product(Matrix::new(p, tokens, keys).t(), of(d_o), &mut dv[head * d..], c, Start::Overwrite);
-            matrix_product(of(d_o), of(&v).t(), &mut ds, keys, Start::Overwrite);
+            matrix_product(Matrix::new(p, tokens, keys).t(), of(d_o), &mut dv[head * d..], c, Epilogue::Overwrite);
+            matrix_product(of(d_o), of(&v).t(), &mut ds, keys, Epilogue::Overwrite);
             softmax_backward(p, &mut ds, keys);
             ds.iter_mut().for_each(|ds| *ds *= scale);
             let ds = Matrix::new(&ds, tokens, keys);
-            matrix_product(ds, of(&k), &mut dq[head * d..], c, Start::Overwrite);
-            matrix_product(ds.t(), of(&q), &mut dk[head * d..], c, Start::Overwrite);
+            matrix_product(ds, of(&k), &mut dq[head * d..], c, Epilogue::Overwrite);
+            matrix_product(ds.t(), of(&q), &mut dk[head * d..], c, Epilogue::Overwrite);
         }
     });
     [dq.into_array(q.dim()), dk.into_array(k.dim()), dv.into_array(v.dim())]
@@ -101,22 +101,25 @@ fn matrix_of_head<F>(x: &Array3<F>, image: usize, channels: Range<usize>) -> Mat
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::gradient_check::{check, normal};
-    use crate::layers::{Tensors, shaped};
+    use crate::layers::gradient_check::check;
+    use crate::layers::{ParameterVector, shaped};
+    use crate::numerics::rng::normal;
 
     #[test]
     fn attention_gradients_equal_central_differences() {
         // q, k, v as three planes of one input; 5 queries, 7 keys cannot share planes, so 6 of each.
         let plane = |x: &ndarray::Array4<f64>, i: usize| x.index_axis(ndarray::Axis(0), i).to_owned();
         for heads in [1, 2, 4] {
-            let forward =
-                |_: &Tensors<f64>, x: &ndarray::Array4<f64>| attention(plane(x, 0), plane(x, 1), plane(x, 2), heads);
-            let backward = |_: &Tensors<f64>, cache: Cache<f64>, dy: &Array3<f64>, _: &mut Tensors<f64>| {
-                let planes = attention_backward(cache, dy);
-                ndarray::stack(ndarray::Axis(0), &[planes[0].view(), planes[1].view(), planes[2].view()])
-                    .expect("equal shapes")
+            let forward = |_: &ParameterVector<f64>, x: &ndarray::Array4<f64>| {
+                attention(plane(x, 0), plane(x, 1), plane(x, 2), heads)
             };
-            check(&Tensors(vec![]), &normal((3, 2, 6, 8), 1), 2, forward, backward)
+            let backward =
+                |_: &ParameterVector<f64>, cache: Cache<f64>, dy: &Array3<f64>, _: &mut ParameterVector<f64>| {
+                    let planes = attention_backward(cache, dy);
+                    ndarray::stack(ndarray::Axis(0), &[planes[0].view(), planes[1].view(), planes[2].view()])
+                        .expect("equal shapes")
+                };
+            check(&ParameterVector(vec![]), &normal((3, 2, 6, 8), 1), 2, forward, backward)
                 .unwrap_or_else(|e| panic!("{heads} heads: {e}"));
         }
     }

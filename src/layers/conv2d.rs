@@ -23,7 +23,7 @@
 //!
 //! # Orders of addition
 //!
-//! y: k over (kh, kw, i), padding taps counted. dW: k over the output pixels of the shard. dx: the pixels with the same
+//! y: k over (kh, kw, i), padding taps counted. dW: k over the output pixels of the microbatch. dx: the pixels with the same
 //! remainders of (h + top, w + left) modulo s see the same taps, kh = remainder + m·s; for them the sum is itself a
 //! convolution at stride 1, of dy with those taps, and k runs over (kh descending, kw descending, o ascending), taps
 //! outside of dy counted as zeros. At stride 1 there is one such phase: dx is the convolution of dy with the flipped
@@ -41,10 +41,10 @@ use super::narrow;
 use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
 use super::weights::Use;
-use super::{Layout, Span, Tensors, Weights, flat};
+use super::{Layout, ParameterVector, Span, Weights, flat};
 use crate::numerics::Real;
-use crate::numerics::gemm::{Gather, Matrix, Panels, Right, Start, product};
-use crate::numerics::memory::{self, Kept};
+use crate::numerics::buffer_pool::{self, Kept};
+use crate::numerics::gemm::{Epilogue, Gather, Matrix, Panels, Right, product};
 
 /// A kernel, a bias and a geometry.
 #[derive(Clone, Debug)]
@@ -92,7 +92,7 @@ impl Conv2d {
         assert_eq!(c, self.c_in, "conv2d: x has {c} channels, the weight takes {}", self.c_in);
         let (oh, ow) = self.window.without_padding().output((height, width));
         let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, c));
-        let mut y = memory::take(pixels.len() * self.c_out);
+        let mut y = buffer_pool::take(pixels.len() * self.c_out);
         timed(Some(self.weight), "forward", y.len() * taps.len(), || {
             if narrow::suits(&self.window, self.c_out) {
                 let weights = [&w[self.weight], &w[self.bias]];
@@ -101,7 +101,7 @@ impl Conv2d {
             let copy = |weight: &[F]| Panels::new(weight, taps.len(), self.c_out, self.c_out, 1);
             let weight = w.panels(self.weight, Use::Forward, &copy);
             let columns = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
-            product(columns, weight.as_right(), &mut y, self.c_out, Start::OverwriteWithBias(&w[self.bias]));
+            product(columns, weight.as_right(), &mut y, self.c_out, Epilogue::OverwriteWithBias(&w[self.bias]));
         });
         (y.into_array((n, oh, ow, self.c_out)), Cache(padded))
     }
@@ -115,7 +115,7 @@ impl Conv2d {
         w: &dyn Weights<F>,
         cache: Cache<F>,
         dy: &Array4<F>,
-        grads: &mut Tensors<F>,
+        grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
         let (n, height, width, _) = cache.0.dim();
         let [left, right, top, bottom] = self.window.padding;
@@ -124,7 +124,12 @@ impl Conv2d {
     }
 
     /// dW and db alone, for a first layer whose dx nobody reads.
-    pub fn parameter_gradients<F: Real>(&self, Cache(padded): Cache<F>, dy: &Array4<F>, grads: &mut Tensors<F>) {
+    pub fn parameter_gradients<F: Real>(
+        &self,
+        Cache(padded): Cache<F>,
+        dy: &Array4<F>,
+        grads: &mut ParameterVector<F>,
+    ) {
         let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, self.c_in));
         assert_eq!(dy.len(), pixels.len() * self.c_out, "conv2d: dy {:?} has the shape of y", dy.dim());
         timed(Some(self.weight), "weight gradient", dy.len() * taps.len(), || {
@@ -134,7 +139,7 @@ impl Conv2d {
             }
             let columns_transposed = Gather { data: flat(&padded), rows: &taps, steps: &pixels };
             let mut product =
-                |dy| product(columns_transposed, dy, &mut grads[self.weight], self.c_out, Start::Accumulate);
+                |dy| product(columns_transposed, dy, &mut grads[self.weight], self.c_out, Epilogue::Accumulate);
             let dy = Matrix::new(flat(dy), pixels.len(), self.c_out);
             match Right::in_place(dy) {
                 Some(dy) => product(dy),
@@ -172,7 +177,7 @@ impl Conv2d {
                 let every = |first: usize| ndarray::Slice::new(first as isize, None, stride as isize);
                 let mut pixels = dx.slice_axis_mut(ndarray::Axis(1), every(first_row));
                 pixels.slice_axis_mut(ndarray::Axis(2), every(first_column)).assign(&part);
-                memory::give(part);
+                buffer_pool::give(part);
             }
         }
         dx
@@ -196,13 +201,13 @@ impl Conv2d {
         };
         let copy = |weight: &[F]| Panels::from_rows(weight, taps.len(), self.c_in, self.c_out, row);
         let phase = rows.remainder * rows.stride + columns.remainder;
-        let mut dx = memory::take(pixels.len() * self.c_in);
+        let mut dx = buffer_pool::take(pixels.len() * self.c_in);
         timed(Some(self.weight), "input gradient", dx.len() * taps.len(), || {
             let flipped = w.panels(self.weight, Use::Backward { phase }, &copy);
             let windows = Gather { data: flat(&padded), rows: &pixels, steps: &taps };
-            product(windows, flipped.as_right(), &mut dx, self.c_in, Start::Overwrite);
+            product(windows, flipped.as_right(), &mut dx, self.c_in, Epilogue::Overwrite);
         });
-        memory::give(padded);
+        buffer_pool::give(padded);
         dx.into_array((n, size.0, size.1, self.c_in))
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! y = x m / (1 − p) with m = 0 where a uniform number u < p and 1 elsewhere; dx = dy m / (1 − p). The cache keeps m/(1 − p).
 //! The numbers of an image come from its own stream, keyed by (seed, "train.dropout", step, image of the batch, layer),
-//! so they depend neither on the shard nor on the thread that it is in. Proven by central differences.
+//! so they depend neither on the microbatch nor on the thread that it is in. Proven by central differences.
 
 use ndarray::Array4;
 
@@ -17,7 +17,7 @@ pub struct Key {
     pub seed: u64,
     /// The training step.
     pub step: u64,
-    /// The place in the batch of the first image of this shard.
+    /// The place in the batch of the first image of this microbatch.
     pub first_image: usize,
 }
 
@@ -49,15 +49,16 @@ pub fn dropout_backward<F: Real>(factors: Option<Array4<F>>, mut dy: Array4<F>) 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::Tensors;
-    use crate::layers::gradient_check::{check, normal};
+    use crate::layers::ParameterVector;
+    use crate::layers::gradient_check::check;
+    use crate::numerics::rng::normal;
 
     const KEY: Key = Key { seed: 1, step: 2, first_image: 3 };
 
     #[test]
     fn dropout_gradient_equals_central_differences() {
         check(
-            &Tensors(vec![]),
+            &ParameterVector(vec![]),
             &normal((2, 3, 4, 5), 1),
             2,
             |_, x| dropout(x.clone(), 0.4, 0, Some(KEY)),

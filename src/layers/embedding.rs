@@ -20,7 +20,7 @@
 use ndarray::Array2;
 
 use super::parameters::{Axes, Init};
-use super::{Layout, Span, Tensors, Weights, flat, shaped};
+use super::{Layout, ParameterVector, Span, Weights, flat, shaped};
 use crate::numerics::{Real, elementary};
 
 /// Which of the conventions of a sinusoidal embedding.
@@ -87,7 +87,7 @@ impl ClassEmbedding {
     }
 
     /// dE added into `grads`; labels have no gradient.
-    pub fn backward<F: Real>(&self, labels: &[usize], dy: &Array2<F>, grads: &mut Tensors<F>) {
+    pub fn backward<F: Real>(&self, labels: &[usize], dy: &Array2<F>, grads: &mut ParameterVector<F>) {
         for (label, dy) in labels.iter().zip(flat(dy).chunks(self.dim)) {
             let row = &mut grads[self.weight][label * self.dim..][..self.dim];
             row.iter_mut().zip(dy).for_each(|(g, &dy)| *g += dy);
@@ -98,7 +98,8 @@ impl ClassEmbedding {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::gradient_check::{check, normal};
+    use crate::layers::gradient_check::check;
+    use crate::numerics::rng::normal;
 
     #[test]
     fn time_embedding_has_sines_of_falling_frequency_first() {
@@ -127,8 +128,8 @@ mod tests {
         let mut layout = Layout::default();
         let table = ClassEmbedding::new(&mut layout, "class", 4, 3);
         let labels = [2, 0, 2];
-        let forward = |w: &Tensors<f64>, x: &Array2<f64>| (x + &table.forward(w, &labels), ());
-        let backward = |_: &Tensors<f64>, (): (), dy: &Array2<f64>, grads: &mut Tensors<f64>| {
+        let forward = |w: &ParameterVector<f64>, x: &Array2<f64>| (x + &table.forward(w, &labels), ());
+        let backward = |_: &ParameterVector<f64>, (): (), dy: &Array2<f64>, grads: &mut ParameterVector<f64>| {
             table.backward(&labels, dy, grads);
             dy.clone()
         };

@@ -4,10 +4,10 @@
 //! h² L‴/6 and the rounding error about 2⁻⁵³ |L| / h; with h = 10⁻⁵ and values of order 1 both lie below 10⁻⁹, so a
 //! tolerance of 10⁻⁷ of the largest gradient is loose by a hundred and still catches a wrong sign or a lost term.
 
-use ndarray::{Array, Dimension, IntoDimension};
+use ndarray::{Array, Dimension};
 
-use super::{Tensors, flat, flat_mut};
-use crate::numerics::rng::Stream;
+use super::{ParameterVector, flat, flat_mut};
+use crate::numerics::rng::normal;
 use crate::numerics::sum::sum_by;
 
 /// Half the distance of a central difference.
@@ -15,13 +15,6 @@ const H: f64 = 1e-5;
 
 /// The largest difference accepted, as a fraction of the largest gradient.
 const TOLERANCE: f64 = 1e-7;
-
-/// Standard normal numbers of a shape, from a key: inputs for checks.
-pub fn normal<D: Dimension>(shape: impl IntoDimension<Dim = D>, key: u64) -> Array<f64, D> {
-    let mut x = Array::zeros(shape.into_dimension());
-    Stream::keyed(key, "gradient_check", &[]).fill_normal(flat_mut(&mut x));
-    x
-}
 
 /// Compares a layer's backward pass with central differences, for its input and for every parameter.
 ///
@@ -31,17 +24,17 @@ pub fn normal<D: Dimension>(shape: impl IntoDimension<Dim = D>, key: u64) -> Arr
 /// # Errors
 /// A sentence that names the first element that is wrong, in `x` or in the flat parameters, with both values.
 pub fn check<D: Dimension, E: Dimension, C>(
-    w: &Tensors<f64>,
+    w: &ParameterVector<f64>,
     x: &Array<f64, D>,
     key: u64,
-    forward: impl Fn(&Tensors<f64>, &Array<f64, D>) -> (Array<f64, E>, C),
-    backward: impl Fn(&Tensors<f64>, C, &Array<f64, E>, &mut Tensors<f64>) -> Array<f64, D>,
+    forward: impl Fn(&ParameterVector<f64>, &Array<f64, D>) -> (Array<f64, E>, C),
+    backward: impl Fn(&ParameterVector<f64>, C, &Array<f64, E>, &mut ParameterVector<f64>) -> Array<f64, D>,
 ) -> Result<(), String> {
     let (y, cache) = forward(w, x);
     let dy = normal(y.raw_dim(), key);
-    let mut grads = Tensors::zeros(w.0.len());
+    let mut grads = ParameterVector::zeros(w.0.len());
     let dx = backward(w, cache, &dy, &mut grads);
-    let loss = |w: &Tensors<f64>, x: &Array<f64, D>| {
+    let loss = |w: &ParameterVector<f64>, x: &Array<f64, D>| {
         let y = forward(w, x).0;
         let products: Vec<f64> = flat(&y).iter().zip(flat(&dy)).map(|(y, dy)| y * dy).collect();
         sum_by(&products, |p| p)

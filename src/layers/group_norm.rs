@@ -31,12 +31,12 @@ use ndarray::{Array4, Ix4};
 use super::activation::{silu_gradient_of, silu_of};
 use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
-use super::{Layout, Span, Tensors, Weights, flat, flat_mut};
+use super::{Layout, ParameterVector, Span, Weights, flat, flat_mut};
 use crate::numerics::Real;
-use crate::numerics::memory::Kept;
-use crate::numerics::path::every_path;
+use crate::numerics::buffer_pool::Kept;
+use crate::numerics::instruction_set::every_instruction_set;
 use crate::numerics::sum::{column_sums, map_columns};
-use crate::numerics::{memory, shards};
+use crate::numerics::{buffer_pool, parallel};
 
 /// A scale and a shift a channel, and the number of groups.
 #[derive(Clone, Debug)]
@@ -115,13 +115,13 @@ impl GroupNorm {
         let (n, h, width, c) = x.dim();
         assert_eq!(c, self.channels, "group_norm: x has {c} channels, the norm {}", self.channels);
         let (size, height, row) = (h * width * c, top + h + bottom, (left + width + right) * c);
-        let (mut y, mut moments) = (memory::take(n * height * row), vec![Default::default(); n]);
+        let (mut y, mut moments) = (buffer_pool::take(n * height * row), vec![Default::default(); n]);
         timed(Some(self.weight), "norm", 0, || {
             let images = flat(&x).chunks(size).zip(y.chunks_mut(height * row)).zip(&mut moments);
-            shards::deal(images.collect(), |((x, y), moments)| {
+            parallel::deal(images.collect(), |((x, y), moments)| {
                 *moments = per_channel(&image_moments(x, c, self.groups, self.norm_eps), c);
                 let [mean, r] = &*moments;
-                shards::in_parts(y, height * row, row, |at, rows| {
+                parallel::in_parts(y, height * row, row, |at, rows| {
                     for (i, y) in rows.chunks_mut(row).enumerate() {
                         let line = at / row + i;
                         if !(top..top + h).contains(&line) {
@@ -150,7 +150,7 @@ impl GroupNorm {
         w: &dyn Weights<F>,
         cache: Cache<F>,
         dy: Array4<F>,
-        grads: &mut Tensors<F>,
+        grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
         self.backward_with(w, cache, dy, grads, affine_gradients)
     }
@@ -161,7 +161,7 @@ impl GroupNorm {
         w: &dyn Weights<F>,
         cache: Cache<F>,
         dy: Array4<F>,
-        grads: &mut Tensors<F>,
+        grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
         self.backward_with(w, cache, dy, grads, silu_and_affine_gradients)
     }
@@ -171,7 +171,7 @@ impl GroupNorm {
         w: &dyn Weights<F>,
         Cache { x, moments }: Cache<F>,
         mut dy: Array4<F>,
-        grads: &mut Tensors<F>,
+        grads: &mut ParameterVector<F>,
         affine_gradients: AffineGradients<F>,
     ) -> Array4<F> {
         assert_eq!(x.dim(), dy.dim(), "group_norm: dy has the shape of x");
@@ -180,7 +180,7 @@ impl GroupNorm {
         let mut sums = vec![Default::default(); moments.len()];
         timed(Some(self.weight), "norm, gradient", 0, || {
             let images = flat(&x).chunks(size).zip(flat_mut(&mut dy).chunks_mut(size)).zip(&moments).zip(&mut sums);
-            shards::deal(images.collect(), |(((x, dy), [mean, r]), sums)| {
+            parallel::deal(images.collect(), |(((x, dy), [mean, r]), sums)| {
                 *sums = affine_gradients(x, dy, [mean, r, gamma, beta]);
                 let [m1, m2] = &self.means_over_groups(gamma, sums, size);
                 input_gradient(x, dy, [mean, r, m1, m2, gamma]);
@@ -213,7 +213,7 @@ fn per_channel<F: Real>(of_groups: &[(F, F)], channels: usize) -> [Vec<F>; 2] {
     [row(|p| p.0), row(|p| p.1)]
 }
 
-every_path! {
+every_instruction_set! {
     /// (mean, r) of each group of one image, two-pass.
     fn image_moments<F>(x: &[F], channels: usize, groups: usize, norm_eps: f64) -> Vec<(F, F)> {
         let (pixels, of_group) = (x.len() / channels, channels / groups);
@@ -230,14 +230,14 @@ every_path! {
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// y = γ (x − mean) r + β.
     fn normalise<F>(x: &[F], y: &mut [F], per_channel: [&[F]; 4]) {
         map_columns(x, y, per_channel, [], |x, _, [mean, r, gamma, beta], []| ((x - mean) * r).fma::<P>(gamma, beta));
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// y = z σ(z), z = γ (x − mean) r + β.
     fn normalise_silu<F>(x: &[F], y: &mut [F], per_channel: [&[F]; 4]) {
         map_columns(x, y, per_channel, [], |x, _, [mean, r, gamma, beta], []| {
@@ -246,7 +246,7 @@ every_path! {
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// Step 1 of one image: [dβ, dγ].
     fn affine_gradients<F>(x: &[F], dy: &mut [F], per_channel: [&[F]; 4]) -> [Vec<f64>; 2] {
         let [mean, r, ..] = per_channel;
@@ -260,7 +260,7 @@ every_path! {
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// The same where z = γ x̂ + β went through silu: dy becomes dz on the way.
     fn silu_and_affine_gradients<F>(x: &[F], dy: &mut [F], per_channel: [&[F]; 4]) -> [Vec<f64>; 2] {
         let [mut dbeta, mut dgamma] = [(); 2].map(|()| vec![0.0; per_channel[0].len()]);
@@ -275,7 +275,7 @@ every_path! {
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// Step 4: dy becomes dx.
     fn input_gradient<F>(x: &[F], dy: &mut [F], per_channel: [&[F]; 5]) {
         map_columns(x, dy, per_channel, [], |x, dy, [mean, r, m1, m2, gamma], []| {

@@ -18,8 +18,8 @@
 use ndarray::{Array4, Ix4};
 
 use super::{flat, shaped};
-use crate::numerics::memory::{self, Kept};
-use crate::numerics::{Real, shards};
+use crate::numerics::buffer_pool::{self, Kept};
+use crate::numerics::{Real, parallel};
 
 /// The geometry of a convolution: what an output pixel sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -90,10 +90,10 @@ impl Window {
 /// The rows and columns of x moved down by `top` and right by `left` into an image of another size, zeros where x has none.
 pub fn region<F: Real>(x: &Array4<F>, top: isize, left: isize, (height, width): (usize, usize)) -> Array4<F> {
     let (n, h, w, c) = x.dim();
-    let mut out = memory::take(n * height * width * c);
+    let mut out = buffer_pool::take(n * height * width * c);
     let (first, last) = (left.max(0) as usize, (w as isize + left).clamp(0, width as isize) as usize); // columns of out
     let x = flat(x);
-    shards::in_parts(&mut out, height * width * c, width * c, |at, rows| {
+    parallel::in_parts(&mut out, height * width * c, width * c, |at, rows| {
         for (i, out) in rows.chunks_mut(width * c).enumerate() {
             let row = at / (width * c) + i;
             let y = (row % height) as isize - top;
@@ -138,7 +138,7 @@ pub fn col2im<F: Real>(matrix: &[F], dim: (usize, usize, usize, usize), window: 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::gradient_check::normal;
+    use crate::numerics::rng::normal;
 
     const WINDOWS: [Window; 4] = [
         Window { kernel: (3, 3), stride: 1, padding: [1, 1, 1, 1] },

@@ -58,14 +58,15 @@ pub fn layer_norm_backward<F: Real>(Cache { x_hat, r }: Cache<F>, mut dy: Array2
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::gradient_check::{check, normal};
+    use crate::layers::gradient_check::check;
     use crate::layers::group_norm::GroupNorm;
-    use crate::layers::{Layout, Tensors, shaped};
+    use crate::layers::{Layout, ParameterVector, shaped};
+    use crate::numerics::rng::normal;
 
     #[test]
     fn layer_norm_gradient_equals_central_differences() {
         check(
-            &Tensors(vec![]),
+            &ParameterVector(vec![]),
             &normal((3, 19), 1),
             2,
             |_, x| layer_norm(x.clone(), 1e-6),

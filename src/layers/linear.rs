@@ -16,10 +16,10 @@ use ndarray::{Array2, Ix2};
 use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
 use super::weights::Use;
-use super::{Layout, Span, Tensors, Weights, flat};
+use super::{Layout, ParameterVector, Span, Weights, flat};
 use crate::numerics::Real;
-use crate::numerics::gemm::{Matrix, Start, matrix_product, panel_product};
-use crate::numerics::memory::{self, Kept};
+use crate::numerics::buffer_pool::{self, Kept};
+use crate::numerics::gemm::{Epilogue, Matrix, matrix_product, panel_product};
 use crate::numerics::sum::plain_column_sums;
 
 /// A matrix and a bias.
@@ -56,11 +56,11 @@ impl Linear {
         let x = x.into();
         let (rows, inputs) = x.dim();
         assert_eq!(inputs, self.inputs, "linear: x has {inputs} features, the weight takes {}", self.inputs);
-        let mut y = memory::take(rows * self.outputs);
+        let mut y = buffer_pool::take(rows * self.outputs);
         timed(Some(self.weight), "forward", y.len() * inputs, || {
             let copy = |weight: &[F]| Matrix::new(weight, inputs, self.outputs).panels();
             let weight = w.panels(self.weight, Use::Forward, &copy);
-            let bias = Start::OverwriteWithBias(&w[self.bias]);
+            let bias = Epilogue::OverwriteWithBias(&w[self.bias]);
             panel_product(Matrix::new(flat(&x), rows, inputs), weight.as_right(), &mut y, self.outputs, bias);
         });
         (y.into_array((rows, self.outputs)), Cache(x))
@@ -75,21 +75,21 @@ impl Linear {
         w: &dyn Weights<F>,
         Cache(x): Cache<F>,
         dy: &Array2<F>,
-        grads: &mut Tensors<F>,
+        grads: &mut ParameterVector<F>,
     ) -> Array2<F> {
         let rows = x.nrows();
         assert_eq!(dy.dim(), (rows, self.outputs), "linear: dy has the shape of y");
         let dy = Matrix::new(flat(dy), rows, self.outputs);
         let x_transposed = Matrix::new(flat(&x), rows, self.inputs).t();
         timed(Some(self.weight), "weight gradient", x.len() * self.outputs, || {
-            matrix_product(x_transposed, dy, &mut grads[self.weight], self.outputs, Start::Accumulate)
+            matrix_product(x_transposed, dy, &mut grads[self.weight], self.outputs, Epilogue::Accumulate)
         });
         add_bias_gradient(dy.data, &mut grads[self.bias]);
-        let mut dx = memory::take(rows * self.inputs);
+        let mut dx = buffer_pool::take(rows * self.inputs);
         timed(Some(self.weight), "input gradient", x.len() * self.outputs, || {
             let copy = |weight: &[F]| Matrix::new(weight, self.inputs, self.outputs).t().panels();
             let transposed = w.panels(self.weight, Use::Backward { phase: 0 }, &copy);
-            panel_product(dy, transposed.as_right(), &mut dx, self.inputs, Start::Overwrite);
+            panel_product(dy, transposed.as_right(), &mut dx, self.inputs, Epilogue::Overwrite);
         });
         dx.into_array((rows, self.inputs))
     }
@@ -105,7 +105,8 @@ pub(super) fn add_bias_gradient<F: Real>(dy: &[F], db: &mut [F]) {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::gradient_check::{check, normal};
+    use crate::layers::gradient_check::check;
+    use crate::numerics::rng::normal;
 
     #[test]
     fn linear_gradients_equal_central_differences() {

@@ -5,7 +5,7 @@
 //! - An activation is `Array4<F>` of shape (n, h, w, c): image, row, column, channel; channels last and without gaps. A
 //!   sequence is `Array3<F>` (n, tokens, c), a batch of vectors `Array2<F>` (rows, c).
 //! - `dx` is ∂L/∂x and has the shape of x. Input gradients are returned, parameter gradients are added into `grads`,
-//!   which has the type of the parameters themselves: [`Tensors`].
+//!   which has the type of the parameters themselves: [`ParameterVector`].
 //! - A layer holds no numbers, only [`Span`]s: where its parameters lie in the flat vector of the model. So one
 //!   architecture serves f32 and f64, and gradients, moments and averages are vectors of the same layout.
 //! - `forward` returns the result and a cache, which `backward` takes by move. Without a backward pass the cache is
@@ -31,11 +31,11 @@ pub mod weights;
 
 use ndarray::{Array, Dimension};
 
-pub use parameters::{Layout, Span, Tensors};
+pub use parameters::{Layout, ParameterVector, Span};
 pub use weights::{Prepared, Weights};
 
-use crate::numerics::path::every_path;
-use crate::numerics::{Real, shards};
+use crate::numerics::instruction_set::every_instruction_set;
+use crate::numerics::{Real, parallel};
 
 /// The numbers of an activation in order; every activation is without gaps.
 pub(crate) fn flat<F, D: Dimension>(x: &Array<F, D>) -> &[F] {
@@ -56,10 +56,10 @@ pub(crate) fn shaped<F, D: Dimension>(dim: impl ndarray::IntoDimension<Dim = D>,
 pub(crate) fn add_to<F: Real, D: Dimension>(y: &mut Array<F, D>, x: &Array<F, D>) {
     assert_eq!(y.raw_dim(), x.raw_dim(), "a sum has one shape");
     let (size, x) = (y.len().max(1), flat(x));
-    shards::in_parts(flat_mut(y), size, 1, |at, y| add(y, &x[at..][..y.len()]));
+    parallel::in_parts(flat_mut(y), size, 1, |at, y| add(y, &x[at..][..y.len()]));
 }
 
-every_path! {
+every_instruction_set! {
     /// y + x.
     fn add<F>(y: &mut [F], x: &[F]) {
         for (y, &x) in y.iter_mut().zip(x) {

@@ -6,8 +6,8 @@
 
 use super::im2col::Window;
 use crate::numerics::gemm::BLOCK;
-use crate::numerics::path::every_path;
-use crate::numerics::{Fused, Real, memory, shards};
+use crate::numerics::instruction_set::every_instruction_set;
+use crate::numerics::{Fused, Real, buffer_pool, parallel};
 
 /// Channels up to which this is the faster way: grey pictures and colours. Its time grows with them, that of a tile does not.
 const FEW: usize = 3;
@@ -40,12 +40,12 @@ pub(super) fn forward<F: Real>(
     let terms_of = |o: usize| -> Vec<(usize, F)> { starts().zip(weight[o..].iter().step_by(c_out).copied()).collect() };
     let terms: Vec<_> = (0..c_out).map(terms_of).collect();
     let images = x.chunks(size * c).zip(y.chunks_mut(oh * ow * c_out)).collect();
-    shards::deal(images, |(x, y): (&[F], &mut [F])| {
+    parallel::deal(images, |(x, y): (&[F], &mut [F])| {
         // The last pixels have others beside them whose sums nobody reads, and these have windows.
-        let mut planes = memory::take(size * c + PIXELS + window.kernel.1);
+        let mut planes = buffer_pool::take(size * c + PIXELS + window.kernel.1);
         planes[size * c..].fill(F::zero());
         transpose(x, c, &mut planes[..size * c]);
-        let mut sums = memory::take((oh * w).next_multiple_of(PIXELS)); // oh rows of the padded width
+        let mut sums = buffer_pool::take((oh * w).next_multiple_of(PIXELS)); // oh rows of the padded width
         for (o, (terms, &bias)) in terms.iter().zip(bias).enumerate() {
             sums_of_pixels(&planes, terms, bias, &mut sums);
             for (sums, y) in sums.chunks(w).zip(y.chunks_mut(ow * c_out)) {
@@ -70,14 +70,14 @@ pub(super) fn weight_gradient<F: Real>(
     let (pixels, run) = (window.pixels(dim), window.kernel.1 * c);
     let c_out = dw.len() / (window.kernel.0 * run);
     let rows = dw.chunks_mut(run * c_out).enumerate().collect();
-    shards::deal(rows, |(kh, dw): (usize, &mut [F])| {
+    parallel::deal(rows, |(kh, dw): (usize, &mut [F])| {
         for o in 0..c_out {
             sums_of_taps(&x[kh * w * c..], &pixels, &dy[o..], &mut dw[o..], [run, c_out]);
         }
     });
 }
 
-every_path! {
+every_instruction_set! {
     /// planes[c, p] = x[p, c].
     fn transpose<F>(x: &[F], c: usize, planes: &mut [F]) {
         const SIDE: usize = 16;
@@ -91,7 +91,7 @@ every_path! {
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// sums[p] = Σ over the terms (start, weight) of planes[start + p] · weight, block by block, + bias.
     fn sums_of_pixels<F>(planes: &[F], terms: &[(usize, F)], bias: F, sums: &mut [F]) {
         for (first, sums) in (0..).step_by(PIXELS).zip(sums.as_chunks_mut::<PIXELS>().0) {
@@ -110,7 +110,7 @@ every_path! {
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// dw[k] += Σ over pixels p of x[pixels[p] + k] · dy[p], block by block, for `run` taps k; dw and dy of every c_out-th number.
     fn sums_of_taps<F>(x: &[F], pixels: &[usize], dy: &[F], dw: &mut [F], run_and_c_out: [usize; 2]) {
         let [run, c_out] = run_and_c_out;

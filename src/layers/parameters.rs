@@ -1,13 +1,13 @@
 //! Parameters by name, in one fixed order, in one flat vector.
 //!
-//! The optimizer, the average, clipping, checkpoints and shard gradients all see a slice of numbers; layers see their own
+//! The optimizer, the average, clipping, checkpoints and microbatch gradients all see a slice of numbers; layers see their own
 //! [`Span`] of it; files see names and shapes. The names are those of `diffusers`, the order is that of construction.
 
 use std::ops::{Index, IndexMut};
 
-use crate::numerics::path::every_path;
+use crate::numerics::instruction_set::every_instruction_set;
 use crate::numerics::rng::Stream;
-use crate::numerics::{Real, shards};
+use crate::numerics::{Real, parallel};
 
 /// Where one parameter tensor lies in the flat vector.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -92,8 +92,8 @@ impl Layout {
     }
 
     /// First values, each tensor from the stream (seed, "init.NAME").
-    pub fn initial<F: Real>(&self, seed: u64) -> Tensors<F> {
-        let mut tensors = Tensors::zeros(self.len);
+    pub fn initial<F: Real>(&self, seed: u64) -> ParameterVector<F> {
+        let mut tensors = ParameterVector::zeros(self.len);
         for entry in &self.entries {
             let mut stream = Stream::keyed(seed, &format!("init.{}", entry.name), &[]);
             let values = &mut tensors[entry.span];
@@ -147,28 +147,30 @@ impl Axes {
 
 /// A number for every parameter: weights, a gradient, a moment, an average.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Tensors<F>(pub Vec<F>);
+pub struct ParameterVector<F>(pub Vec<F>);
 
-impl<F: Real> Tensors<F> {
+impl<F: Real> ParameterVector<F> {
     /// All zeros.
     pub fn zeros(count: usize) -> Self {
-        Tensors(vec![F::zero(); count])
+        ParameterVector(vec![F::zero(); count])
     }
 
     /// Adds `other`, element by element, and leaves zeros there for the next sum: it is at hand when it is read.
     pub fn drain(&mut self, other: &mut Self) {
         assert_eq!(self.0.len(), other.0.len(), "a sum of gradients of one network");
         let size = self.0.len().div_ceil(rayon::current_num_threads()).max(1);
-        shards::deal(self.0.chunks_mut(size).zip(other.0.chunks_mut(size)).collect(), |(sum, other)| drain(sum, other));
+        parallel::deal(self.0.chunks_mut(size).zip(other.0.chunks_mut(size)).collect(), |(sum, other)| {
+            drain(sum, other)
+        });
     }
 
     /// The same numbers in another precision, each rounded once.
-    pub fn cast<G: Real>(&self) -> Tensors<G> {
-        Tensors(self.0.iter().map(|&x| G::from_f64(x.to_f64())).collect())
+    pub fn cast<G: Real>(&self) -> ParameterVector<G> {
+        ParameterVector(self.0.iter().map(|&x| G::from_f64(x.to_f64())).collect())
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// sum + other, and zeros where `other` was.
     fn drain<F>(sum: &mut [F], other: &mut [F]) {
         for (sum, other) in sum.iter_mut().zip(other) {
@@ -177,14 +179,14 @@ every_path! {
     }
 }
 
-impl<F> Index<Span> for Tensors<F> {
+impl<F> Index<Span> for ParameterVector<F> {
     type Output = [F];
     fn index(&self, span: Span) -> &[F] {
         &self.0[span.start..span.start + span.len]
     }
 }
 
-impl<F> IndexMut<Span> for Tensors<F> {
+impl<F> IndexMut<Span> for ParameterVector<F> {
     fn index_mut(&mut self, span: Span) -> &mut [F] {
         &mut self.0[span.start..span.start + span.len]
     }

@@ -15,7 +15,7 @@ use std::ops::Range;
 use ndarray::Array4;
 
 use super::flat;
-use crate::numerics::{Real, memory, shards};
+use crate::numerics::{Real, buffer_pool, parallel};
 
 /// Each pixel as a square of four.
 ///
@@ -32,9 +32,9 @@ pub fn upsample_nearest_2x<F: Real>(x: &Array4<F>) -> Array4<F> {
 pub fn upsample_nearest_2x_padded<F: Real>(x: &Array4<F>, [left, right, top, bottom]: [usize; 4]) -> Array4<F> {
     let (n, h, w, c) = x.dim();
     let (height, width) = (2 * h + top + bottom, 2 * w + left + right);
-    let mut y = memory::take(n * height * width * c);
+    let mut y = buffer_pool::take(n * height * width * c);
     let x = flat(x);
-    shards::in_parts(&mut y, height * width * c, width * c, |at, rows| {
+    parallel::in_parts(&mut y, height * width * c, width * c, |at, rows| {
         for (row, y) in (at / (width * c)..).zip(rows.chunks_mut(width * c)) {
             let (image, row) = (row / height, row % height);
             if !(top..top + 2 * h).contains(&row) {
@@ -79,9 +79,9 @@ pub fn average_pool_2x_backward<F: Real>(dy: &Array4<F>) -> Array4<F> {
 fn sum_of_squares_of_four<F: Real>(x: &Array4<F>) -> Array4<F> {
     let (n, h, w, c) = x.dim();
     assert!(h % 2 == 0 && w % 2 == 0, "resample: {h} x {w} pixels are not whole squares of four");
-    let mut sums = memory::take(x.len() / 4);
+    let mut sums = buffer_pool::take(x.len() / 4);
     let x = flat(x);
-    shards::in_parts(&mut sums, h / 2 * (w / 2) * c, w / 2 * c, |at, sums| {
+    parallel::in_parts(&mut sums, h / 2 * (w / 2) * c, w / 2 * c, |at, sums| {
         for (rows, sums) in x[4 * at..].chunks(2 * w * c).zip(sums.chunks_mut(w / 2 * c)) {
             let (upper, lower) = rows.split_at(w * c);
             let squares = upper.chunks(2 * c).zip(lower.chunks(2 * c));
@@ -105,8 +105,8 @@ pub fn concat_channels<F: Real>(a: &Array4<F>, b: &Array4<F>) -> Array4<F> {
     let (n, h, w, c1) = a.dim();
     let c2 = b.dim().3;
     let (c, a, b) = (c1 + c2, flat(a), flat(b));
-    let mut y = memory::take(a.len() + b.len());
-    shards::in_parts(&mut y, h * w * c, c, |at, pixels| {
+    let mut y = buffer_pool::take(a.len() + b.len());
+    parallel::in_parts(&mut y, h * w * c, c, |at, pixels| {
         let (a, b) = (a[at / c * c1..].chunks(c1), b[at / c * c2..].chunks(c2));
         for ((y, a), b) in pixels.chunks_mut(c).zip(a).zip(b) {
             y[..c1].copy_from_slice(a);
@@ -121,8 +121,8 @@ pub fn split_channels<F: Real>(dy: &Array4<F>, c1: usize) -> (Array4<F>, Array4<
     let (n, h, w, c) = dy.dim();
     let part = |channels: Range<usize>| {
         let (dy, width) = (flat(dy), channels.len());
-        let mut part = memory::take(n * h * w * width);
-        shards::in_parts(&mut part, h * w * width, width, |at, pixels| {
+        let mut part = buffer_pool::take(n * h * w * width);
+        parallel::in_parts(&mut part, h * w * width, width, |at, pixels| {
             let dy = dy[at / width * c..].chunks(c);
             pixels.chunks_mut(width).zip(dy).for_each(|(part, dy)| part.copy_from_slice(&dy[channels.clone()]));
         });
@@ -134,14 +134,15 @@ pub fn split_channels<F: Real>(dy: &Array4<F>, c1: usize) -> (Array4<F>, Array4<
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::Tensors;
-    use crate::layers::gradient_check::{check, normal};
+    use crate::layers::ParameterVector;
+    use crate::layers::gradient_check::check;
     use crate::layers::im2col::Window;
+    use crate::numerics::rng::normal;
 
     #[test]
     fn upsample_gradient_equals_central_differences() {
         check(
-            &Tensors(vec![]),
+            &ParameterVector(vec![]),
             &normal((2, 3, 4, 5), 1),
             2,
             |_, x| (upsample_nearest_2x(x), ()),
@@ -161,7 +162,7 @@ mod tests {
     #[test]
     fn average_pool_gradient_equals_central_differences() {
         check(
-            &Tensors(vec![]),
+            &ParameterVector(vec![]),
             &normal((2, 6, 4, 5), 1),
             2,
             |_, x| (average_pool_2x(x), ()),

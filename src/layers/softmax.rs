@@ -14,10 +14,10 @@
 //! through attention.
 
 use crate::numerics::Real;
-use crate::numerics::path::every_path;
+use crate::numerics::instruction_set::every_instruction_set;
 use crate::numerics::sum::{sum, sum_by};
 
-every_path! {
+every_instruction_set! {
     /// Each row of `width` scores becomes probabilities, in place.
     pub fn softmax<F>(scores: &mut [F], width: usize) {
         for row in scores.chunks_mut(width) {
@@ -52,7 +52,7 @@ fn greatest<F: Real>(row: &[F]) -> F {
     max
 }
 
-every_path! {
+every_instruction_set! {
     /// ds = p (dp − Σ dp p), each row of `width`; dp becomes ds in place.
     pub fn softmax_backward<F>(p: &[F], dp: &mut [F], width: usize) {
         let mut products = vec![0.0; width];
@@ -71,8 +71,9 @@ every_path! {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::layers::gradient_check::{check, normal};
-    use crate::layers::{Tensors, flat, flat_mut};
+    use crate::layers::gradient_check::check;
+    use crate::layers::{ParameterVector, flat, flat_mut};
+    use crate::numerics::rng::normal;
 
     /// 37 scores are two rows of lanes and five. An exponential of 400 overflows, so the greatest must be found.
     #[test]
@@ -87,17 +88,21 @@ mod tests {
 
     #[test]
     fn softmax_gradient_equals_central_differences() {
-        let forward = |_: &Tensors<f64>, s: &ndarray::Array2<f64>| {
+        let forward = |_: &ParameterVector<f64>, s: &ndarray::Array2<f64>| {
             let mut p = s.clone();
             softmax(flat_mut(&mut p), 19);
             (p.clone(), p)
         };
-        let backward = |_: &Tensors<f64>, p: ndarray::Array2<f64>, dy: &ndarray::Array2<f64>, _: &mut Tensors<f64>| {
+        let backward = |_: &ParameterVector<f64>,
+                        p: ndarray::Array2<f64>,
+                        dy: &ndarray::Array2<f64>,
+                        _: &mut ParameterVector<f64>| {
             let mut ds = dy.clone();
             softmax_backward(flat(&p), flat_mut(&mut ds), 19);
             ds
         };
-        check(&Tensors(vec![]), &(normal((3, 19), 1) * 2.0), 2, forward, backward).expect("the gradient is right");
+        check(&ParameterVector(vec![]), &(normal((3, 19), 1) * 2.0), 2, forward, backward)
+            .expect("the gradient is right");
     }
 
     #[test]

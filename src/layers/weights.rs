@@ -1,14 +1,14 @@
 //! The parameters as layers read them: by their place, and as panels for products.
 //!
-//! A product reads a weight in [`Panels`], a copy. Whoever passes bare [`Tensors`] pays for a copy at each use.
-//! [`Prepared`] keeps the copies, for as long as the weights stand still: for a training step of many shards, for all
+//! A product reads a weight in [`Panels`], a copy. Whoever passes bare [`ParameterVector`] pays for a copy at each use.
+//! [`Prepared`] keeps the copies, for as long as the weights stand still: for a training step of many microbatches, for all
 //! steps of sampling. The numbers are the same, so the bits are too.
 
 use std::collections::HashMap;
 use std::ops::Index;
 use std::sync::{Arc, Mutex, OnceLock};
 
-use super::{Span, Tensors};
+use super::{ParameterVector, Span};
 use crate::numerics::Real;
 use crate::numerics::gemm::Panels;
 
@@ -30,7 +30,7 @@ pub trait Weights<F: Real>: Index<Span, Output = [F]> + Sync {
     fn panels(&self, span: Span, usage: Use, copy: &dyn Fn(&[F]) -> Panels<F>) -> Arc<Panels<F>>;
 }
 
-impl<F: Real> Weights<F> for Tensors<F> {
+impl<F: Real> Weights<F> for ParameterVector<F> {
     fn panels(&self, span: Span, _: Use, copy: &dyn Fn(&[F]) -> Panels<F>) -> Arc<Panels<F>> {
         Arc::new(copy(&self[span]))
     }
@@ -42,13 +42,13 @@ type Copies<F> = HashMap<(usize, Use), Arc<OnceLock<Arc<Panels<F>>>>>;
 /// Weights whose panels are kept once they are made.
 #[derive(Debug)]
 pub struct Prepared<'a, F: Real> {
-    tensors: &'a Tensors<F>,
+    tensors: &'a ParameterVector<F>,
     panels: Mutex<Copies<F>>,
 }
 
 impl<'a, F: Real> Prepared<'a, F> {
     /// Nothing is copied before it is used.
-    pub fn new(tensors: &'a Tensors<F>) -> Self {
+    pub fn new(tensors: &'a ParameterVector<F>) -> Self {
         Prepared { tensors, panels: Mutex::default() }
     }
 }
@@ -75,7 +75,7 @@ mod tests {
 
     #[test]
     fn prepared_weights_are_copied_once_a_use() {
-        let tensors = Tensors(vec![1.0f32, 2.0, 3.0, 4.0]);
+        let tensors = ParameterVector(vec![1.0f32, 2.0, 3.0, 4.0]);
         let prepared = Prepared::new(&tensors);
         let count = std::sync::atomic::AtomicUsize::new(0);
         let copy = |w: &[f32]| {

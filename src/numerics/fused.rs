@@ -130,10 +130,10 @@ fn times_power_of_two(x: f64, n: i32) -> f64 {
 mod tests {
     use super::*;
     use crate::numerics::Real;
-    use crate::numerics::path::{self, Path, every_path};
+    use crate::numerics::instruction_set::{self, InstructionSet, every_instruction_set};
     use crate::numerics::rng::Stream;
 
-    every_path! {
+    every_instruction_set! {
         fn by_path<F>(cases: &[[F; 3]], results: &mut [F]) {
             for (y, &[a, b, c]) in results.iter_mut().zip(cases) {
                 *y = a.fma::<P>(b, c);
@@ -157,7 +157,7 @@ mod tests {
     /// Numbers of all magnitudes, and sums in which the addends meet: c has the product's exponent, give or take 2ᵖ.
     #[test]
     fn fma_in_software_has_the_bits_of_the_instruction() {
-        if path::current() == Path::Portable && !Native::HARDWARE {
+        if instruction_set::current() == InstructionSet::Portable && !Native::HARDWARE {
             return; // there is no instruction to compare with
         }
         let mut stream = Stream::keyed(1, "test", &[]);

@@ -38,7 +38,7 @@ use std::ops::Range;
 pub use panels::{Panels, Right};
 pub use rectangle::Rectangle;
 
-use super::{Native, Real, shards};
+use super::{Native, Real, parallel};
 
 /// Steps of k after which a partial sum goes to memory: part of the contract.
 pub const BLOCK: usize = 256;
@@ -56,7 +56,7 @@ pub struct Gather<'a, F> {
 
 /// What C holds before the first block of a product is added.
 #[derive(Clone, Copy, Debug)]
-pub enum Start<'a, F> {
+pub enum Epilogue<'a, F> {
     /// Nothing: C is overwritten.
     Overwrite,
     /// Nothing, and a bias of n numbers is added to each row after the last block.
@@ -66,7 +66,7 @@ pub enum Start<'a, F> {
 }
 
 /// A way through the tiles of a product: some columns of C (+)= A · B (+ bias), given that part of C.
-pub type Tiles<F> = fn(Gather<F>, Right<F>, Range<usize>, Rectangle<F>, Start<F>);
+pub type Tiles<F> = fn(Gather<F>, Right<F>, Range<usize>, Rectangle<F>, Epilogue<F>);
 
 /// The way of processors that have wider registers than every processor of the target, where this is one.
 pub(super) fn tiles_of_f32() -> Option<Tiles<f32>> {
@@ -90,12 +90,12 @@ pub(super) fn transpose_of_f32() -> Option<Transpose<f32>> {
 
 /// C (+)= A · B (+ bias), shapes (m, k) · (k, n), with row i of C at `c[i * stride..][..n]`.
 ///
-/// Parts of C are computed in parallel where the caller is not itself a shard of parallel work. The bits are those of
+/// Parts of C are computed in parallel where the caller is not itself a microbatch of parallel work. The bits are those of
 /// [`product_by_definition`].
 ///
 /// # Panics
 /// If the shapes do not agree or a table leads outside of its data.
-pub fn product<F: Real>(a: Gather<F>, b: Right<F>, c: &mut [F], stride: usize, start: Start<F>) {
+pub fn product<F: Real>(a: Gather<F>, b: Right<F>, c: &mut [F], stride: usize, start: Epilogue<F>) {
     let (m, k, n) = (a.rows.len(), a.steps.len(), b.shape.1);
     assert_eq!(k, b.shape.0, "product: A has {k} columns and B has {} rows", b.shape.0);
     let mut below = Rectangle::new(c, stride, m, n);
@@ -107,7 +107,7 @@ pub fn product<F: Real>(a: Gather<F>, b: Right<F>, c: &mut [F], stride: usize, s
         8 => tiles::of_any_processor::<F, 8>,
         width => unreachable!("no kernel is {width} columns wide"),
     });
-    let threads = if shards::may_cut() { rayon::current_num_threads() } else { 1 };
+    let threads = if parallel::may_cut() { rayon::current_num_threads() } else { 1 };
     let (rows_at_once, columns_at_once) = share([m, k, n], a.data.len(), threads);
     let mut parts = Vec::new();
     for rows in a.rows.chunks(rows_at_once) {
@@ -120,7 +120,7 @@ pub fn product<F: Real>(a: Gather<F>, b: Right<F>, c: &mut [F], stride: usize, s
             parts.push((Gather { rows, ..a }, columns, part));
         }
     }
-    shards::deal(parts, |(a, columns, c)| tiles(a, b, columns, c, start));
+    parallel::deal(parts, |(a, columns, c)| tiles(a, b, columns, c, start));
 }
 
 /// Rows and columns of C that one task computes, of an (m, k) matrix that lies in `data` numbers by one of (k, n).
@@ -180,7 +180,7 @@ impl<F: Real> Matrix<'_, F> {
 ///
 /// # Panics
 /// If the shapes do not agree.
-pub fn matrix_product<F: Real>(a: Matrix<F>, b: Matrix<F>, c: &mut [F], stride: usize, start: Start<F>) {
+pub fn matrix_product<F: Real>(a: Matrix<F>, b: Matrix<F>, c: &mut [F], stride: usize, start: Epilogue<F>) {
     assert_eq!(a.shape.1, b.shape.0, "matrix_product: {:?} times {:?}", a.shape, b.shape);
     match Right::in_place(b) {
         Some(b) => panel_product(a, b, c, stride, start),
@@ -192,7 +192,7 @@ pub fn matrix_product<F: Real>(a: Matrix<F>, b: Matrix<F>, c: &mut [F], stride: 
 ///
 /// # Panics
 /// If the shapes do not agree.
-pub fn panel_product<F: Real>(a: Matrix<F>, b: Right<F>, c: &mut [F], stride: usize, start: Start<F>) {
+pub fn panel_product<F: Real>(a: Matrix<F>, b: Right<F>, c: &mut [F], stride: usize, start: Epilogue<F>) {
     let rows: Vec<usize> = (0..a.shape.0).map(|i| i * a.row).collect();
     let steps: Vec<usize> = (0..a.shape.1).map(|k| k * a.column).collect();
     product(Gather { data: a.data, rows: &rows, steps: &steps }, b, c, stride, start);
@@ -201,12 +201,12 @@ pub fn panel_product<F: Real>(a: Matrix<F>, b: Right<F>, c: &mut [F], stride: us
 /// The definition of every product in this crate, one element at a time: see the [module](self).
 ///
 /// A has the rows and steps of `a`; B is (k, n) and C is (m, n), both without gaps.
-pub fn product_by_definition<F: Real>(a: Gather<F>, b: &[F], c: &mut [F], start: Start<F>) {
+pub fn product_by_definition<F: Real>(a: Gather<F>, b: &[F], c: &mut [F], start: Epilogue<F>) {
     let n = c.len() / a.rows.len().max(1);
     for (i, &row) in a.rows.iter().enumerate() {
         for j in 0..n {
             let c = &mut c[i * n + j];
-            if !matches!(start, Start::Accumulate) {
+            if !matches!(start, Epilogue::Accumulate) {
                 *c = F::zero();
             }
             for (block, steps) in a.steps.chunks(BLOCK).enumerate() {
@@ -214,10 +214,10 @@ pub fn product_by_definition<F: Real>(a: Gather<F>, b: &[F], c: &mut [F], start:
                 for (k, &step) in steps.iter().enumerate() {
                     acc = a.data[row + step].fma::<Native>(b[(block * BLOCK + k) * n + j], acc);
                 }
-                let first = block == 0 && !matches!(start, Start::Accumulate);
+                let first = block == 0 && !matches!(start, Epilogue::Accumulate);
                 *c = if first { acc } else { *c + acc };
             }
-            if let Start::OverwriteWithBias(bias) = start {
+            if let Epilogue::OverwriteWithBias(bias) = start {
                 *c += bias[j];
             }
         }

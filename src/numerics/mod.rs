@@ -1,15 +1,15 @@
 //! The ground floor: what a floating-point operation means here (contract N1).
 
+pub mod buffer_pool;
 pub mod elementary;
 pub mod environment;
 pub mod fused;
 pub mod gemm;
-pub mod memory;
-pub mod path;
+pub mod instruction_set;
+pub mod parallel;
 pub mod peak;
 pub mod real;
 pub mod rng;
-pub mod shards;
 pub mod sum;
 
 pub use fused::{Fused, Native};

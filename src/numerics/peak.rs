@@ -4,12 +4,12 @@ use std::time::Instant;
 
 use rayon::prelude::*;
 
-use super::path::{self, Path, every_path};
+use super::instruction_set::{self, InstructionSet, every_instruction_set};
 
 /// Rounds of all chains in one run.
 const ROUNDS: usize = 2_000_000;
 
-every_path! {
+every_instruction_set! {
     /// Twelve independent chains of eight lanes, as many as hide the latency of a fused multiply-add.
     fn chains<F>(rounds: usize, a: F, b: F) -> F {
         let mut acc = [[F::one(); 8]; 12];
@@ -42,7 +42,7 @@ fn chains_of_16(rounds: usize, a: f32, b: f32) -> f32 {
 /// GFLOP/s of f32 fused multiply-add on all threads of the pool, in a run of some milliseconds.
 pub fn gflops() -> f64 {
     let threads = rayon::current_num_threads();
-    let lanes = if path::current() == Path::Avx512 { 16 } else { 8 };
+    let lanes = if instruction_set::current() == InstructionSet::Avx512 { 16 } else { 8 };
     let start = Instant::now();
     let sums: Vec<f32> = (0..threads).into_par_iter().map(|_| one_run(std::hint::black_box(0.999), 1e-3)).collect();
     std::hint::black_box(sums);
@@ -51,7 +51,7 @@ pub fn gflops() -> f64 {
 
 fn one_run(a: f32, b: f32) -> f32 {
     #[cfg(target_arch = "x86_64")]
-    if path::current() == Path::Avx512 {
+    if instruction_set::current() == InstructionSet::Avx512 {
         // SAFETY: `current` names a path only after the processor was asked for its features.
         #[allow(unsafe_code)]
         return unsafe { chains_of_16(ROUNDS, a, b) };

@@ -11,7 +11,7 @@ use super::{Fused, elementary, fused};
 ///
 /// The arithmetic operators and [`fma`](Real::fma) are rounded once by IEEE 754; the elementary functions are those of
 /// [`elementary`], never the platform's. Where fused multiply-add comes from is `P`: in a hot loop the path's
-/// ([`every_path`](super::path)), elsewhere [`Native`](super::Native). It never changes a bit.
+/// ([`every_instruction_set`](super::instruction_set)), elsewhere [`Native`](super::Native). It never changes a bit.
 pub trait Real:
     ndarray::LinalgScalar
     + PartialOrd

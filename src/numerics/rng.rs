@@ -15,6 +15,7 @@
 //! g.state = {"bit_generator": "PCG64", "state": {"state": state, "inc": increment}, "has_uint32": 0, "uinteger": 0}
 //! ```
 
+use ndarray::{Array, Dimension, IntoDimension};
 use rand_core::Rng;
 use rand_pcg::Pcg64;
 use sha2::{Digest, Sha256};
@@ -87,6 +88,14 @@ impl Stream {
         }
         order
     }
+}
+
+/// Standard normal numbers of a shape from `key`, the stream (key, "gradient_check"): inputs for checks and measurements.
+pub fn normal<D: Dimension>(shape: impl IntoDimension<Dim = D>, key: u64) -> Array<f64, D> {
+    let dim = shape.into_dimension();
+    let mut numbers = vec![0.0; dim.size()];
+    Stream::keyed(key, "gradient_check", &[]).fill_normal(&mut numbers);
+    Array::from_shape_vec(dim, numbers).expect("as many numbers as the shape says")
 }
 
 /// PCG64's state and increment for a key, as the module's documentation says.

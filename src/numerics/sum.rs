@@ -1,7 +1,7 @@
 //! Sums with a fixed order of addition (contract N1, rule 4).
 
 use super::Real;
-use super::path::every_path;
+use super::instruction_set::every_instruction_set;
 
 /// Lanes of a sum over a row of numbers, whatever the width of the machine's registers.
 const LANES: usize = 16;
@@ -165,7 +165,7 @@ fn map_strip<F: Real, const V: usize, const S: usize, const N: usize>(
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// Adds the sum of every column of x into `totals`, in the order of [`column_sums`].
     pub fn plain_column_sums<F>(x: &[F], totals: &mut [f64]) {
         column_sums([x], [], totals, |s, [x], []| s + x);

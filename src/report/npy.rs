@@ -39,7 +39,7 @@ fn encode(images: ArrayView4<f32>) -> Vec<u8> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::checkpoint::weights::sha256;
+    use crate::digest::sha256;
 
     #[test]
     fn npy_file_has_the_bytes_that_numpy_writes() {

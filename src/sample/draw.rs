@@ -18,12 +18,12 @@ use super::{Sampler, Step, transitions};
 use crate::diffusion::network_timestep;
 use crate::layers::{Prepared, Weights, flat, flat_mut, shaped};
 use crate::models::unet::{Conditions, Time};
+use crate::numerics::parallel;
 use crate::numerics::rng::Stream;
-use crate::numerics::shards;
 use crate::{Error, Result};
 
 /// Pictures that one task takes through the network together; fewer or more give the same bits.
-const SHARD: usize = 4;
+const MICROBATCH: usize = 4;
 
 /// What pictures to draw, and how.
 #[derive(Clone, Debug)]
@@ -76,8 +76,8 @@ pub fn draw(
     }
     let weights = Prepared::new(&model.weights);
     for (step, (t, t_prev)) in transitions(&settings.timesteps).enumerate() {
-        let parts = shards::ranges(indices.len(), SHARD);
-        let stepped: Vec<Result<(Vec<f32>, Vec<f32>)>> = shards::map(parts.len(), |part| {
+        let parts = parallel::ranges(indices.len(), MICROBATCH);
+        let stepped: Vec<Result<(Vec<f32>, Vec<f32>)>> = parallel::map(parts.len(), |part| {
             let range = parts[part].clone();
             let x_t = x.slice_axis(Axis(0), range.clone().into()).to_owned();
             let output = predict(model, &weights, settings, &indices[range.clone()], &x_t, t)?;

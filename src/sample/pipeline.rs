@@ -1,7 +1,7 @@
 //! What a trained model is: a network, its weights, its noise, and how it is sampled from.
 
 use super::{ReverseProcess, Sampler, Spacing};
-use crate::layers::Tensors;
+use crate::layers::ParameterVector;
 use crate::models::UNet;
 use crate::{Error, Result};
 
@@ -11,7 +11,7 @@ pub struct Pipeline {
     /// The network.
     pub unet: UNet,
     /// Its weights.
-    pub weights: Tensors<f32>,
+    pub weights: ParameterVector<f32>,
     /// The noise, what is predicted, and the sampler the model was published with.
     pub scheduler: Scheduler,
     /// The label that stands for "no class", where the network was trained with one.

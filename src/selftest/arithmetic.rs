@@ -14,7 +14,7 @@
 
 use super::Chain;
 use crate::Result;
-use crate::numerics::path::every_path;
+use crate::numerics::instruction_set::every_instruction_set;
 use crate::numerics::{Native, Real};
 
 pub(super) fn links(chain: &mut Chain) -> Result<()> {
@@ -68,7 +68,7 @@ fn fused_links<F: Real>(chain: &mut Chain, format: Format) {
     chain.numbers(format!("arithmetic.fma_{}", F::NAME), &results);
 }
 
-every_path! {
+every_instruction_set! {
     fn fused<F>(cases: &[[F; 3]], results: &mut [F]) {
         for (y, &[a, b, c]) in results.iter_mut().zip(cases) {
             *y = a.fma::<P>(b, c);
@@ -150,7 +150,7 @@ fn operator_links_named<F: Real>(chain: &mut Chain, name: &str, numbers: &[F]) {
     chain.numbers(format!("arithmetic.{name}"), &results);
 }
 
-every_path! {
+every_instruction_set! {
     fn operators<F>(x: &[F], y: &[F], results: &mut [F]) {
         for ((&x, &y), results) in x.iter().zip(y).zip(results.chunks_exact_mut(5)) {
             let magnitude = if x < F::zero() { -x } else { x };

@@ -3,7 +3,7 @@
 use super::Chain;
 use crate::Result;
 use crate::numerics::elementary;
-use crate::numerics::path::every_path;
+use crate::numerics::instruction_set::every_instruction_set;
 
 /// A prime near 2²⁰: some 4100 of the 2³² patterns of f32, no two with the same low bits in a row.
 const STRIDE_F32: usize = 1_048_573;
@@ -47,7 +47,7 @@ pub(super) fn links(chain: &mut Chain) -> Result<()> {
     Ok(())
 }
 
-every_path! {
+every_instruction_set! {
     /// (e^x, σ(x), tanh x), as the hot loops have them.
     fn by_path<F>(x: &[F], y: &mut [[F; 3]]) {
         for (y, &x) in y.iter_mut().zip(x) {

@@ -8,13 +8,13 @@ use crate::layers::activation::{gelu_tanh, gelu_tanh_backward, silu, silu_backwa
 use crate::layers::attention::{attention, attention_backward};
 use crate::layers::conv2d::Conv2d;
 use crate::layers::dropout::{Key, dropout};
-use crate::layers::gradient_check::normal;
 use crate::layers::group_norm::GroupNorm;
 use crate::layers::im2col::Window;
 use crate::layers::layer_norm::{layer_norm, layer_norm_backward};
 use crate::layers::linear::Linear;
 use crate::layers::softmax::{softmax, softmax_backward};
-use crate::layers::{Layout, Tensors, flat};
+use crate::layers::{Layout, ParameterVector, flat};
+use crate::numerics::rng::normal;
 
 pub(super) fn links(chain: &mut Chain) -> Result<()> {
     // (name, window, c_in): with 29 channels a window of 9 has more than one block of k.
@@ -41,8 +41,8 @@ fn numbers<D: Dimension>(shape: impl IntoDimension<Dim = D>, key: u64) -> Array<
 }
 
 /// Weights that are all different, scales and shifts too.
-fn weights(layout: &Layout) -> Tensors<f32> {
-    Tensors(numbers(layout.count(), 5).to_vec())
+fn weights(layout: &Layout) -> ParameterVector<f32> {
+    ParameterVector(numbers(layout.count(), 5).to_vec())
 }
 
 fn convolution(chain: &mut Chain, name: &str, window: Window, c_in: usize) {
@@ -50,7 +50,7 @@ fn convolution(chain: &mut Chain, name: &str, window: Window, c_in: usize) {
     let conv = Conv2d::new(&mut layout, "conv", c_in, 7, window);
     let w = weights(&layout);
     let (y, cache) = conv.forward(&w, numbers((2, 6, 8, c_in), 1));
-    let mut grads = Tensors::zeros(layout.count());
+    let mut grads = ParameterVector::zeros(layout.count());
     let dx = conv.backward(&w, cache, &numbers(y.dim(), 2), &mut grads);
     chain.numbers(format!("layers.{name}_forward"), flat(&y));
     chain.numbers(format!("layers.{name}_input_gradient"), flat(&dx));
@@ -62,7 +62,7 @@ fn linear(chain: &mut Chain) {
     let linear = Linear::new(&mut layout, "linear", 37, 11);
     let w = weights(&layout);
     let (y, cache) = linear.forward(&w, numbers((9, 37), 1));
-    let mut grads = Tensors::zeros(layout.count());
+    let mut grads = ParameterVector::zeros(layout.count());
     let dx = linear.backward(&w, cache, &numbers(y.dim(), 2), &mut grads);
     chain.numbers("layers.linear", &[flat(&y), flat(&dx), &grads.0].concat());
 }
@@ -72,7 +72,7 @@ fn norms(chain: &mut Chain) {
     let norm = GroupNorm::new(&mut layout, "norm", 6, 2, 1e-5);
     let w = weights(&layout);
     let (y, cache) = norm.forward(&w, numbers((3, 5, 7, 6), 1).mapv(|x| 3.0 * x + 10.0));
-    let mut grads = Tensors::zeros(layout.count());
+    let mut grads = ParameterVector::zeros(layout.count());
     let dx = norm.backward(&w, cache, numbers(y.dim(), 2), &mut grads);
     chain.numbers("layers.group_norm_forward", flat(&y));
     chain.numbers("layers.group_norm_backward", &[flat(&dx), &grads.0].concat());

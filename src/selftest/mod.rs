@@ -17,7 +17,7 @@ mod sums;
 mod tables;
 
 use crate::Result;
-use crate::checkpoint::weights::sha256;
+use crate::digest::sha256;
 use crate::numerics::Real;
 
 /// The links of contract N1, one `name hash` a line.
@@ -83,7 +83,7 @@ const AREAS: [Area; 8] = [
     },
     Area {
         name: "sums",
-        meaning: "A sum is taken in another order: see src/numerics/sum.rs and shards.rs.",
+        meaning: "A sum is taken in another order: see src/numerics/sum.rs and parallel.rs.",
         links: sums::links,
     },
     Area {
@@ -103,7 +103,7 @@ const AREAS: [Area; 8] = [
     },
     Area {
         name: "network",
-        meaning: "Every part is right, so it is how they are put together: the U-Net, the order of shards, the optimizer or \
+        meaning: "Every part is right, so it is how they are put together: the U-Net, the order of microbatches, the optimizer or \
                   a sampler. The first training step that differs is the first to look at.",
         links: network::links,
     },

@@ -1,7 +1,7 @@
 //! A small network whole: forward, gradient, ten steps of training, and pictures from the trained weights.
 //!
 //! The network has what a U-Net has here: two resolutions, attention, dropout, classes and a class for none. A batch of 9
-//! is two shards of 4 and one of 1, and ten batches go three times through 31 images, so that epochs change in mid-batch.
+//! is two microbatches of 4 and one of 1, and ten batches go three times through 31 images, so that epochs change in mid-batch.
 
 use std::path::{Path, PathBuf};
 
@@ -10,10 +10,10 @@ use crate::Result;
 use crate::data::{self, Dataset, Shape, Split};
 use crate::diffusion::{BetaSchedule, Prediction, Variance};
 use crate::layers::dropout::Key;
-use crate::layers::gradient_check::normal;
-use crate::layers::{Tensors, flat};
+use crate::layers::{ParameterVector, flat};
 use crate::models::unet::{Conditions, SampleSize, Time};
 use crate::models::{UNet, UNetConfig};
+use crate::numerics::rng::normal;
 use crate::sample::draw::{Settings, draw};
 use crate::sample::{Ddim, Ddpm, Pipeline, Sampler, Spacing, timesteps};
 use crate::train::config::{OptimizerConfig, ScheduleConfig};
@@ -34,7 +34,7 @@ pub(super) fn links(chain: &mut Chain) -> Result<()> {
 
 fn forward_and_gradient(chain: &mut Chain) -> Result<()> {
     let unet = UNet::new(config().model)?;
-    let w = Tensors(normal(unet.layout.count(), 1).mapv(|x| 0.3 * x as f32).to_vec());
+    let w = ParameterVector(normal(unet.layout.count(), 1).mapv(|x| 0.3 * x as f32).to_vec());
     let images = |key: u64| normal((BATCH, SIDE, SIDE, 1), key).mapv(|x| x as f32);
     let labels: Vec<usize> = (0..BATCH).map(|i| i % 5).collect();
     let t: Vec<f64> = (0..BATCH).map(|i| 111.0 * i as f64).collect();

@@ -2,9 +2,9 @@
 
 use super::Chain;
 use crate::Result;
-use crate::layers::gradient_check::normal;
 use crate::numerics::Real;
-use crate::numerics::gemm::{Matrix, Start, matrix_product};
+use crate::numerics::gemm::{Epilogue, Matrix, matrix_product};
+use crate::numerics::rng::normal;
 
 pub(super) fn links(chain: &mut Chain) -> Result<()> {
     for k in [1, 27, 255, 256, 257, 576] {
@@ -18,16 +18,16 @@ pub(super) fn links(chain: &mut Chain) -> Result<()> {
 fn products<F: Real>(chain: &mut Chain, m: usize, k: usize, n: usize) {
     let numbers = |count: usize, key: u64| normal(count, key).mapv(F::from_f64).to_vec();
     let (a, b, bias) = (numbers(m * k, 1), numbers(k * n, 2), numbers(n, 3));
-    let of = |start: Start<F>, a: Matrix<F>| {
+    let of = |start: Epilogue<F>, a: Matrix<F>| {
         let mut c = numbers(m * n, 4);
         matrix_product(a, Matrix::new(&b, k, n), &mut c, n, start);
         c
     };
     let results = [
-        of(Start::Overwrite, Matrix::new(&a, m, k)),
-        of(Start::OverwriteWithBias(&bias), Matrix::new(&a, m, k)),
-        of(Start::Accumulate, Matrix::new(&a, m, k)),
-        of(Start::Overwrite, Matrix::new(&a, k, m).t()),
+        of(Epilogue::Overwrite, Matrix::new(&a, m, k)),
+        of(Epilogue::OverwriteWithBias(&bias), Matrix::new(&a, m, k)),
+        of(Epilogue::Accumulate, Matrix::new(&a, m, k)),
+        of(Epilogue::Overwrite, Matrix::new(&a, k, m).t()),
     ];
     chain.numbers(format!("products.{}_k_{k}", F::NAME), &results.concat());
 }

@@ -1,9 +1,9 @@
-//! Sums: in lanes, down columns, in a tree over shards.
+//! Sums: in lanes, down columns, in a tree over microbatches.
 
 use super::Chain;
 use crate::Result;
-use crate::layers::gradient_check::normal;
-use crate::numerics::shards;
+use crate::numerics::parallel;
+use crate::numerics::rng::normal;
 use crate::numerics::sum::{plain_column_sums, sum, sum_of_squares};
 
 pub(super) fn links(chain: &mut Chain) -> Result<()> {
@@ -18,7 +18,7 @@ pub(super) fn links(chain: &mut Chain) -> Result<()> {
     let mut totals = [0.0; 5];
     plain_column_sums(&single, &mut totals);
     chain.numbers("sums.columns", &totals);
-    let trees = [1, 2, 3, 5, 37, 1000].map(|n| shards::tree_sum(n, |i| single[i], |a, b| *a += b));
+    let trees = [1, 2, 3, 5, 37, 1000].map(|n| parallel::tree_sum(n, |i| single[i], |a, b| *a += b));
     chain.numbers("sums.tree", &trees);
     Ok(())
 }

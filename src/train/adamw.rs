@@ -12,9 +12,9 @@
 
 use rayon::prelude::*;
 
-use crate::layers::Tensors;
+use crate::layers::ParameterVector;
 use crate::numerics::Real;
-use crate::numerics::path::every_path;
+use crate::numerics::instruction_set::every_instruction_set;
 
 /// The constants of AdamW but for the learning rate.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -33,15 +33,15 @@ pub struct AdamW {
 #[derive(Clone, Debug)]
 pub struct Moments<F> {
     /// The mean of gradients.
-    pub m: Tensors<F>,
+    pub m: ParameterVector<F>,
     /// The mean of squared gradients.
-    pub v: Tensors<F>,
+    pub v: ParameterVector<F>,
 }
 
 impl<F: Real> Moments<F> {
     /// Both zero.
     pub fn zeros(count: usize) -> Self {
-        Moments { m: Tensors::zeros(count), v: Tensors::zeros(count) }
+        Moments { m: ParameterVector::zeros(count), v: ParameterVector::zeros(count) }
     }
 }
 
@@ -56,8 +56,8 @@ impl AdamW {
         n: u64,
         lr: f64,
         clip: f64,
-        w: &mut Tensors<F>,
-        grads: &mut Tensors<F>,
+        w: &mut ParameterVector<F>,
+        grads: &mut ParameterVector<F>,
         state: &mut Moments<F>,
     ) {
         let root_of_correction2 = (1.0 - power(self.beta2, n)).sqrt();
@@ -78,7 +78,7 @@ impl AdamW {
     }
 }
 
-every_path! {
+every_instruction_set! {
     fn update<F>(w: &mut [F], grads: &mut [F], m: &mut [F], v: &mut [F], scalars: &[F; 8]) {
         let [clip, decay, one_minus_beta1, beta2, one_minus_beta2, inverse_root, eps, minus_step] = *scalars;
         for (((w, grad), m), v) in w.iter_mut().zip(grads).zip(m).zip(v) {
@@ -110,9 +110,9 @@ mod tests {
     #[test]
     fn adamw_first_step_moves_each_weight_by_the_learning_rate() {
         let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 };
-        let (mut w, mut grads) = (Tensors(vec![1.0f64; 3]), Tensors(vec![1e-3, -5.0, 0.0]));
+        let (mut w, mut grads) = (ParameterVector(vec![1.0f64; 3]), ParameterVector(vec![1e-3, -5.0, 0.0]));
         adamw.step(1, 0.01, 1.0, &mut w, &mut grads, &mut Moments::zeros(3));
-        assert_eq!(grads, Tensors::zeros(3));
+        assert_eq!(grads, ParameterVector::zeros(3));
         // m/√v = ±1 up to ε/|g| = 1e-5, and 0 without a gradient.
         for (w, expected) in w.0.iter().zip([0.99, 1.01, 1.0]) {
             assert!((w - expected).abs() < 0.01 * 1.1e-5, "{w}");

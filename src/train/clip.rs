@@ -1,12 +1,12 @@
 //! Clipping by the global norm (Pascanu et al. 2013), as PyTorch's `clip_grad_norm_` computes it.
 
-use crate::layers::{Layout, Tensors};
+use crate::layers::{Layout, ParameterVector};
 use crate::numerics::sum::sum_of_squares;
-use crate::numerics::{Real, shards};
+use crate::numerics::{Real, parallel};
 
 /// √Σ g² over all parameters: each tensor by [`sum_of_squares`], then the tensors in their order, all in f64.
-pub fn global_norm<F: Real>(layout: &Layout, grads: &Tensors<F>) -> f64 {
-    let squares = shards::map(layout.entries.len(), |i| sum_of_squares(&grads[layout.entries[i].span]));
+pub fn global_norm<F: Real>(layout: &Layout, grads: &ParameterVector<F>) -> f64 {
+    let squares = parallel::map(layout.entries.len(), |i| sum_of_squares(&grads[layout.entries[i].span]));
     squares.iter().fold(0.0, |total, s| total + s).sqrt()
 }
 
@@ -17,7 +17,7 @@ pub fn clip_factor(norm: f64, max_norm: f64) -> f64 {
 }
 
 /// The name of the first parameter whose gradient is not finite.
-pub fn first_non_finite<F: Real>(layout: &Layout, grads: &Tensors<F>) -> Option<String> {
+pub fn first_non_finite<F: Real>(layout: &Layout, grads: &ParameterVector<F>) -> Option<String> {
     let entry = layout.entries.iter().find(|entry| grads[entry.span].iter().any(|g| !g.is_finite()))?;
     Some(entry.name.clone())
 }

@@ -5,9 +5,9 @@
 
 use rayon::prelude::*;
 
-use crate::layers::Tensors;
+use crate::layers::ParameterVector;
 use crate::numerics::Real;
-use crate::numerics::path::every_path;
+use crate::numerics::instruction_set::every_instruction_set;
 
 /// d_i of the formula above.
 pub fn decay_at(i: u64, decay: f64) -> f64 {
@@ -16,7 +16,7 @@ pub fn decay_at(i: u64, decay: f64) -> f64 {
 }
 
 /// Update i = 0, 1, ... of the average.
-pub fn update<F: Real>(ema: &mut Tensors<F>, w: &Tensors<F>, i: u64, decay: f64) {
+pub fn update<F: Real>(ema: &mut ParameterVector<F>, w: &ParameterVector<F>, i: u64, decay: f64) {
     let rate = F::from_f64(1.0 - decay_at(i, decay));
     const TASK: usize = 1 << 15;
     ema.0.par_chunks_mut(TASK).zip(w.0.par_chunks(TASK)).for_each(|(ema, w)| {
@@ -24,7 +24,7 @@ pub fn update<F: Real>(ema: &mut Tensors<F>, w: &Tensors<F>, i: u64, decay: f64)
     });
 }
 
-every_path! {
+every_instruction_set! {
     fn towards<F>(ema: &mut [F], w: &[F], rate: F) {
         ema.iter_mut().zip(w).for_each(|(ema, &w)| *ema = rate.fma::<P>(w - *ema, *ema));
     }
@@ -36,7 +36,7 @@ mod tests {
 
     #[test]
     fn ema_of_constant_weights_stays_there() {
-        let w = Tensors(vec![0.7f32; 3]);
+        let w = ParameterVector(vec![0.7f32; 3]);
         let mut ema = w.clone();
         (0..100).for_each(|i| update(&mut ema, &w, i, 0.999));
         assert_eq!(ema, w);

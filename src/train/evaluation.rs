@@ -16,14 +16,14 @@ use std::ops::RangeInclusive;
 
 use serde::Serialize;
 
-use super::gradient::SHARD;
+use super::gradient::MICROBATCH;
 use super::trainer::noised;
 use crate::data::Dataset;
 use crate::diffusion::Marginal;
-use crate::layers::{Prepared, Tensors, flat, flat_mut};
+use crate::layers::{ParameterVector, Prepared, flat, flat_mut};
 use crate::models::unet::{Conditions, Time};
+use crate::numerics::parallel;
 use crate::numerics::rng::Stream;
-use crate::numerics::shards;
 use crate::numerics::sum::sum_by;
 use crate::sample::Pipeline;
 use crate::{Error, Result};
@@ -107,7 +107,7 @@ pub fn bins(t_max: usize) -> Vec<RangeInclusive<usize>> {
 /// Images of another shape than the model's, a conditional model without labels, a prediction that is not finite.
 pub fn evaluate(
     model: &Pipeline,
-    weights: &Tensors<f32>,
+    weights: &ParameterVector<f32>,
     data: &Dataset,
     images: usize,
     mut progress: impl FnMut(usize),
@@ -119,8 +119,8 @@ pub fn evaluate(
     let bins = bins(model.scheduler.reverse.schedule.t_max());
     let mut sums = vec![Sums::default(); bins.len()];
     let weights = Prepared::new(weights);
-    for chunk in shards::ranges(images, 4 * SHARD) {
-        let parts = shards::map(chunk.len(), |i| of_image(model, &weights, data, chunk.start + i, &bins));
+    for chunk in parallel::ranges(images, 4 * MICROBATCH) {
+        let parts = parallel::map(chunk.len(), |i| of_image(model, &weights, data, chunk.start + i, &bins));
         for part in parts {
             sums.iter_mut().zip(part?).for_each(|(sums, part)| sums.add(part));
         }

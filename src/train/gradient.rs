@@ -1,4 +1,4 @@
-//! The loss of a batch and its gradient, shard by shard.
+//! The loss of a batch and its gradient, microbatch by microbatch.
 
 use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
@@ -9,13 +9,13 @@ use crate::Result;
 use crate::diffusion::loss::{l_simple_grad, squared_error};
 use crate::layers::dropout::Key;
 use crate::layers::stopwatch::timed;
-use crate::layers::{Prepared, Tensors, Weights, flat, shaped};
+use crate::layers::{ParameterVector, Prepared, Weights, flat, shaped};
 use crate::models::UNet;
 use crate::models::unet::{Conditions, Time};
-use crate::numerics::{Real, shards};
+use crate::numerics::{Real, parallel};
 
-/// Images in a shard: part of what fixes the bits of a run (contract N1, rule 5).
-pub const SHARD: usize = 4;
+/// Images in a microbatch: part of what fixes the bits of a run (contract N1, rule 5).
+pub const MICROBATCH: usize = 4;
 
 /// What Algorithm 1 shows the network in one step.
 #[derive(Clone, Debug)]
@@ -40,7 +40,7 @@ impl<F: Real> Batch<F> {
 /// Memory for gradients: sums that start from zero. Who adds one to another, or to the weights, leaves zeros in it while it
 /// is at hand; to clear it later would be to fetch it once more.
 #[derive(Debug)]
-pub struct Zeros<F>(Mutex<Vec<Tensors<F>>>);
+pub struct Zeros<F>(Mutex<Vec<ParameterVector<F>>>);
 
 impl<F> Default for Zeros<F> {
     fn default() -> Self {
@@ -50,16 +50,16 @@ impl<F> Default for Zeros<F> {
 
 impl<F: Real> Zeros<F> {
     /// As many zeros.
-    fn take(&self, count: usize) -> Tensors<F> {
+    fn take(&self, count: usize) -> ParameterVector<F> {
         let given = self.0.lock().unwrap_or_else(PoisonError::into_inner).pop();
-        given.filter(|zeros| zeros.0.len() == count).unwrap_or_else(|| Tensors::zeros(count))
+        given.filter(|zeros| zeros.0.len() == count).unwrap_or_else(|| ParameterVector::zeros(count))
     }
 
     /// Zeros for the next who takes some; other numbers would be part of the next gradient.
     ///
     /// # Panics
     /// In a debug build, if they are not zeros.
-    pub fn give(&self, zeros: Tensors<F>) {
+    pub fn give(&self, zeros: ParameterVector<F>) {
         debug_assert!(zeros.0.iter().all(|&x| x == F::zero()), "a gradient that was not added to anything");
         self.0.lock().unwrap_or_else(PoisonError::into_inner).push(zeros);
     }
@@ -71,17 +71,17 @@ impl<F: Real> Zeros<F> {
 /// Images or labels that the network does not take.
 pub fn loss_and_gradient<F: Real>(
     unet: &UNet,
-    w: &Tensors<F>,
+    w: &ParameterVector<F>,
     batch: &Batch<F>,
     key: Option<Key>,
     zeros: &Zeros<F>,
-) -> Result<(f64, Tensors<F>)> {
-    let shards = shards::ranges(batch.t.len(), SHARD);
-    let prepared = Prepared::new(w); // one copy for all shards
-    let w: &dyn Weights<F> = if shards.len() > 1 { &prepared } else { w };
+) -> Result<(f64, ParameterVector<F>)> {
+    let microbatches = parallel::ranges(batch.t.len(), MICROBATCH);
+    let prepared = Prepared::new(w); // one copy for all microbatches
+    let w: &dyn Weights<F> = if microbatches.len() > 1 { &prepared } else { w };
     let count = batch.target.len();
-    let of_shard = |i: usize| -> Result<(f64, Tensors<F>)> {
-        let range = &shards[i];
+    let of_microbatch = |i: usize| -> Result<(f64, ParameterVector<F>)> {
+        let range = &microbatches[i];
         let (x_t, target) = batch.slice(range);
         let labels = batch.labels.as_ref().map(|labels| &labels[range.clone()]);
         let conditions = Conditions { time: Time::Steps(&batch.t[range.clone()]), labels };
@@ -93,8 +93,8 @@ pub fn loss_and_gradient<F: Real>(
         unet.parameter_gradients(w, tape, labels, &d_output, &mut grads);
         Ok((loss, grads))
     };
-    let of_shard = |i: usize| timed(None, "between layers", 0, || of_shard(i));
-    let (sum, grads) = shards::tree_sum(shards.len(), of_shard, |left, right| match (left, right) {
+    let of_microbatch = |i: usize| timed(None, "between layers", 0, || of_microbatch(i));
+    let (sum, grads) = parallel::tree_sum(microbatches.len(), of_microbatch, |left, right| match (left, right) {
         (Ok((loss, grads)), Ok((right_loss, mut right_grads))) => {
             *loss += right_loss;
             grads.drain(&mut right_grads);

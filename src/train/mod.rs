@@ -4,7 +4,7 @@
 //! |---|---|
 //! | [`config`], [`preset`] | all that decides what a run computes |
 //! | [`trainer`] | Algorithm 1, one step a call |
-//! | [`gradient`] | the loss of a batch and its gradient, shard by shard |
+//! | [`gradient`] | the loss of a batch and its gradient, microbatch by microbatch |
 //! | [`evaluation`] | errors of the predicted noise on images never trained on |
 //! | [`metrics`] | `metrics.jsonl`, a line a step |
 //! | [`clip`], [`adamw`], [`ema`], [`learning_rate`] | what is done with a gradient |

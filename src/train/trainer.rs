@@ -22,7 +22,7 @@ use super::learning_rate::learning_rate;
 use crate::data::{Dataset, Order};
 use crate::diffusion::{Marginal, Prediction, Schedule, network_timestep, q_sample};
 use crate::layers::dropout::Key;
-use crate::layers::{Tensors, flat};
+use crate::layers::{ParameterVector, flat};
 use crate::models::UNet;
 use crate::numerics::Real;
 use crate::numerics::rng::Stream;
@@ -34,16 +34,16 @@ pub struct State {
     /// Steps taken.
     pub step: u64,
     /// The weights.
-    pub weights: Tensors<f32>,
+    pub weights: ParameterVector<f32>,
     /// AdamW's memory.
     pub moments: Moments<f32>,
     /// The averaged weights, where the config averages.
-    pub ema: Option<Tensors<f32>>,
+    pub ema: Option<ParameterVector<f32>>,
 }
 
 impl State {
     /// The weights that are sampled from: the average where there is one.
-    pub fn best(&self) -> &Tensors<f32> {
+    pub fn best(&self) -> &ParameterVector<f32> {
         self.ema.as_ref().unwrap_or(&self.weights)
     }
 }
@@ -99,7 +99,7 @@ impl Trainer {
             }
         }
         let state = state.unwrap_or_else(|| {
-            let weights: Tensors<f32> = unet.layout.initial(config.seed);
+            let weights: ParameterVector<f32> = unet.layout.initial(config.seed);
             let ema = (config.ema_decay > 0.0).then(|| weights.clone());
             State { step: 0, moments: Moments::zeros(unet.layout.count()), weights, ema }
         });
@@ -130,7 +130,7 @@ impl Trainer {
     }
 
     /// The gradient step: clip, AdamW, average.
-    fn descend(&mut self, n: u64, loss: f64, grads: &mut Tensors<f32>) -> Result<StepReport> {
+    fn descend(&mut self, n: u64, loss: f64, grads: &mut ParameterVector<f32>) -> Result<StepReport> {
         let (config, layout) = (&self.config, &self.unet.layout);
         let grad_norm = global_norm(layout, grads);
         if !loss.is_finite() || !grad_norm.is_finite() {

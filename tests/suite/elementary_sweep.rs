@@ -17,7 +17,7 @@
 
 use ancestral::golden::tolerance::ulp;
 use ancestral::numerics::fused::Hardware;
-use ancestral::numerics::path::{self, Path};
+use ancestral::numerics::instruction_set::{self, InstructionSet};
 use ancestral::numerics::{Fused, Native, elementary as e};
 use rayon::prelude::*;
 use sha2::{Digest, Sha256};
@@ -137,7 +137,7 @@ macro_rules! over_a_slice {
                 fn avx2_fma(x: &[f32], y: &mut [f32]) {
                     plain::<Hardware>(x, y)
                 }
-                if path::current() >= Path::Avx2Fma {
+                if instruction_set::current() >= InstructionSet::Avx2Fma {
                     // SAFETY: `current` says `Avx2Fma` or more only after the processor was asked for both features.
                     #[allow(unsafe_code)]
                     return unsafe { avx2_fma(x, y) };

@@ -253,7 +253,7 @@ fn check_refuses_a_kit_that_was_changed_and_one_with_cases_taken_out() {
     let write_manifest = |manifest: &serde_json::Value| {
         let text = manifest.to_string();
         std::fs::write(&path, &text).expect("a manifest");
-        let sums = format!("{}  MANIFEST.json\n", ancestral::checkpoint::weights::sha256(text.as_bytes()));
+        let sums = format!("{}  MANIFEST.json\n", ancestral::digest::sha256(text.as_bytes()));
         std::fs::write(folder.path().join("SHA256SUMS"), sums).expect("its hash");
     };
     std::fs::write(&path, manifest.to_string()).expect("a manifest");

@@ -9,7 +9,7 @@ use ancestral::layers::im2col::Window;
 use ancestral::layers::layer_norm::{layer_norm, layer_norm_backward};
 use ancestral::layers::linear::Linear;
 use ancestral::layers::resample::{upsample_nearest_2x, upsample_nearest_2x_backward};
-use ancestral::layers::{Layout, Tensors};
+use ancestral::layers::{Layout, ParameterVector};
 use ancestral::numerics::Real;
 use ndarray::{Array, Array4, Dimension};
 
@@ -61,8 +61,8 @@ impl<F: Real> Case<F> {
         self.same(what, found, self.peer.get(what).iter().copied());
     }
 
-    fn weights(&self, layout: &Layout) -> Tensors<F> {
-        let mut w = Tensors::zeros(layout.count());
+    fn weights(&self, layout: &Layout) -> ParameterVector<F> {
+        let mut w = ParameterVector::zeros(layout.count());
         for entry in &layout.entries {
             let values = self.peer.parameter(&entry.name.replace("layer.", "input."), &entry.axes);
             w[entry.span].iter_mut().zip(values).for_each(|(w, v)| *w = F::from_f64(v));
@@ -70,7 +70,7 @@ impl<F: Real> Case<F> {
         w
     }
 
-    fn same_gradients(&self, layout: &Layout, grads: &Tensors<F>) {
+    fn same_gradients(&self, layout: &Layout, grads: &ParameterVector<F>) {
         for entry in &layout.entries {
             let name = entry.name.replace("layer.", "grad.");
             self.same(&name, &grads[entry.span], self.peer.parameter(&name, &entry.axes));
@@ -88,7 +88,7 @@ fn convolutions<F: Real>() {
         let w = case.weights(&layout);
         let (y, cache) = conv.forward(&w, case.images("input.x"));
         case.same_images("output", &y);
-        let mut grads = Tensors::zeros(layout.count());
+        let mut grads = ParameterVector::zeros(layout.count());
         case.same_images("grad.x", &conv.backward(&w, cache, &case.images("grad_output"), &mut grads));
         case.same_gradients(&layout, &grads);
     }
@@ -101,7 +101,7 @@ fn norms<F: Real>() {
     let w = case.weights(&layout);
     let (y, cache) = norm.forward(&w, case.images("input.x"));
     case.same_images("output", &y);
-    let mut grads = Tensors::zeros(layout.count());
+    let mut grads = ParameterVector::zeros(layout.count());
     case.same_images("grad.x", &norm.backward(&w, cache, case.images("grad_output"), &mut grads));
     case.same_gradients(&layout, &grads);
 
@@ -119,7 +119,7 @@ fn linear<F: Real>() {
     let w = case.weights(&layout);
     let (y, cache) = linear.forward(&w, case.array("input.x"));
     case.same_array("output", &y);
-    let mut grads = Tensors::zeros(layout.count());
+    let mut grads = ParameterVector::zeros(layout.count());
     case.same_array("grad.x", &linear.backward(&w, cache, &case.array("grad_output"), &mut grads));
     case.same_gradients(&layout, &grads);
 }

@@ -2,7 +2,7 @@
 
 use crate::peer::{Peer, worst};
 use ancestral::layers::parameters::{Axes, Init};
-use ancestral::layers::{Layout, Tensors};
+use ancestral::layers::{Layout, ParameterVector};
 use ancestral::train::adamw::{AdamW, Moments};
 use ancestral::train::clip::{clip_factor, global_norm};
 use ancestral::train::ema;
@@ -19,10 +19,10 @@ fn twelve_steps_of_clip_adamw_and_ema_equal_pytorch() {
         weight_decay: peer.fact("weight_decay"),
     };
     let row = |name: &str, i: usize| peer.get(name).index_axis(ndarray::Axis(0), i).to_owned();
-    let mut w = Tensors(peer.get("w0").iter().map(|&w| w as f32).collect());
+    let mut w = ParameterVector(peer.get("w0").iter().map(|&w| w as f32).collect());
     let (mut average, mut moments) = (w.clone(), Moments::zeros(40));
     for i in 0..12 {
-        let mut grads = Tensors(row("grads", i).iter().map(|&g| g as f32).collect());
+        let mut grads = ParameterVector(row("grads", i).iter().map(|&g| g as f32).collect());
         let clip = clip_factor(global_norm(&layout, &grads), peer.fact("clip_norm"));
         adamw.step(i as u64 + 1, peer.fact("lr"), clip, &mut w, &mut grads, &mut moments);
         ema::update(&mut average, &w, i as u64, 0.999);

@@ -27,7 +27,7 @@ fn train(trainer: &mut Trainer, until: u64) {
 }
 
 fn hash(trainer: &Trainer) -> String {
-    weights::sha256(&weights::to_bytes(&trainer.unet.layout, trainer.state.best()))
+    ancestral::digest::sha256(&weights::to_bytes(&trainer.unet.layout, trainer.state.best()))
 }
 
 fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {

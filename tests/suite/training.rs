@@ -3,7 +3,7 @@
 use crate::peer::{Peer, channels_last, fixture, worst};
 use ancestral::checkpoint::weights;
 use ancestral::diffusion::{BetaSchedule, Prediction, Schedule};
-use ancestral::layers::{Layout, Tensors};
+use ancestral::layers::{Layout, ParameterVector};
 use ancestral::models::unet::{UNet, UNetConfig};
 use ancestral::numerics::Real;
 use ancestral::train::adamw::{AdamW, Moments};
@@ -13,7 +13,7 @@ use ancestral::train::gradient::{Zeros, loss_and_gradient};
 use ancestral::train::trainer::noised;
 
 /// The twenty losses, gradient norms, last weights and last averages in precision F.
-fn twenty_steps<F: Real>(peer: &Peer) -> (Vec<f64>, Vec<f64>, Tensors<F>, Tensors<F>, Layout) {
+fn twenty_steps<F: Real>(peer: &Peer) -> (Vec<f64>, Vec<f64>, ParameterVector<F>, ParameterVector<F>, Layout) {
     let folder = fixture("unet/mnist_like");
     let text = std::fs::read_to_string(folder.join("config.json")).expect("a config");
     let unet = UNet::new(UNetConfig::from_json(&text, "config.json").expect("supported")).expect("supported");

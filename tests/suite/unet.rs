@@ -2,7 +2,7 @@
 
 use crate::peer::{Peer, fixture, worst};
 use ancestral::checkpoint::weights;
-use ancestral::layers::Tensors;
+use ancestral::layers::ParameterVector;
 use ancestral::models::unet::{Conditions, Time, UNet, UNetConfig};
 use ancestral::numerics::Real;
 use ndarray::{Array2, Array4};
@@ -12,7 +12,7 @@ const NAMES: [&str; 3] = ["mnist_like", "cifar_like", "class_conditional"];
 struct Case {
     peer: Peer,
     unet: UNet,
-    weights: Tensors<f32>,
+    weights: ParameterVector<f32>,
     embedding: Array2<f64>,
     labels: Option<Vec<usize>>,
 }
@@ -59,7 +59,7 @@ fn unet_in_f64_equals_pytorch_for_output_loss_and_every_gradient() {
         let expected = case.peer.get("loss_f64").iter().next().copied().expect("one number");
         assert!((loss - expected).abs() <= 1e-9 * expected, "{name}: loss {loss}, PyTorch {expected}");
 
-        let mut grads = Tensors::zeros(w.0.len());
+        let mut grads = ParameterVector::zeros(w.0.len());
         let dx = case.unet.backward(&w, tape, case.labels.as_deref(), &(difference * (2.0 / count)), &mut grads);
         let (error, scale) = worst(dx.iter().copied(), &case.peer.images("grad.x"));
         assert!(error <= 1e-9 * scale, "{name}: grad.x off by {error:e} of {scale}");

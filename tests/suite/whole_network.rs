@@ -1,9 +1,10 @@
 //! The whole U-Net against central differences, in the settings that the peer's fixtures do not have.
 
+use ancestral::layers::ParameterVector;
 use ancestral::layers::dropout::Key;
-use ancestral::layers::gradient_check::{check, normal};
-use ancestral::layers::{Tensors, gradient_check};
+use ancestral::layers::gradient_check::check;
 use ancestral::models::unet::{Conditions, SampleSize, Tape, Time, UNet, UNetConfig};
+use ancestral::numerics::rng::normal;
 use ndarray::Array4;
 
 fn names(list: &[&str]) -> Vec<String> {
@@ -30,12 +31,12 @@ fn small() -> UNetConfig {
 fn gradients_equal_central_differences(config: UNetConfig, key: Option<Key>) {
     let conditional = config.num_class_embeds.is_some();
     let unet = UNet::new(config).expect("supported");
-    let w = Tensors(gradient_check::normal(unet.layout.count(), 5).mapv(|x| 0.3 * x).to_vec());
+    let w = ParameterVector(normal(unet.layout.count(), 5).mapv(|x| 0.3 * x).to_vec());
     let labels = [2usize, 0];
     let conditions = Conditions { time: Time::Steps(&[3.0, 700.0]), labels: conditional.then_some(&labels[..]) };
     let forward =
-        |w: &Tensors<f64>, x: &Array4<f64>| unet.forward(w, x.clone(), conditions, key).expect("a prediction");
-    let backward = |w: &Tensors<f64>, tape: Tape<f64>, dy: &Array4<f64>, grads: &mut Tensors<f64>| {
+        |w: &ParameterVector<f64>, x: &Array4<f64>| unet.forward(w, x.clone(), conditions, key).expect("a prediction");
+    let backward = |w: &ParameterVector<f64>, tape: Tape<f64>, dy: &Array4<f64>, grads: &mut ParameterVector<f64>| {
         unet.backward(w, tape, conditions.labels, dy, grads)
     };
     check(&w, &normal((2, 4, 6, 2), 1), 2, forward, backward).expect("the gradients are right");
@@ -71,7 +72,7 @@ fn unet_gradients_without_those_of_the_image_are_the_same() {
     let conditions = Conditions { time: Time::Steps(&[3.0]), labels: None };
     let run = || unet.forward(&w, normal((1, 4, 6, 2), 1), conditions, None).expect("a prediction");
     let dy = normal((1, 4, 6, 3), 2);
-    let (mut all, mut parameters) = (Tensors::zeros(w.0.len()), Tensors::zeros(w.0.len()));
+    let (mut all, mut parameters) = (ParameterVector::zeros(w.0.len()), ParameterVector::zeros(w.0.len()));
     unet.backward(&w, run().1, None, &dy, &mut all);
     unet.parameter_gradients(&w, run().1, None, &dy, &mut parameters);
     assert_eq!(all, parameters);

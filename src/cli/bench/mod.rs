@@ -11,10 +11,10 @@ use self::workload::{Mode, with_step};
 use super::{Outcome, print};
 use crate::layers::stopwatch::{self, Times};
 use crate::models::UNet;
-use crate::numerics::{path, peak};
+use crate::numerics::{instruction_set, peak};
 use crate::report::breakdown::Breakdown;
 use crate::train::Preset;
-use crate::train::gradient::SHARD;
+use crate::train::gradient::MICROBATCH;
 use crate::{Error, Result};
 
 /// The flags of `bench`.
@@ -73,7 +73,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let (steps, median_s, min_s) = (measured.seconds.len(), median(&measured.seconds), measured.seconds[0]);
     let peak_mb = peak_megabytes();
     let (peak, usual_peak) = (measured.peaks[measured.peaks.len() - 1], median(&measured.peaks));
-    let (threads, path, gflop) = (rayon::current_num_threads(), path::current().name(), flop as f64 / 1e9);
+    let (threads, path, gflop) = (rayon::current_num_threads(), instruction_set::current().name(), flop as f64 / 1e9);
     let gflops = gflop / median_s;
     let mut object = json!({
         "preset": format!("{:?}", args.preset).to_lowercase(), "config": args.config,
@@ -91,8 +91,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
         print(format!("{gflops:.1} GFLOP/s: {best}, the peak measured between steps, {usual}, its median"))?;
     }
     if let Some((times, steps, seconds)) = measured.layers {
-        // Of a lone shard the parts are timed by the thread that deals them out, so their times are those of all threads.
-        let dealt = if batch_size <= SHARD { 1.0 } else { threads as f64 };
+        // Of a lone microbatch the parts are timed by the thread that deals them out, so their times are those of all threads.
+        let dealt = if batch_size <= MICROBATCH { 1.0 } else { threads as f64 };
         let (thread_seconds, peak_of_a_thread) = (seconds * dealt, peak / dealt);
         let breakdown = Breakdown { times: &times, steps, thread_seconds, peak_of_a_thread };
         if args.json {

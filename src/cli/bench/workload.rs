@@ -3,17 +3,17 @@
 use clap::ValueEnum;
 
 use crate::Result;
-use crate::layers::gradient_check::normal;
-use crate::layers::{Prepared, Tensors};
+use crate::layers::{ParameterVector, Prepared};
 use crate::models::UNet;
 use crate::models::unet::{Conditions, Time};
-use crate::numerics::shards;
+use crate::numerics::parallel;
+use crate::numerics::rng::normal;
 use crate::sample::draw::{Settings, draw};
 use crate::sample::{Pipeline, timesteps};
 use crate::train::Config;
 use crate::train::adamw::Moments;
 use crate::train::clip::{clip_factor, global_norm};
-use crate::train::gradient::{Batch, SHARD, Zeros, loss_and_gradient};
+use crate::train::gradient::{Batch, MICROBATCH, Zeros, loss_and_gradient};
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(super) enum Mode {
@@ -56,7 +56,7 @@ pub(super) fn with_step<T>(
     let images = normal((batch_size, h, w, config.model.in_channels), 1).mapv(|x| x as f32);
     let labels = config.model.num_class_embeds.map(|_| vec![0; batch_size]);
     let batch = Batch { target: images.clone(), x_t: images, t: vec![500.0; batch_size], labels };
-    let weights: Tensors<f32> = unet.layout.initial(config.seed);
+    let weights: ParameterVector<f32> = unet.layout.initial(config.seed);
     match mode {
         Mode::Train => measure(&mut training_step(unet, weights, config, &batch)),
         Mode::Forward => {
@@ -77,7 +77,12 @@ pub(super) fn with_step<T>(
 }
 
 /// Forward, MSE, backward, clip, Adam.
-fn training_step(unet: &UNet, mut w: Tensors<f32>, config: &Config, batch: &Batch<f32>) -> impl FnMut() -> Result<()> {
+fn training_step(
+    unet: &UNet,
+    mut w: ParameterVector<f32>,
+    config: &Config,
+    batch: &Batch<f32>,
+) -> impl FnMut() -> Result<()> {
     let mut moments = Moments::zeros(w.0.len());
     let (mut n, zeros) = (0, Zeros::default());
     move || {
@@ -90,10 +95,10 @@ fn training_step(unet: &UNet, mut w: Tensors<f32>, config: &Config, batch: &Batc
     }
 }
 
-/// The network's output for the batch, in shards as sampling has them.
+/// The network's output for the batch, in microbatches as sampling has them.
 fn prediction(unet: &UNet, w: &Prepared<f32>, batch: &Batch<f32>) -> Result<()> {
-    let parts = shards::ranges(batch.t.len(), SHARD);
-    let outputs = shards::map(parts.len(), |i| {
+    let parts = parallel::ranges(batch.t.len(), MICROBATCH);
+    let outputs = parallel::map(parts.len(), |i| {
         let x = batch.x_t.slice_axis(ndarray::Axis(0), parts[i].clone().into()).to_owned();
         let labels = batch.labels.as_ref().map(|labels| &labels[parts[i].clone()]);
         unet.predict(w, x, Conditions { time: Time::Steps(&batch.t[parts[i].clone()]), labels })

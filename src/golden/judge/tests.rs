@@ -7,7 +7,7 @@ use ndarray::{Array, IxDyn};
 /// A product of 32 terms with its results, and those results as a backend would have them.
 fn product() -> (Case, BTreeMap<String, Tensor>) {
     let numbers = |shape: &[usize], key| {
-        let x = crate::layers::gradient_check::normal(IxDyn(shape), key);
+        let x = crate::numerics::rng::normal(IxDyn(shape), key);
         Tensor::F32(x.mapv(|x| x as f32))
     };
     let mut case = Case { op: "linear".into(), ..Case::default() };

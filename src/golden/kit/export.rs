@@ -6,7 +6,7 @@ use std::path::Path;
 use super::manifest::{MANIFEST, SUMS};
 use super::networks::models;
 use super::{Draft, Entry, Manifest, drafts};
-use crate::checkpoint::weights::sha256;
+use crate::digest::sha256;
 use crate::golden::mutants::add_mutant;
 use crate::golden::oracle::complete;
 use crate::golden::probes::add_orders;

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
-use crate::checkpoint::weights::sha256;
+use crate::digest::sha256;
 use crate::golden::case::Case;
 use crate::numerics::CONTRACT;
 use crate::{Error, Result, atomic};

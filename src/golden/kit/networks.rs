@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 
 use super::draft::Draft;
 use crate::checkpoint::weights;
-use crate::layers::Tensors;
+use crate::layers::ParameterVector;
 use crate::models::unet::SampleSize;
 use crate::models::{UNet, UNetConfig};
 use crate::numerics::rng::Stream;
@@ -59,7 +59,7 @@ pub fn models() -> Vec<Model> {
 /// Weights that leave no branch zero: normal, of a size that keeps activations near 1; the scales of norms around 1.
 fn model(name: &'static str, config: UNetConfig) -> Model {
     let unet = UNet::new(config.clone()).expect("a supported network");
-    let mut w = Tensors::<f32>::zeros(unet.layout.count());
+    let mut w = ParameterVector::<f32>::zeros(unet.layout.count());
     for entry in &unet.layout.entries {
         let values = &mut w[entry.span];
         Stream::keyed(0, &format!("golden.models/{name}/{}", entry.name), &[]).fill_normal(values);
@@ -101,7 +101,7 @@ pub fn gradients() -> Vec<Draft> {
     ]
 }
 
-/// Ten training steps of five images, more than a shard.
+/// Ten training steps of five images, more than a microbatch.
 pub fn training() -> Vec<Draft> {
     let attributes = json!({
         "model": "../../models/plain", "lr": 1e-3, "weight_decay": 0.01, "clip_norm": 1.0, "ema_decay": 0.99,

@@ -6,7 +6,7 @@ use super::{Request, Results, named};
 use crate::Result;
 use crate::golden::precision::Precision;
 use crate::layers::activation::{silu, silu_backward};
-use crate::layers::{Layout, Tensors};
+use crate::layers::{Layout, ParameterVector};
 use crate::models::unet::Trace;
 use crate::models::unet::attention_block::AttentionBlock;
 use crate::models::unet::res_block::{ResBlock, ResBlockSettings};
@@ -48,7 +48,7 @@ pub fn res_block<F: Precision>(request: &Request) -> Result<Results<F>> {
     let dy = request.grad_output::<F>(y.shape())?;
     let mut results = vec![named("output", y)];
     if let Some(dy) = dy {
-        let mut grads = Tensors::zeros(layout.count());
+        let mut grads = ParameterVector::zeros(layout.count());
         let mut d_silu = ndarray::Array2::zeros(temb.dim());
         let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
         results.push(named("grad.x", channels_first(block.backward(&w, cache, dy, &mut d_silu, &mut grads))));
@@ -78,7 +78,7 @@ pub fn attention_block<F: Precision>(request: &Request) -> Result<Results<F>> {
     let dy = request.grad_output::<F>(y.shape())?;
     let mut results = vec![named("output", y)];
     if let Some(dy) = dy {
-        let mut grads = Tensors::zeros(layout.count());
+        let mut grads = ParameterVector::zeros(layout.count());
         let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
         results.push(named("grad.x", channels_first(block.backward(&w, cache, dy, &mut grads))));
         results.extend(request.gradients(&layout, &grads));

@@ -13,7 +13,7 @@ use crate::layers::group_norm::GroupNorm;
 use crate::layers::im2col::Window;
 use crate::layers::layer_norm::{layer_norm as normalise_rows, layer_norm_backward};
 use crate::layers::linear::Linear;
-use crate::layers::{Layout, Tensors, flat, resample, shaped};
+use crate::layers::{Layout, ParameterVector, flat, resample, shaped};
 use crate::numerics::Native;
 use crate::numerics::sum::{column_sums, plain_column_sums};
 use crate::{Error, Result};
@@ -50,7 +50,7 @@ pub fn linear<F: Precision>(request: &Request) -> Result<Results<F>> {
     let dy = request.grad_output(y.shape())?;
     let mut results = vec![named("output", y)];
     if let Some(dy) = dy {
-        let mut grads = Tensors::zeros(layout.count());
+        let mut grads = ParameterVector::zeros(layout.count());
         results.push(named("grad.x", like(&x, layer.backward(&w, cache, &rows(&dy), &mut grads))));
         results.extend(request.gradients(&layout, &grads));
     }
@@ -89,7 +89,7 @@ pub fn conv2d<F: Precision>(request: &Request) -> Result<Results<F>> {
     let dy = request.grad_output(y.shape())?;
     let mut results = vec![named("output", y)];
     if let Some(dy) = dy {
-        let mut grads = Tensors::zeros(layout.count());
+        let mut grads = ParameterVector::zeros(layout.count());
         let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
         results.push(named("grad.x", channels_first(layer.backward(&w, cache, &dy, &mut grads))));
         results.extend(request.gradients(&layout, &grads));
@@ -133,7 +133,7 @@ pub fn group_norm<F: Precision>(request: &Request) -> Result<Results<F>> {
     let (y, cache) = norm.forward(&w, images(&x));
     let mut results = vec![named("output", back(y))];
     if let Some(dy) = request.grad_output(x.shape())? {
-        let mut grads = Tensors::zeros(layout.count());
+        let mut grads = ParameterVector::zeros(layout.count());
         results.push(named("grad.x", back(norm.backward(&w, cache, images(&dy), &mut grads))));
         results.extend(request.gradients(&layout, &grads));
     }
@@ -263,7 +263,7 @@ pub fn class_embedding<F: Precision>(request: &Request) -> Result<Results<F>> {
     let w = request.parameters(&layout)?;
     let mut results = vec![named("output", table.forward(&w, &labels).into_dyn())];
     if let Some(dy) = request.grad_output::<F>(&[labels.len(), dim])? {
-        let mut grads = Tensors::zeros(layout.count());
+        let mut grads = ParameterVector::zeros(layout.count());
         table.backward(&labels, &dy.into_dimensionality().expect("two axes"), &mut grads);
         results.extend(request.gradients(&layout, &grads));
     }

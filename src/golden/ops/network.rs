@@ -11,25 +11,25 @@ use crate::Result;
 use crate::checkpoint::pipeline;
 use crate::diffusion::loss::{l_simple_grad, squared_error};
 use crate::golden::precision::Precision;
-use crate::layers::{Layout, Tensors, flat, shaped};
+use crate::layers::{Layout, ParameterVector, flat, shaped};
 use crate::models::UNet;
 use crate::models::unet::{Conditions, Time};
-use crate::numerics::{Real, shards};
+use crate::numerics::{Real, parallel};
 use crate::train::adamw::Moments;
 use crate::train::clip::{clip_factor, global_norm};
 use crate::train::ema;
-use crate::train::gradient::{SHARD, Zeros, loss_and_gradient};
+use crate::train::gradient::{MICROBATCH, Zeros, loss_and_gradient};
 use crate::train::trainer::noised;
 
 /// The network of the folder that `model` names, relative to the case.
-fn model<F: Real>(request: &Request) -> Result<(UNet, Tensors<F>)> {
+fn model<F: Real>(request: &Request) -> Result<(UNet, ParameterVector<F>)> {
     let name: String = request.required("model")?;
     let model = pipeline::read(&request.folder().join(name))?;
     Ok((model.unet, model.weights.cast()))
 }
 
 /// A gradient or weight of each parameter, under PREFIX.NAME.
-fn of_parameters<F: Real>(prefix: &str, layout: &Layout, values: &Tensors<F>) -> Results<F> {
+fn of_parameters<F: Real>(prefix: &str, layout: &Layout, values: &ParameterVector<F>) -> Results<F> {
     let tensor = |entry: &crate::layers::parameters::Entry| {
         let values = entry.axes.to_file(&values[entry.span]);
         (format!("{prefix}.{}", entry.name), shaped(IxDyn(&entry.axes.shape()), values))
@@ -37,12 +37,12 @@ fn of_parameters<F: Real>(prefix: &str, layout: &Layout, values: &Tensors<F>) ->
     layout.entries.iter().map(tensor).collect()
 }
 
-/// What a shard of the batch gives.
+/// What a microbatch of the batch gives.
 struct Part<F> {
     out: Array4<F>,
     squares: f64,
     dx: Array4<F>,
-    grads: Tensors<F>,
+    grads: ParameterVector<F>,
     taps: Results<F>,
 }
 
@@ -61,20 +61,20 @@ pub fn unet<F: Precision>(request: &Request) -> Result<Results<F>> {
         true => Some(request.one_an_image("class_labels", n, classes.unwrap_or(usize::MAX >> 1))?),
         false => None,
     };
-    let ranges = shards::ranges(n, SHARD);
+    let ranges = parallel::ranges(n, MICROBATCH);
     let part = |range: std::ops::Range<usize>| -> Result<Part<F>> {
         let images = |x: &Array4<F>| x.slice_axis(Axis(0), Slice::from(range.clone())).to_owned();
         let labels = labels.as_ref().map(|labels| &labels[range.clone()]);
         let embedding = embedding.slice_axis(Axis(0), Slice::from(range.clone())).to_owned();
         let conditions = Conditions { time: Time::Embedded(&embedding), labels };
         let (out, tape, taps) = unet.forward_traced(&w, images(&x), conditions)?;
-        let (target, mut grads) = (images(&noise), Tensors::zeros(w.0.len()));
+        let (target, mut grads) = (images(&noise), ParameterVector::zeros(w.0.len()));
         let squares = squared_error(flat(&out), flat(&target));
         let dy = shaped(out.dim(), l_simple_grad(flat(&out), flat(&target), noise.len()));
         let dx = if gradients { unet.backward(&w, tape, labels, &dy, &mut grads) } else { dy };
         Ok(Part { out, squares, dx, grads, taps })
     };
-    let whole = shards::tree_sum(
+    let whole = parallel::tree_sum(
         ranges.len(),
         |i| part(ranges[i].clone()),
         |left, right| match (left, right) {

@@ -6,7 +6,7 @@ use super::{Request, Results, named};
 use crate::Result;
 use crate::golden::precision::Precision;
 use crate::layers::parameters::{Axes, Init};
-use crate::layers::{Layout, Tensors, flat, shaped};
+use crate::layers::{Layout, ParameterVector, flat, shaped};
 use crate::train::adamw::{AdamW, Moments};
 use crate::train::clip::{clip_factor, global_norm};
 use crate::train::ema::update;
@@ -36,25 +36,25 @@ pub fn adamw<F: Precision>(request: &Request) -> Result<Results<F>> {
     let steps = if grad.ndim() == w.ndim() { 1 } else { grad.len() / w.len() };
     let expected = if grad.ndim() == w.ndim() { w.shape().to_vec() } else { [&[steps], w.shape()].concat() };
     request.check_shape("input.grad", &expected, grad.shape())?;
-    let moment = |name: &str| -> Result<Tensors<F>> {
+    let moment = |name: &str| -> Result<ParameterVector<F>> {
         if !request.has(name) {
-            return Ok(Tensors::zeros(w.len()));
+            return Ok(ParameterVector::zeros(w.len()));
         }
         let moment = request.array::<F>(name)?;
         request.check_shape(&format!("input.{name}"), w.shape(), moment.shape())?;
-        Ok(Tensors(flat(&moment).to_vec()))
+        Ok(ParameterVector(flat(&moment).to_vec()))
     };
     let (constants, lr) = (constants(request)?, request.required("lr")?);
     let first: u64 = request.attribute("step", 1)?;
     if !(1..=MAX_STEP).contains(&first) {
         return Err(request.refuse("attribute step", format!("1 to {MAX_STEP}"), first));
     }
-    let mut weights = Tensors(flat(&w).to_vec());
+    let mut weights = ParameterVector(flat(&w).to_vec());
     let mut moments = Moments { m: moment("m")?, v: moment("v")? };
     for (i, grad) in flat(&grad).chunks(w.len()).enumerate() {
-        constants.step(first + i as u64, lr, 1.0, &mut weights, &mut Tensors(grad.to_vec()), &mut moments);
+        constants.step(first + i as u64, lr, 1.0, &mut weights, &mut ParameterVector(grad.to_vec()), &mut moments);
     }
-    let like_w = |values: Tensors<F>| shaped(w.raw_dim(), values.0);
+    let like_w = |values: ParameterVector<F>| shaped(w.raw_dim(), values.0);
     Ok(vec![
         named("output.w", like_w(weights)),
         named("output.m", like_w(moments.m)),
@@ -67,7 +67,7 @@ pub fn clip_grad_norm<F: Precision>(request: &Request) -> Result<Results<F>> {
     let max_norm: f64 = request.required("max_norm")?;
     let mut layout = Layout::default();
     layout.add("grad".into(), Axes::Same(grad.shape().to_vec()), Init::Zeros);
-    let norm = global_norm(&layout, &Tensors(flat(&grad).to_vec()));
+    let norm = global_norm(&layout, &ParameterVector(flat(&grad).to_vec()));
     let factor = F::from_f64(clip_factor(norm, max_norm));
     Ok(vec![
         named("output.norm", ArrayD::from_elem(IxDyn(&[]), F::from_f64(norm))),
@@ -86,7 +86,7 @@ pub fn ema<F: Precision>(request: &Request) -> Result<Results<F>> {
     if step > MAX_STEP {
         return Err(request.refuse("attribute step", format!("at most {MAX_STEP}"), step));
     }
-    let mut average = Tensors(flat(&ema).to_vec());
-    update(&mut average, &Tensors(flat(&w).to_vec()), step, decay);
+    let mut average = ParameterVector(flat(&ema).to_vec());
+    update(&mut average, &ParameterVector(flat(&w).to_vec()), step, decay);
     Ok(vec![named("output", shaped(ema.raw_dim(), average.0))])
 }

@@ -7,7 +7,7 @@ use serde_json::{Map, Value};
 use super::super::case::{Case, Tensor};
 use super::super::precision::Precision;
 use super::{SIGNATURES, Signature};
-use crate::layers::{Layout, Tensors};
+use crate::layers::{Layout, ParameterVector};
 use crate::numerics::Real;
 use crate::{Error, Result};
 
@@ -241,7 +241,7 @@ impl<'a> Request<'a> {
     ///
     /// # Errors
     /// A tensor of another type or shape.
-    pub fn parameters<F: Precision>(&self, layout: &Layout) -> Result<Tensors<F>> {
+    pub fn parameters<F: Precision>(&self, layout: &Layout) -> Result<ParameterVector<F>> {
         for entry in &layout.entries {
             let place = format!("input.{}", entry.name.trim_start_matches("layer."));
             if let Some(tensor) = self.case.tensors.get(&place) {
@@ -249,7 +249,7 @@ impl<'a> Request<'a> {
             }
         }
         self.check_size("the parameters", &[layout.count()])?;
-        let mut w = Tensors::zeros(layout.count());
+        let mut w = ParameterVector::zeros(layout.count());
         for entry in &layout.entries {
             let name = entry.name.trim_start_matches("layer.");
             if self.has(name) {
@@ -263,7 +263,7 @@ impl<'a> Request<'a> {
     }
 
     /// The gradients of the parameters that were given, as `grad.NAME`.
-    pub fn gradients<F: Real>(&self, layout: &Layout, grads: &Tensors<F>) -> super::Results<F> {
+    pub fn gradients<F: Real>(&self, layout: &Layout, grads: &ParameterVector<F>) -> super::Results<F> {
         let given = layout.entries.iter().filter(|entry| self.has(entry.name.trim_start_matches("layer.")));
         given
             .map(|entry| {

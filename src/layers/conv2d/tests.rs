@@ -1,10 +1,11 @@
 //! Derivatives of convolution, and its bits against im2col and the product by definition.
 
 use super::*;
-use crate::layers::gradient_check::{check, normal};
+use crate::layers::gradient_check::check;
 use crate::layers::im2col::{col2im, im2col};
 use crate::numerics::Native;
 use crate::numerics::gemm::{BLOCK, product_by_definition};
+use crate::numerics::rng::normal;
 
 /// Every geometry that a U-Net has, and some that none has; h, w, c_in, c_out and n pairwise different.
 const WINDOWS: [Window; 8] = [
@@ -18,7 +19,7 @@ const WINDOWS: [Window; 8] = [
     Window { kernel: (2, 1), stride: 3, padding: [2, 2, 3, 0] },
 ];
 
-fn conv(window: Window, c_in: usize, c_out: usize) -> (Conv2d, Tensors<f64>) {
+fn conv(window: Window, c_in: usize, c_out: usize) -> (Conv2d, ParameterVector<f64>) {
     let mut layout = Layout::default();
     let conv = Conv2d::new(&mut layout, "conv", c_in, c_out, window);
     (conv, layout.initial(1))
@@ -37,7 +38,7 @@ fn conv2d_gradients_equal_central_differences() {
 #[test]
 fn conv2d_with_a_flipped_sign_in_its_backward_pass_is_caught() {
     let (conv, w) = conv(WINDOWS[2], 3, 4);
-    let wrong = |w: &Tensors<f64>, cache: Cache<f64>, dy: &Array4<f64>, grads: &mut Tensors<f64>| {
+    let wrong = |w: &ParameterVector<f64>, cache: Cache<f64>, dy: &Array4<f64>, grads: &mut ParameterVector<f64>| {
         let dx = conv.backward(w, cache, dy, grads);
         grads[conv.bias].iter_mut().for_each(|g| *g = -*g);
         dx
@@ -61,15 +62,15 @@ fn conv2d_has_the_bits_of_im2col_and_the_product_by_definition() {
 
         let mut expected = vec![f32::NAN; y.len()];
         let columns = Gather { data: &matrix, rows: &rows, steps: &steps };
-        product_by_definition(columns, &w[conv.weight], &mut expected, Start::OverwriteWithBias(&w[conv.bias]));
+        product_by_definition(columns, &w[conv.weight], &mut expected, Epilogue::OverwriteWithBias(&w[conv.bias]));
         assert_eq!(bits(flat(&y)), bits(&expected), "y of {window:?}");
 
         let dy = normal(y.dim(), 3).mapv(|x| x as f32);
-        let mut grads = Tensors::zeros(w.0.len());
+        let mut grads = ParameterVector::zeros(w.0.len());
         let dx = conv.backward(&w, cache, &dy, &mut grads);
         let mut expected = vec![0.0; k * c_out];
         let transposed = Gather { data: &matrix, rows: &steps, steps: &rows };
-        product_by_definition(transposed, flat(&dy), &mut expected, Start::Accumulate);
+        product_by_definition(transposed, flat(&dy), &mut expected, Epilogue::Accumulate);
         assert_eq!(bits(&grads[conv.weight]), bits(&expected), "dW of {window:?}");
         assert_eq!(bits(flat(&dx)), bits(&input_gradient_by_definition(&conv, &w, &dy, x.dim())), "dx of {window:?}");
     }
@@ -78,7 +79,7 @@ fn conv2d_has_the_bits_of_im2col_and_the_product_by_definition() {
 /// The last formula of the derivation, taps descending, outputs ascending, in blocks of 256.
 fn input_gradient_by_definition(
     conv: &Conv2d,
-    w: &Tensors<f32>,
+    w: &ParameterVector<f32>,
     dy: &Array4<f32>,
     (n, h, width, c_in): (usize, usize, usize, usize),
 ) -> Vec<f32> {
@@ -114,7 +115,7 @@ fn conv2d_input_gradient_equals_col2im() {
         let x = normal((2, 6, 7, 3), 2);
         let (y, cache) = conv.forward(&w, x.clone());
         let dy = normal(y.dim(), 3);
-        let dx = conv.backward(&w, cache, &dy, &mut Tensors::zeros(w.0.len()));
+        let dx = conv.backward(&w, cache, &dy, &mut ParameterVector::zeros(w.0.len()));
         let k = window.kernel.0 * window.kernel.1 * 3;
         let weight = &w[conv.weight];
         let matrix: Vec<f64> = flat(&dy)

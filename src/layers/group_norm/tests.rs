@@ -2,14 +2,15 @@
 
 use super::*;
 use crate::layers::activation::{silu, silu_backward};
-use crate::layers::gradient_check::{check, normal};
+use crate::layers::gradient_check::check;
 use crate::layers::im2col::Window;
+use crate::numerics::rng::normal;
 
-fn norm(channels: usize, groups: usize) -> (GroupNorm, Tensors<f64>) {
+fn norm(channels: usize, groups: usize) -> (GroupNorm, ParameterVector<f64>) {
     let mut layout = Layout::default();
     let norm = GroupNorm::new(&mut layout, "norm", channels, groups, 1e-5);
     let moved = normal(layout.count(), 9);
-    (norm, Tensors(moved.to_vec()))
+    (norm, ParameterVector(moved.to_vec()))
 }
 
 #[test]
@@ -38,7 +39,7 @@ fn group_norm_with_silu_has_the_bits_of_one_after_the_other() {
     let (between, cache) = norm.forward(&w, x.clone());
     let (y, fused_cache) = norm.forward_silu(&w, x);
     assert_eq!(bits(&y), bits(&silu(&between)));
-    let [mut grads, mut fused_grads] = [Tensors::zeros(w.0.len()), Tensors::zeros(w.0.len())];
+    let [mut grads, mut fused_grads] = [ParameterVector::zeros(w.0.len()), ParameterVector::zeros(w.0.len())];
     let dx = norm.backward(&w, cache, silu_backward(&between, dy.clone()), &mut grads);
     assert_eq!(bits(&norm.backward_silu(&w, fused_cache, dy, &mut fused_grads)), bits(&dx));
     assert_eq!(fused_grads, grads);

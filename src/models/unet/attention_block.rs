@@ -21,9 +21,9 @@ use crate::layers::group_norm::{self, GroupNorm};
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::stopwatch::timed;
-use crate::layers::{Layout, Tensors, Weights, add_to};
+use crate::layers::{Layout, ParameterVector, Weights, add_to};
 use crate::numerics::Real;
-use crate::numerics::memory::{self, Kept};
+use crate::numerics::buffer_pool::{self, Kept};
 
 /// A norm, four projections and the number of heads.
 #[derive(Clone, Debug)]
@@ -88,7 +88,7 @@ impl AttentionBlock {
                 trace.layer(norm.weight, &h);
                 (h, Some(cache))
             }
-            None => (memory::clone(&x), None),
+            None => (buffer_pool::clone(&x), None),
         };
         let h = Kept::from(h.into_shape_with_order((pixels, c)).expect("pixels as rows"));
         let mut project = |linear: &Linear| {
@@ -117,7 +117,7 @@ impl AttentionBlock {
         w: &dyn Weights<F>,
         cache: Cache<F>,
         mut dy: Array4<F>,
-        grads: &mut Tensors<F>,
+        grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
         divide(&mut dy, self.scale_factor);
         let (n, height, width, c) = dy.dim();
@@ -131,13 +131,13 @@ impl AttentionBlock {
         let mut projections = self.to_qkv.iter().zip(cache.to_qkv).zip(d_qkv).map(|((linear, cache), d)| {
             let d = d.into_shape_with_order((pixels, self.inner)).expect("tokens as rows");
             let dh = linear.backward(w, cache, &d, grads);
-            memory::give(d);
+            buffer_pool::give(d);
             dh
         });
         let mut dh = projections.next().expect("q, k and v");
         projections.for_each(|d| {
             add_to(&mut dh, &d);
-            memory::give(d);
+            buffer_pool::give(d);
         });
         let mut dx = dh.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
         if let (Some(norm), Some(cache)) = (&self.group_norm, cache.group_norm) {
@@ -145,7 +145,7 @@ impl AttentionBlock {
         }
         let dy = d_out.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
         add_to(&mut dx, &dy);
-        memory::give(dy);
+        buffer_pool::give(dy);
         dx
     }
 }

@@ -32,9 +32,9 @@ use crate::layers::linear::Linear;
 use crate::layers::resample::{
     concat_channels, split_channels, upsample_nearest_2x_backward, upsample_nearest_2x_padded,
 };
-use crate::layers::{Layout, Tensors, Weights, add_to};
+use crate::layers::{Layout, ParameterVector, Weights, add_to};
 use crate::numerics::Real;
-use crate::numerics::memory::{self, Kept};
+use crate::numerics::buffer_pool::{self, Kept};
 use crate::{Error, Result};
 use attention_block::AttentionBlock;
 pub use config::{SampleSize, UNetConfig};
@@ -256,11 +256,11 @@ impl UNet {
         mut tape: Tape<F>,
         labels: Option<&[usize]>,
         dy: &Array4<F>,
-        grads: &mut Tensors<F>,
+        grads: &mut ParameterVector<F>,
     ) {
         let (dh, d_silu_emb) = self.backward_to_conv_in(w, &mut tape, dy, grads);
         self.conv_in.parameter_gradients(tape.pop_conv(), &dh, grads);
-        memory::give(dh);
+        buffer_pool::give(dh);
         self.embed_backward(w, tape, labels, d_silu_emb, grads);
     }
 
@@ -274,7 +274,7 @@ impl UNet {
         mut tape: Tape<F>,
         labels: Option<&[usize]>,
         dy: &Array4<F>,
-        grads: &mut Tensors<F>,
+        grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
         let (dh, d_silu_emb) = self.backward_to_conv_in(w, &mut tape, dy, grads);
         let mut dx = self.conv_in.backward(w, tape.pop_conv(), &dh, grads);
@@ -291,7 +291,7 @@ impl UNet {
         w: &dyn Weights<F>,
         tape: &mut Tape<F>,
         dy: &Array4<F>,
-        grads: &mut Tensors<F>,
+        grads: &mut ParameterVector<F>,
     ) -> (Array4<F>, Array2<F>) {
         let mut d_silu_emb = Array2::zeros((dy.dim().0, self.config.time_channels()));
         let dh = self.conv_out.backward(w, tape.pop_conv(), dy, grads);
@@ -301,14 +301,14 @@ impl UNet {
         for level in self.up.iter().rev() {
             if let Some(double) = &level.resample {
                 let d_doubled = double.backward(w, tape.pop_conv(), &dh, grads);
-                memory::give(dh);
+                buffer_pool::give(dh);
                 dh = upsample_nearest_2x_backward(&d_doubled);
-                memory::give(d_doubled);
+                buffer_pool::give(d_doubled);
             }
             for blocks in level.blocks.iter().rev() {
                 let d_both = run_blocks_backward(blocks, w, tape, dh, &mut d_silu_emb, grads);
                 let (d, d_skip) = split_channels(&d_both, tape.pop_concat());
-                memory::give(d_both);
+                buffer_pool::give(d_both);
                 dh = d;
                 d_kept.push(d_skip);
             }
@@ -322,7 +322,7 @@ impl UNet {
             if let Some(half) = &level.resample {
                 add_gradient(&mut dh, take());
                 let before = half.backward(w, tape.pop_conv(), &dh, grads);
-                memory::give(std::mem::replace(&mut dh, before));
+                buffer_pool::give(std::mem::replace(&mut dh, before));
             }
             for blocks in level.blocks.iter().rev() {
                 add_gradient(&mut dh, take());
@@ -339,7 +339,7 @@ impl UNet {
         mut tape: Tape<F>,
         labels: Option<&[usize]>,
         d_silu_emb: Array2<F>,
-        grads: &mut Tensors<F>,
+        grads: &mut ParameterVector<F>,
     ) {
         let [first, second] = &self.time_linears;
         let (cache, emb) = tape.pop_linear();
@@ -356,7 +356,7 @@ impl UNet {
 /// dh + d, whose memory is then free.
 fn add_gradient<F: Real>(dh: &mut Array4<F>, d: Array4<F>) {
     add_to(dh, &d);
-    memory::give(d);
+    buffer_pool::give(d);
 }
 
 fn run_blocks<F: Real>(
@@ -383,7 +383,7 @@ fn run_blocks_backward<F: Real>(
     tape: &mut Tape<F>,
     mut dh: Array4<F>,
     d_silu_emb: &mut Array2<F>,
-    grads: &mut Tensors<F>,
+    grads: &mut ParameterVector<F>,
 ) -> Array4<F> {
     if let Some(attention) = attention {
         dh = attention.backward(w, tape.pop_attention(), dh, grads);

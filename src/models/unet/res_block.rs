@@ -28,11 +28,11 @@ use crate::layers::group_norm::{self, GroupNorm};
 use crate::layers::im2col::Window;
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
-use crate::layers::{Layout, Tensors, Weights, add_to, flat, flat_mut, shaped};
-use crate::numerics::memory::{self, Kept};
-use crate::numerics::path::every_path;
+use crate::layers::{Layout, ParameterVector, Weights, add_to, flat, flat_mut, shaped};
+use crate::numerics::buffer_pool::{self, Kept};
+use crate::numerics::instruction_set::every_instruction_set;
 use crate::numerics::sum::plain_column_sums;
-use crate::numerics::{Native, Real, shards};
+use crate::numerics::{Native, Real, parallel};
 
 /// What all residual blocks of a network share.
 #[derive(Clone, Debug)]
@@ -146,7 +146,7 @@ impl ResBlock {
         };
         let (padded, norm2, modulated, dropped) = if self.settings.scale_shift {
             let (normed, norm2) = self.norm2.forward(w, h);
-            let mut before_silu = memory::clone(&normed);
+            let mut before_silu = buffer_pool::clone(&normed);
             each_image(&mut before_silu, &u, |h, u| scale_and_shift(h, u));
             let (padded, dropped) = drop_and_pad(silu(&before_silu));
             (padded, norm2, Some(Modulated { normed, u, before_silu }), dropped)
@@ -162,7 +162,7 @@ impl ResBlock {
         trace.layer(self.conv2.weight, &y);
         let shortcut = shortcut.map(|(of_x, cache)| {
             add_to(&mut y, &of_x);
-            memory::give(of_x);
+            buffer_pool::give(of_x);
             cache
         });
         if shortcut.is_none() {
@@ -181,7 +181,7 @@ impl ResBlock {
         cache: Cache<F>,
         mut dy: Array4<F>,
         d_silu_emb: &mut Array2<F>,
-        grads: &mut Tensors<F>,
+        grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
         divide(&mut dy, self.settings.scale_factor);
         let dh = self.conv2.backward(w, cache.conv2, &dy, grads);
@@ -200,14 +200,14 @@ impl ResBlock {
         };
         *d_silu_emb += &self.time_emb_proj.backward(w, cache.time, &du, grads);
         let d_silu1 = self.conv1.backward(w, cache.conv1, &dh, grads);
-        memory::give(dh);
+        buffer_pool::give(dh);
         let mut dx = self.norm1.backward_silu(w, cache.norm1, d_silu1, grads);
         if let (Some(conv), Some(cache)) = (&self.conv_shortcut, cache.shortcut) {
             let of_x = conv.backward(w, cache, &dy, grads);
-            memory::give(std::mem::replace(&mut dy, of_x));
+            buffer_pool::give(std::mem::replace(&mut dy, of_x));
         }
         add_to(&mut dx, &dy);
-        memory::give(dy);
+        buffer_pool::give(dy);
         dx
     }
 }
@@ -216,10 +216,10 @@ impl ResBlock {
 fn each_image<F: Real>(h: &mut Array4<F>, u: &Array2<F>, change: impl Fn(&mut [F], &[F]) + Sync) {
     let (size, channels) = (h.len() / u.nrows(), h.dim().3);
     let rows = flat(u);
-    shards::in_parts(flat_mut(h), size, channels, |at, h| change(h, &rows[at / size * u.ncols()..][..u.ncols()]));
+    parallel::in_parts(flat_mut(h), size, channels, |at, h| change(h, &rows[at / size * u.ncols()..][..u.ncols()]));
 }
 
-every_path! {
+every_instruction_set! {
     /// h + u at every pixel.
     fn add_to_pixels<F>(h: &mut [F], u: &[F]) {
         for pixel in h.chunks_exact_mut(u.len()) {
@@ -266,7 +266,7 @@ fn sum_over_pixels<F: Real>(x: &Array4<F>) -> Array2<F> {
         totals
     };
     let x = flat(x);
-    let sums = shards::map(n, |i| sums_of(&x[i * h * w * c..(i + 1) * h * w * c]));
+    let sums = parallel::map(n, |i| sums_of(&x[i * h * w * c..(i + 1) * h * w * c]));
     shaped((n, c), sums.into_iter().flatten().map(F::from_f64).collect())
 }
 

@@ -2,7 +2,7 @@
 
 use super::*;
 use crate::numerics::Native;
-use crate::numerics::path::every_path;
+use crate::numerics::instruction_set::every_instruction_set;
 
 fn exp_f32(x: f32) -> f32 {
     super::exp_f32::<Native>(x)
@@ -233,7 +233,7 @@ fn functions_across_their_seams_never_fall_by_more_than_an_ulp() {
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// exp, sigmoid and tanh of each x, as a hot loop would take them.
     #[inline(never)]
     fn all_three<F>(x: &[F], exp: &mut [F], sigmoid: &mut [F], tanh: &mut [F]) {

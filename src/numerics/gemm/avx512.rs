@@ -16,18 +16,18 @@ use std::ops::Range;
 
 use super::ahead::A_STEP;
 use super::tiles::{Kernel, Tile, each_tile};
-use super::{Gather, Panels, Rectangle, Right, Start, Tiles};
-use crate::numerics::path::{Path, current};
+use super::{Epilogue, Gather, Panels, Rectangle, Right, Tiles};
+use crate::numerics::instruction_set::{InstructionSet, current};
 
 /// Columns of a panel, and lanes of a register.
 const LANES: usize = Panels::<f32>::WIDTH;
 
 /// These tiles, where the processor has them.
 pub(crate) fn tiles_of_f32() -> Option<Tiles<f32>> {
-    (current() == Path::Avx512).then_some(tiles)
+    (current() == InstructionSet::Avx512).then_some(tiles)
 }
 
-fn tiles(a: Gather<f32>, b: Right<f32>, columns: Range<usize>, c: Rectangle<f32>, start: Start<f32>) {
+fn tiles(a: Gather<f32>, b: Right<f32>, columns: Range<usize>, c: Rectangle<f32>, start: Epilogue<f32>) {
     each_tile::<f32, Avx512>(a, b, columns, c, start);
 }
 

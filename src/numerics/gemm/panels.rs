@@ -2,8 +2,8 @@
 
 use std::ops::Range;
 
-use super::super::memory::{self, Aligned};
-use super::super::{Real, shards};
+use super::super::buffer_pool::{self, Aligned};
+use super::super::{Real, parallel};
 use super::{Matrix, Rectangle};
 
 /// The right matrix of a product, shape (k, n), copied into panels of a register tile's width: column j lies in panel
@@ -93,16 +93,16 @@ fn packed<F: Real, const N: usize>(
     row: impl Fn(usize) -> usize + Sync,
 ) -> Aligned<F> {
     let panels = columns.div_ceil(N);
-    let mut data = memory::take(panels * N * steps);
+    let mut data = buffer_pool::take(panels * N * steps);
     // A task has some steps of all panels, so that it reads B in the order in which it lies in memory.
     let mut later = Rectangle::new(&mut data, N * steps, panels, N * steps);
     let mut parts = Vec::new();
-    for steps in shards::ranges(steps, shards::at_once(steps, panels * N)) {
+    for steps in parallel::ranges(steps, parallel::at_once(steps, panels * N)) {
         let part;
         (part, later) = later.split_columns(N * steps.len());
         parts.push((steps, part));
     }
-    shards::deal(parts, |(steps, part)| {
+    parallel::deal(parts, |(steps, part)| {
         if column == 1 {
             copy_rows::<F, N>(steps, part, |k| &b[row(k)..][..columns]);
         } else {

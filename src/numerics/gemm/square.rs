@@ -8,11 +8,11 @@
 use std::arch::x86_64::*;
 
 use super::Transpose;
-use crate::numerics::path::{Path, current};
+use crate::numerics::instruction_set::{InstructionSet, current};
 
 /// [`transpose`], where the processor has what it needs.
 pub(crate) fn transpose_of_f32() -> Option<Transpose<f32>> {
-    (current() == Path::Avx512).then_some(transpose)
+    (current() == InstructionSet::Avx512).then_some(transpose)
 }
 
 fn transpose(columns: [&[[f32; 16]]; 16], squares: &mut [[[f32; 16]; 16]]) {

@@ -42,9 +42,9 @@ fn product_has_the_bits_of_the_definition<F: Real>() {
         let rows: Vec<usize> = (0..m).map(|i| i * k).collect();
         let steps: Vec<usize> = (0..k).collect();
         let a = Gather { data: &a, rows: &rows, steps: &steps };
-        for start in [Start::Overwrite, Start::OverwriteWithBias(&bias), Start::Accumulate] {
+        for start in [Epilogue::Overwrite, Epilogue::OverwriteWithBias(&bias), Epilogue::Accumulate] {
             let before = match start {
-                Start::Accumulate => normal::<F>(m * n, 4),
+                Epilogue::Accumulate => normal::<F>(m * n, 4),
                 _ => vec![F::from_f64(f64::NAN); m * n], // never read
             };
             let (mut expected, mut found) = (before.clone(), before.clone());
@@ -83,10 +83,10 @@ fn product_with_swapped_tables_is_the_transposed_matrix() {
             Gather { data: &transposed, rows: &plain.0, steps: &plain.1 },
             &b,
             &mut expected,
-            Start::Overwrite,
+            Epilogue::Overwrite,
         );
         let a = Gather { data: &a, rows: &rows, steps: &steps };
-        product(a, Panels::new(&b, m, n, n, 1).as_right(), &mut found, n, Start::Overwrite);
+        product(a, Panels::new(&b, m, n, n, 1).as_right(), &mut found, n, Epilogue::Overwrite);
         assert_eq!(bits(&found), bits(&expected), "{m} x {k} x {n}");
     }
 }
@@ -97,7 +97,7 @@ fn product_among_poisoned_and_unaligned_numbers_reads_and_writes_its_own_alone()
     let (a, b) = (normal::<f32>(m * k, 1), normal::<f32>(k * n, 2));
     let mut expected = vec![f32::NAN; m * n];
     let (rows, steps): (Vec<usize>, Vec<usize>) = ((0..m).map(|i| i * k).collect(), (0..k).collect());
-    product_by_definition(Gather { data: &a, rows: &rows, steps: &steps }, &b, &mut expected, Start::Overwrite);
+    product_by_definition(Gather { data: &a, rows: &rows, steps: &steps }, &b, &mut expected, Epilogue::Overwrite);
 
     // Each row lies between NaNs, at an address that no vector register is aligned to.
     let poisoned = |x: &[f32], width: usize, before: usize| {
@@ -111,7 +111,7 @@ fn product_among_poisoned_and_unaligned_numbers_reads_and_writes_its_own_alone()
         let a = Matrix { data: &a[before + 3..], shape: (m, k), row: k + 3, column: 1 };
         let b = Matrix { data: &b[before + 4..], shape: (k, n), row: n + 3, column: 1 };
         let mut c = vec![poison; before + m * (n + 3)];
-        matrix_product(a, b, &mut c[before..], n + 3, Start::Overwrite);
+        matrix_product(a, b, &mut c[before..], n + 3, Epilogue::Overwrite);
         assert!(c[..before].iter().all(|x| x.to_bits() == poison.to_bits()));
         for (row, expected) in c[before..].chunks(n + 3).zip(expected.chunks(n)) {
             assert_eq!(bits(&row[..n]), bits(expected), "{before} numbers before");
@@ -143,7 +143,7 @@ fn product_is_the_same_with_any_number_of_threads(m: usize, k: usize, n: usize) 
     let of_rows = |first: usize, rows: usize| {
         let mut c = vec![f32::NAN; rows * n];
         let a = Matrix::new(&a[first * k..][..rows * k], rows, k);
-        matrix_product(a, Matrix::new(&b, k, n), &mut c, n, Start::Overwrite);
+        matrix_product(a, Matrix::new(&b, k, n), &mut c, n, Epilogue::Overwrite);
         bits(&c)
     };
     let whole = |threads: usize| {
@@ -161,7 +161,7 @@ fn product_is_the_same_with_any_number_of_threads(m: usize, k: usize, n: usize) 
 #[cfg(target_arch = "x86_64")]
 #[test]
 fn product_has_the_bits_of_matrixmultiply_where_both_have_fma() {
-    if crate::numerics::path::current() != crate::numerics::path::Path::Avx2Fma {
+    if crate::numerics::instruction_set::current() != crate::numerics::instruction_set::InstructionSet::Avx2Fma {
         return;
     }
     for (m, k, n) in SHAPES {
@@ -191,7 +191,7 @@ fn product_has_the_bits_of_matrixmultiply_where_both_have_fma() {
         let rows: Vec<usize> = (0..m).map(|i| i * k).collect();
         let steps: Vec<usize> = (0..k).collect();
         let a = Gather { data: &a, rows: &rows, steps: &steps };
-        product(a, Panels::new(&b, k, n, n, 1).as_right(), &mut found, n, Start::Overwrite);
+        product(a, Panels::new(&b, k, n, n, 1).as_right(), &mut found, n, Epilogue::Overwrite);
         assert_eq!(bits(&found), bits(&expected), "{m} x {k} x {n}");
     }
 }
@@ -200,5 +200,5 @@ fn product_has_the_bits_of_matrixmultiply_where_both_have_fma() {
 #[should_panic(expected = "leads outside of A")]
 fn product_with_a_step_outside_of_its_data_panics() {
     let a = Gather { data: &[1.0f32; 4], rows: &[0, 2], steps: &[0, 2] };
-    product(a, Panels::new(&[1.0; 2], 2, 1, 1, 1).as_right(), &mut [0.0; 2], 1, Start::Overwrite);
+    product(a, Panels::new(&[1.0; 2], 2, 1, 1, 1).as_right(), &mut [0.0; 2], 1, Epilogue::Overwrite);
 }

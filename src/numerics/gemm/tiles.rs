@@ -8,8 +8,8 @@
 use std::ops::Range;
 
 use super::ahead::Ahead;
-use super::{BLOCK, Gather, Panels, Rectangle, Right, Start};
-use crate::numerics::path::every_path;
+use super::{BLOCK, Epilogue, Gather, Panels, Rectangle, Right};
+use crate::numerics::instruction_set::every_instruction_set;
 use crate::numerics::{Fused, Real};
 
 /// The most rows of C in a strip: few enough for what they read of A to stay in the second cache, and as many as that
@@ -66,7 +66,7 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
     b: Right<F>,
     columns: Range<usize>,
     mut c: Rectangle<F>,
-    start: Start<F>,
+    start: Epilogue<F>,
 ) {
     let furthest = greatest::<F>(a.rows) + greatest::<F>(a.steps);
     assert!(a.rows.is_empty() || a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
@@ -79,13 +79,15 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
         for block in (0..a.steps.len().max(1)).step_by(BLOCK) {
             let steps = &a.steps[block..a.steps.len().min(block + BLOCK)];
             ahead.during(strip, block / BLOCK);
-            let adds = block > 0 || matches!(start, Start::Accumulate);
+            let adds = block > 0 || matches!(start, Epilogue::Accumulate);
             let mut first = columns.start;
             while first < columns.end {
                 let (panels, most_rows) = K::tile((columns.end - first).div_ceil(width));
                 let of_b = first..columns.end.min(first + panels * width);
                 let bias = match start {
-                    Start::OverwriteWithBias(bias) if block + steps.len() == a.steps.len() => Some(&bias[of_b.clone()]),
+                    Epilogue::OverwriteWithBias(bias) if block + steps.len() == a.steps.len() => {
+                        Some(&bias[of_b.clone()])
+                    }
                     _ => None,
                 };
                 let columns = of_b.start - columns.start..of_b.end - columns.start;
@@ -107,7 +109,7 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// The greatest entry of a table; 0 if it is empty.
     fn greatest<F>(table: &[usize]) -> usize {
         let mut greatest = 0;
@@ -118,9 +120,9 @@ every_path! {
     }
 }
 
-every_path! {
+every_instruction_set! {
     /// [`each_tile`] with the kernel of every processor, for panels of N columns.
-    pub(super) fn of_any_processor<F, const N: usize>(a: Gather<F>, b: Right<F>, columns: Range<usize>, c: Rectangle<F>, start: Start<F>) {
+    pub(super) fn of_any_processor<F, const N: usize>(a: Gather<F>, b: Right<F>, columns: Range<usize>, c: Rectangle<F>, start: Epilogue<F>) {
         each_tile::<F, Plain<P, N>>(a, b, columns, c, start);
     }
 }

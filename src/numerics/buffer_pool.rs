@@ -1,10 +1,10 @@
 //! Memory that activations leave and take again.
 //!
 //! A pass makes hundreds of arrays of a few dozen sizes, the same at every step. To ask the system for each again costs
-//! a page fault every 4 KiB, and zeros that nobody reads. So what is no longer needed is put on a shelf of its thread
+//! a page fault every 4 KiB, and zeros that nobody reads. So what is no longer needed is put on a pool of its thread
 //! (`give`), and taken from there (`take`) with its old numbers: who takes memory writes all of it.
 //!
-//! What has lain on the shelf while hundreds of others were taken belongs to work that is over, and goes back to the
+//! What has lain on the pool while hundreds of others were taken belongs to work that is over, and goes back to the
 //! allocator.
 
 use std::any::{Any, TypeId};
@@ -20,7 +20,7 @@ use super::Real;
 /// Arrays of fewer bytes are left to the allocator, which is good at those.
 const WORTH_KEEPING: usize = 16 << 10;
 
-/// Takings after which what nobody took is given back: about what a shard of a small network has.
+/// Takings after which what nobody took is given back: about what a microbatch of a small network has.
 const STALE: usize = 400;
 
 /// From this many bytes on, allocators hand memory back to the system. Smaller arrays they keep themselves, and cut up: so
@@ -31,21 +31,21 @@ const LARGE: usize = 1 << 20;
 const SPARE: usize = 8 << 20;
 
 /// What was given, the oldest first, each with the number of takings before.
-struct Shelf<F> {
+struct Pool<F> {
     given: VecDeque<(usize, Vec<F>)>,
     takings: usize,
 }
 
 thread_local! {
-    static SHELVES: RefCell<HashMap<TypeId, Box<dyn Any>>> = RefCell::default();
+    static POOLS: RefCell<HashMap<TypeId, Box<dyn Any>>> = RefCell::default();
 }
 
-fn with_shelf<F: Real, T>(work: impl FnOnce(&mut Shelf<F>) -> T) -> T {
-    SHELVES.with_borrow_mut(|shelves| {
-        let shelf = shelves
+fn with_pool<F: Real, T>(work: impl FnOnce(&mut Pool<F>) -> T) -> T {
+    POOLS.with_borrow_mut(|pools| {
+        let pool = pools
             .entry(TypeId::of::<F>())
-            .or_insert_with(|| Box::new(Shelf::<F> { given: VecDeque::new(), takings: 0 }));
-        work(shelf.downcast_mut().expect("the shelf of this type"))
+            .or_insert_with(|| Box::new(Pool::<F> { given: VecDeque::new(), takings: 0 }));
+        work(pool.downcast_mut().expect("the pool of this type"))
     })
 }
 
@@ -79,37 +79,37 @@ fn fitting<F: Real>(len: usize) -> Option<Vec<F>> {
     if len * size_of::<F>() < WORTH_KEEPING {
         return None;
     }
-    with_shelf(|shelf: &mut Shelf<F>| {
-        shelf.takings += 1;
-        while shelf.given.front().is_some_and(|(when, _)| shelf.takings - when > STALE) {
-            shelf.given.pop_front();
+    with_pool(|pool: &mut Pool<F>| {
+        pool.takings += 1;
+        while pool.given.front().is_some_and(|(when, _)| pool.takings - when > STALE) {
+            pool.given.pop_front();
         }
         let fits = |x: &Vec<F>| (len..=len + len / 4).contains(&x.capacity());
-        let fitting = (0..shelf.given.len()).rev().filter(|&i| fits(&shelf.given[i].1));
-        let best = fitting.min_by_key(|&i| shelf.given[i].1.capacity());
+        let fitting = (0..pool.given.len()).rev().filter(|&i| fits(&pool.given[i].1));
+        let best = fitting.min_by_key(|&i| pool.given[i].1.capacity());
         let bytes = |x: &Vec<F>| x.capacity() * size_of::<F>();
         if best.is_none() && len * size_of::<F>() < LARGE {
-            let small: usize = shelf.given.iter().map(|(_, x)| bytes(x)).filter(|&bytes| bytes < LARGE).sum();
+            let small: usize = pool.given.iter().map(|(_, x)| bytes(x)).filter(|&bytes| bytes < LARGE).sum();
             let mut too_much = small.saturating_sub(SPARE).min(2 * len * size_of::<F>());
-            shelf.given.retain(|(_, x)| {
+            pool.given.retain(|(_, x)| {
                 let stays = too_much == 0 || bytes(x) >= LARGE;
                 too_much = if stays { too_much } else { too_much.saturating_sub(bytes(x)) };
                 stays
             });
         }
-        best.and_then(|i| shelf.given.remove(i)).map(|(_, x)| x)
+        best.and_then(|i| pool.given.remove(i)).map(|(_, x)| x)
     })
 }
 
-/// Puts the memory of `x` on the shelf.
+/// Puts the memory of `x` on the pool.
 pub(crate) fn give<F: Real, D: Dimension>(x: Array<F, D>) {
     give_numbers(x.into_raw_vec_and_offset().0);
 }
 
-/// Puts `x` on the shelf.
+/// Puts `x` on the pool.
 fn give_numbers<F: Real>(x: Vec<F>) {
     if x.capacity() * size_of::<F>() >= WORTH_KEEPING {
-        with_shelf(|shelf| shelf.given.push_back((shelf.takings, x)));
+        with_pool(|pool| pool.given.push_back((pool.takings, x)));
     }
 }
 
@@ -152,7 +152,7 @@ impl<F: Real> Drop for Aligned<F> {
     }
 }
 
-/// An array that several may keep: a clone is the same array. When the last lets go, its memory goes onto the shelf.
+/// An array that several may keep: a clone is the same array. When the last lets go, its memory goes onto the pool.
 #[derive(Debug)]
 pub struct Kept<F: Real, D: Dimension>(Arc<Owned<F, D>>);
 
@@ -190,8 +190,8 @@ mod tests {
 
     const LEN: usize = WORTH_KEEPING;
 
-    fn on_the_shelf() -> usize {
-        with_shelf(|shelf: &mut Shelf<f32>| shelf.given.iter().map(|(_, x)| x.capacity()).sum())
+    fn in_the_pool() -> usize {
+        with_pool(|pool: &mut Pool<f32>| pool.given.iter().map(|(_, x)| x.capacity()).sum())
     }
 
     #[test]
@@ -201,12 +201,12 @@ mod tests {
         assert_eq!(place.align_offset(LINE), 0);
         let kept = Kept::from(x.into_array(LEN));
         drop(kept.clone());
-        assert_eq!(on_the_shelf(), 0);
+        assert_eq!(in_the_pool(), 0);
         drop(kept);
-        assert_eq!(on_the_shelf(), LEN + LINE / size_of::<f32>());
+        assert_eq!(in_the_pool(), LEN + LINE / size_of::<f32>());
         let smaller = Array::from_vec(vec![1.0f32; LEN - LEN / 8]);
         let again = clone(&smaller);
-        assert_eq!((again.as_ptr(), on_the_shelf()), (place, 0));
+        assert_eq!((again.as_ptr(), in_the_pool()), (place, 0));
         assert_eq!(again, smaller);
     }
 
@@ -215,15 +215,15 @@ mod tests {
         let some = SPARE / size_of::<f32>() / LEN; // of LEN numbers each, as many as may stay
         (0..some).for_each(|_| give_numbers(vec![0.0f32; LEN]));
         give_numbers(numbers::<f32>(2 * LEN));
-        assert_eq!(on_the_shelf(), (some + 2) * LEN, "all may stay");
+        assert_eq!(in_the_pool(), (some + 2) * LEN, "all may stay");
         give_numbers(numbers::<f32>(4 * LEN));
-        assert_eq!(on_the_shelf(), (some + 4) * LEN, "two of the oldest are too many");
+        assert_eq!(in_the_pool(), (some + 4) * LEN, "two of the oldest are too many");
     }
 
     #[test]
     fn what_nobody_takes_goes_back() {
         give_numbers(vec![0.0f32; 4 * LEN]);
         (0..=STALE).for_each(|_| give_numbers(numbers::<f32>(LEN)));
-        assert_eq!(on_the_shelf(), LEN);
+        assert_eq!(in_the_pool(), LEN);
     }
 }

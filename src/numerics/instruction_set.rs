@@ -11,7 +11,7 @@ use crate::{Error, Result};
 
 /// A way through the hot loops, the slowest first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-pub enum Path {
+pub enum InstructionSet {
     /// What the build's target always has: NEON on Arm; on x86-64 SSE2, with fused multiply-add in software.
     Portable,
     /// x86-64 with AVX2 and FMA: eight floats a register, fused multiply-add in hardware.
@@ -20,16 +20,16 @@ pub enum Path {
     Avx512,
 }
 
-impl Path {
+impl InstructionSet {
     /// All of them.
-    pub const ALL: [Path; 3] = [Path::Portable, Path::Avx2Fma, Path::Avx512];
+    pub const ALL: [InstructionSet; 3] = [InstructionSet::Portable, InstructionSet::Avx2Fma, InstructionSet::Avx512];
 
     /// `avx512`, `avx2` or `portable`: its name in reports and in `ANCESTRAL_PATH`.
     pub fn name(self) -> &'static str {
         match self {
-            Path::Avx512 => "avx512",
-            Path::Avx2Fma => "avx2",
-            Path::Portable => "portable",
+            InstructionSet::Avx512 => "avx512",
+            InstructionSet::Avx2Fma => "avx2",
+            InstructionSet::Portable => "portable",
         }
     }
 
@@ -39,13 +39,13 @@ impl Path {
         {
             let avx2 = std::is_x86_feature_detected!("avx2") && std::is_x86_feature_detected!("fma");
             if avx2 && std::is_x86_feature_detected!("avx512f") {
-                return Path::Avx512;
+                return InstructionSet::Avx512;
             }
             if avx2 {
-                return Path::Avx2Fma;
+                return InstructionSet::Avx2Fma;
             }
         }
-        Path::Portable
+        InstructionSet::Portable
     }
 }
 
@@ -53,25 +53,25 @@ impl Path {
 ///
 /// # Errors
 /// A name that is none, or of a path that this processor cannot take.
-pub fn chosen() -> Result<Path> {
+pub fn chosen() -> Result<InstructionSet> {
     static CHOSEN: OnceLock<Option<OsString>> = OnceLock::new(); // read once: no path changes under a run
-    named(CHOSEN.get_or_init(|| std::env::var_os(VARIABLE)).as_deref(), Path::fastest())
+    named(CHOSEN.get_or_init(|| std::env::var_os(VARIABLE)).as_deref(), InstructionSet::fastest())
 }
 
 /// The path this process takes: [`chosen`], and the fastest where that is an error.
 ///
 /// The command refuses to start on that error. A library's caller who has not asked for [`chosen`] gets what the
 /// processor can run: the bits are the same on every path.
-pub fn current() -> Path {
-    static PATH: OnceLock<Path> = OnceLock::new();
-    *PATH.get_or_init(|| chosen().unwrap_or_else(|_| Path::fastest()))
+pub fn current() -> InstructionSet {
+    static PATH: OnceLock<InstructionSet> = OnceLock::new();
+    *PATH.get_or_init(|| chosen().unwrap_or_else(|_| InstructionSet::fastest()))
 }
 
 const VARIABLE: &str = "ANCESTRAL_PATH";
 
-fn named(name: Option<&OsStr>, fastest: Path) -> Result<Path> {
+fn named(name: Option<&OsStr>, fastest: InstructionSet) -> Result<InstructionSet> {
     let Some(name) = name else { return Ok(fastest) };
-    let path = Path::ALL.into_iter().find(|path| name == path.name());
+    let path = InstructionSet::ALL.into_iter().find(|path| name == path.name());
     match path {
         Some(path) if path > fastest => {
             let expected = format!("at most `{}`, which is what this processor has", fastest.name());
@@ -105,11 +105,11 @@ pub fn instruction_sets() -> Vec<&'static str> {
     sets.into_iter().filter(|(_, detected)| *detected).map(|(name, _)| name).collect()
 }
 
-/// Defines a function generic over [`Real`](super::Real) whose body is compiled for every [`Path`].
+/// Defines a function generic over [`Real`](super::Real) whose body is compiled for every [`InstructionSet`].
 ///
 /// The body must be made of loops over slices and of `#[inline(always)]` functions, so that all of it takes on the
 /// instructions of the path. It calls the path's fused multiply-add `P`, as in `a.fma::<P>(b, c)`. A closure handed to a library's iterator (`map(...).collect()`) is compiled apart and does not.
-macro_rules! every_path {
+macro_rules! every_instruction_set {
     ($(#[$attribute:meta])* $vis:vis fn $name:ident<$F:ident $(, const $N:ident: usize)*>($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$attribute])*
         $vis fn $name<$F: $crate::numerics::Real $(, const $N: usize)*>($($arg: $type),*) $(-> $out)? {
@@ -129,17 +129,17 @@ macro_rules! every_path {
                 }
                 // SAFETY: `current` names a path only after the processor was asked for its features.
                 #[allow(unsafe_code)]
-                match $crate::numerics::path::current() {
-                    $crate::numerics::path::Path::Avx512 => return unsafe { avx512::<$F $(, $N)*>($($arg),*) },
-                    $crate::numerics::path::Path::Avx2Fma => return unsafe { avx2_fma::<$F $(, $N)*>($($arg),*) },
-                    $crate::numerics::path::Path::Portable => {}
+                match $crate::numerics::instruction_set::current() {
+                    $crate::numerics::instruction_set::InstructionSet::Avx512 => return unsafe { avx512::<$F $(, $N)*>($($arg),*) },
+                    $crate::numerics::instruction_set::InstructionSet::Avx2Fma => return unsafe { avx2_fma::<$F $(, $N)*>($($arg),*) },
+                    $crate::numerics::instruction_set::InstructionSet::Portable => {}
                 }
             }
             plain::<$crate::numerics::Native, $F $(, $N)*>($($arg),*)
         }
     };
 }
-pub(crate) use every_path;
+pub(crate) use every_instruction_set;
 
 #[cfg(test)]
 mod tests {
@@ -147,23 +147,23 @@ mod tests {
 
     #[test]
     fn path_that_is_not_named_is_the_fastest() {
-        assert_eq!(named(None, Path::Avx2Fma).unwrap(), Path::Avx2Fma);
-        assert_eq!(named(None, Path::Portable).unwrap(), Path::Portable);
+        assert_eq!(named(None, InstructionSet::Avx2Fma).unwrap(), InstructionSet::Avx2Fma);
+        assert_eq!(named(None, InstructionSet::Portable).unwrap(), InstructionSet::Portable);
     }
 
     #[test]
     fn path_is_taken_by_name_where_the_processor_has_it() {
-        assert_eq!(named(Some("avx2".as_ref()), Path::Avx2Fma).unwrap(), Path::Avx2Fma);
-        assert_eq!(named(Some("portable".as_ref()), Path::Avx2Fma).unwrap(), Path::Portable);
-        let refusal = named(Some("avx2".as_ref()), Path::Portable).unwrap_err().to_string();
+        assert_eq!(named(Some("avx2".as_ref()), InstructionSet::Avx2Fma).unwrap(), InstructionSet::Avx2Fma);
+        assert_eq!(named(Some("portable".as_ref()), InstructionSet::Avx2Fma).unwrap(), InstructionSet::Portable);
+        let refusal = named(Some("avx2".as_ref()), InstructionSet::Portable).unwrap_err().to_string();
         assert!(refusal.contains("at most `portable`") && refusal.contains("found `avx2`"), "{refusal}");
-        assert!(named(Some("avx512".as_ref()), Path::Avx2Fma).is_err());
+        assert!(named(Some("avx512".as_ref()), InstructionSet::Avx2Fma).is_err());
     }
 
     #[test]
     fn path_of_an_unknown_name_is_refused_with_the_names_there_are() {
         for name in ["", "Portable", "avx1024", "avx2 "] {
-            let refusal = named(Some(name.as_ref()), Path::Avx2Fma).unwrap_err().to_string();
+            let refusal = named(Some(name.as_ref()), InstructionSet::Avx2Fma).unwrap_err().to_string();
             let expected =
                 format!("ANCESTRAL_PATH: expected `avx512`, `avx2`, `portable`, or not to be set, found `{name}`");
             assert_eq!(refusal, expected);

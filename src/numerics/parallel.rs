@@ -1,8 +1,8 @@
 //! Parallel work whose result does not depend on the number of threads (contract N1, rule 5).
 //!
-//! A batch is cut into shards of a fixed number of images. A shard runs on one thread from end to end, its activations
-//! warm in that thread's cache, into its own gradient; the gradients are added in a binary tree over the shard's index.
-//! A thread for which no shard is left (one picture is drawn, or the last shard of a batch is under way) attends to
+//! A batch is cut into microbatches of a fixed number of images. A microbatch runs on one thread from end to end, its activations
+//! warm in that thread's cache, into its own gradient; the gradients are added in a binary tree over the microbatch's index.
+//! A thread for which no microbatch is left (one picture is drawn, or the last microbatch of a batch is under way) attends to
 //! those of others: they cut their products and what they do element by element into parts as long as somebody attends.
 //! Neither ever changes an order of addition.
 //!
@@ -26,10 +26,10 @@ const PATIENCE: Duration = Duration::from_millis(2);
 enum Role {
     /// Nothing that others do too.
     Free,
-    /// A shard, from end to end, as others do.
-    Shard,
-    /// The only shard there is.
-    LoneShard,
+    /// A microbatch, from end to end, as others do.
+    Microbatch,
+    /// The only microbatch there is.
+    LoneMicrobatch,
     /// A part of something.
     Part,
 }
@@ -38,7 +38,7 @@ thread_local! {
     static ROLE: Cell<Role> = const { Cell::new(Role::Free) };
 }
 
-/// Threads that wait to be given parts of others' shards.
+/// Threads that wait to be given parts of others' microbatches.
 static ATTENDING: AtomicUsize = AtomicUsize::new(0);
 
 /// The ranges of `size` items, the last perhaps shorter, that make up `0..items`.
@@ -47,14 +47,14 @@ pub fn ranges(items: usize, size: usize) -> Vec<Range<usize>> {
 }
 
 /// leaf(0) + leaf(1) + ... + leaf(count − 1) as a binary tree: a range of indices is the sum of its first half (the
-/// larger, where the halves differ) and its second. Each leaf is a shard.
+/// larger, where the halves differ) and its second. Each leaf is a microbatch.
 ///
 /// # Panics
 /// If `count` is 0.
 pub fn tree_sum<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync, add: impl Fn(&mut T, T) + Sync) -> T {
     assert!(count > 0, "tree_sum: nothing to add");
     let waiting: Mutex<Vec<(Range<usize>, T)>> = Mutex::default(); // sums whose other half is not there yet
-    share_out((0..count).collect(), Role::Shard, |i| {
+    share_out((0..count).collect(), Role::Microbatch, |i| {
         let (mut range, mut sum) = (i..i + 1, leaf(i));
         loop {
             let mut waiting = waiting.lock().unwrap_or_else(PoisonError::into_inner);
@@ -91,12 +91,12 @@ fn parent_and_sibling(count: usize, range: &Range<usize>) -> (Range<usize>, Rang
     }
 }
 
-/// The results of `leaf(0..count)` in order. Each leaf is a shard, or, inside of a shard, a part of it.
+/// The results of `leaf(0..count)` in order. Each leaf is a microbatch, or, inside of a microbatch, a part of it.
 pub fn map<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync) -> Vec<T> {
     let mut results: Vec<Option<T>> = (0..count).map(|_| None).collect();
     let (tasks, work) = (results.iter_mut().enumerate().collect(), |(i, result): (_, &mut _)| *result = Some(leaf(i)));
     match ROLE.get() {
-        Role::Free => share_out(tasks, Role::Shard, work),
+        Role::Free => share_out(tasks, Role::Microbatch, work),
         _ => deal(tasks, work),
     }
     results.into_iter().map(|result| result.expect("every task was done")).collect()
@@ -110,14 +110,14 @@ pub(crate) fn deal<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync) {
 /// Whether there are threads for what the caller cuts off.
 pub(super) fn may_cut() -> bool {
     let others = match ROLE.get() {
-        Role::Free | Role::LoneShard => true,
-        Role::Shard => ATTENDING.load(Ordering::Relaxed) > 0,
+        Role::Free | Role::LoneMicrobatch => true,
+        Role::Microbatch => ATTENDING.load(Ordering::Relaxed) > 0,
         Role::Part => false,
     };
     others && rayon::current_num_threads() > 1
 }
 
-/// Does `work` with every task, which is a shard or a part of one, each on one thread, in the order in which they are given.
+/// Does `work` with every task, which is a microbatch or a part of one, each on one thread, in the order in which they are given.
 fn share_out<T: Send>(tasks: Vec<T>, role: Role, work: impl Fn(T) + Sync) {
     struct Done<'a>(&'a AtomicUsize, Role);
     impl Drop for Done<'_> {
@@ -127,7 +127,7 @@ fn share_out<T: Send>(tasks: Vec<T>, role: Role, work: impl Fn(T) + Sync) {
         }
     }
     let (count, threads) = (tasks.len(), rayon::current_num_threads());
-    let (is_part, role) = (role == Role::Part, if count == 1 { Role::LoneShard } else { role });
+    let (is_part, role) = (role == Role::Part, if count == 1 { Role::LoneMicrobatch } else { role });
     let (left, done) = (Mutex::new(tasks.into_iter()), AtomicUsize::new(0));
     let over = || done.load(Ordering::Acquire) == count;
     let next = || left.lock().unwrap_or_else(PoisonError::into_inner).next();
@@ -138,14 +138,14 @@ fn share_out<T: Send>(tasks: Vec<T>, role: Role, work: impl Fn(T) + Sync) {
             task = next();
         }
     };
-    let own = next(); // before others are asked: a lone shard stays on its caller's thread, whose memory fits it
+    let own = next(); // before others are asked: a lone microbatch stays on its caller's thread, whose memory fits it
     rayon::in_place_scope(|scope| {
         for _ in 1..if is_part { threads.min(count) } else { threads } {
             scope.spawn(|_| {
                 if is_part {
                     take_part(next());
                 } else if ROLE.get() == Role::Free {
-                    // Who waits for a part of a shard must not begin another.
+                    // Who waits for a part of a microbatch must not begin another.
                     take_part(next());
                     attend(over);
                 }
@@ -156,7 +156,7 @@ fn share_out<T: Send>(tasks: Vec<T>, role: Role, work: impl Fn(T) + Sync) {
     });
 }
 
-/// Does what others cut off from their shards, until `over` or for as long as patience lasts.
+/// Does what others cut off from their microbatches, until `over` or for as long as patience lasts.
 fn attend(over: impl Fn() -> bool) {
     struct Attending;
     impl Drop for Attending {
@@ -201,7 +201,7 @@ pub(super) fn at_once(items: usize, size: usize) -> usize {
     items.div_ceil(2 * rayon::current_num_threads()).max(WORTH_A_TASK.div_ceil(size.max(1)))
 }
 
-/// Calls `work(at, part)` for all parts of x, in parallel where the caller is not itself a shard: a part starts with the
+/// Calls `work(at, part)` for all parts of x, in parallel where the caller is not itself a microbatch: a part starts with the
 /// element `at`, lies in one image of `size` elements, and has whole pixels of `pixel` elements.
 pub fn in_parts<T: Send>(x: &mut [T], size: usize, pixel: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     // One image is cut up, several are dealt out.
