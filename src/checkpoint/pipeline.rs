@@ -12,10 +12,10 @@ use std::path::{Path, PathBuf};
 use serde_json::{Value, json};
 
 use super::{scheduler, weights};
-use crate::diffusion::{BetaSchedule, Prediction, Schedule, Variance};
-use crate::models::unet::config::DIFFUSERS_VERSION;
-use crate::models::{UNet, UNetConfig};
-use crate::sample::{Ddpm, Pipeline, ReverseProcess, Sampler, Scheduler, Spacing};
+use crate::diffusion::{BetaSchedule, Prediction, Schedule};
+use crate::models::{DIFFUSERS_VERSION, Network, NetworkConfig};
+use crate::pipeline::{Pipeline, Scheduler};
+use crate::sample::Spacing;
 use crate::{Error, Result, atomic};
 
 const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
@@ -40,9 +40,9 @@ pub fn read(folder: &Path) -> Result<Pipeline> {
         let remedy = "give a run of `ancestral train`, a diffusers pipeline folder, or a folder with config.json and its weights";
         return Err(Error::file(&folder, problem, remedy));
     };
-    let (unet, null_class) = read_unet(&unet_folder.join("config.json"))?;
-    let weights = weights::read(&weights_file(&unet_folder)?, &unet.layout)?;
-    Ok(Pipeline { unet, weights, scheduler, null_class })
+    let (network, null_class) = read_network(&unet_folder.join("config.json"))?;
+    let weights = weights::read(&weights_file(&unet_folder)?, network.layout())?;
+    Pipeline::new(network, weights, scheduler, null_class)
 }
 
 /// Writes a pipeline folder and returns the SHA-256 of its weights file.
@@ -50,32 +50,33 @@ pub fn read(folder: &Path) -> Result<Pipeline> {
 /// # Errors
 /// Whatever the operating system refuses.
 pub fn write(pipeline: &Pipeline, folder: &Path) -> Result<String> {
+    let (network, scheduler) = (pipeline.network(), pipeline.scheduler());
     let index = json!({
         "_class_name": "DDPMPipeline",
         "_diffusers_version": DIFFUSERS_VERSION,
-        "scheduler": ["diffusers", scheduler::class_name(&pipeline.scheduler)],
-        "unet": ["diffusers", "UNet2DModel"],
+        "scheduler": ["diffusers", scheduler.sampler.entry().class],
+        "unet": ["diffusers", network.config().class_name()],
     });
-    let mut config: Value = serde_json::from_str(&pipeline.unet.config.to_json()).expect("our own JSON");
-    if let Some(label) = pipeline.null_class {
+    let mut config: Value = serde_json::from_str(&network.config().to_json()).expect("our own JSON");
+    if let Some(label) = pipeline.null_class() {
         config[NULL_CLASS] = label.into();
     }
-    let sha256 = weights::write(&folder.join("unet").join(WEIGHTS), &pipeline.unet.layout, &pipeline.weights)?;
+    let sha256 = weights::write(&folder.join("unet").join(WEIGHTS), network.layout(), pipeline.weights())?;
     atomic::write(&folder.join("unet/config.json"), format!("{config:#}\n").as_bytes())?;
-    scheduler::write(&pipeline.scheduler, &folder.join("scheduler/scheduler_config.json"))?;
+    scheduler::write(scheduler, &folder.join("scheduler/scheduler_config.json"))?;
     atomic::write(&folder.join("model_index.json"), format!("{index:#}\n").as_bytes())?;
     Ok(sha256)
 }
 
-fn read_unet(path: &Path) -> Result<(UNet, Option<usize>)> {
+fn read_network(path: &Path) -> Result<(Network, Option<usize>)> {
     let text = atomic::read_text(path)?;
-    let unet = UNet::new(UNetConfig::from_json(&text, &path.display().to_string())?)
+    let network = Network::new(NetworkConfig::from_json(&text, &path.display().to_string())?)
         .map_err(|e| Error::file(path, e.to_string(), "use a smaller model"))?;
     let notes: Value = serde_json::from_str(&text).expect("read as JSON above");
-    let last = unet.config.num_class_embeds.map(|classes| classes - 1);
+    let last = network.labels().map(|labels| labels - 1);
     match (&notes[NULL_CLASS], last) {
-        (Value::Null, _) => Ok((unet, None)),
-        (label, Some(last)) if *label == last => Ok((unet, Some(last))),
+        (Value::Null, _) => Ok((network, None)),
+        (label, Some(last)) if *label == last => Ok((network, Some(last))),
         (label, last) => {
             let expected = last.map_or("null: there are no classes".into(), |last| format!("{last}, the last class"));
             Err(Error::value(format!("{}: {NULL_CLASS}", path.display()), expected, label))
@@ -96,10 +97,5 @@ fn weights_file(folder: &Path) -> Result<PathBuf> {
 /// What a bare U-Net is sampled with: the schedule of Ho et al. 2020.
 fn default_scheduler() -> Result<Scheduler> {
     let schedule = Schedule::new(BetaSchedule::Linear, 1000, 1e-4, 0.02)?;
-    Ok(Scheduler {
-        reverse: ReverseProcess::new(schedule, Prediction::Epsilon, Some(1.0))?,
-        spacing: Spacing::Leading,
-        steps_offset: 0,
-        sampler: Sampler::Ddpm(Ddpm { variance: Variance::FixedSmall }),
-    })
+    Ok(Scheduler { spacing: Spacing::Leading, ..Scheduler::new(schedule, Prediction::Epsilon, Some(1.0))? })
 }

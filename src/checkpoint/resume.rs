@@ -14,7 +14,7 @@ use sha2::{Digest, Sha256};
 
 use crate::digest::hexadecimal;
 use crate::layers::ParameterVector;
-use crate::models::UNet;
+use crate::models::Network;
 use crate::numerics::CONTRACT;
 use crate::train::adamw::Moments;
 use crate::train::{Config, State};
@@ -110,8 +110,8 @@ pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(Config, State)> {
     if header.step > header.config.steps {
         return Err(bad(format!("expected a step of 0 to {}, found {}", header.config.steps, header.step)));
     }
-    let unet = UNet::new(header.config.model.clone()).map_err(|e| bad(format!("metadata `state`: {e}")))?;
-    let count = unet.layout.count();
+    let network = Network::new(header.config.model.clone()).map_err(|e| bad(format!("metadata `state`: {e}")))?;
+    let count = network.layout().count();
     let tensor = |name: &str| -> Result<ParameterVector<f32>> {
         let view = file.tensor(name).map_err(|_| bad(format!("tensor `{name}` is missing")))?;
         if view.dtype() != Dtype::F32 || view.shape() != [count] {

@@ -11,8 +11,9 @@ use serde::de::DeserializeOwned;
 use serde_json::{Map, Value, json};
 
 use crate::diffusion::{BetaSchedule, Prediction, Schedule, Variance};
-use crate::models::unet::config::DIFFUSERS_VERSION;
-use crate::sample::{Ddim, Ddpm, ReverseProcess, Sampler, Scheduler, Spacing};
+use crate::models::DIFFUSERS_VERSION;
+use crate::pipeline::Scheduler;
+use crate::sample::{Choice, Sampler, SamplerOptions, Spacing};
 use crate::{Error, Result, atomic};
 
 /// Reads a `scheduler_config.json`.
@@ -34,17 +35,21 @@ pub fn from_json(text: &str, path: &Path) -> Result<Scheduler> {
     })?;
     let mut fields = Fields { path, map };
 
-    let sampler = match fields.take("_class_name", String::new())?.as_str() {
-        "DDPMScheduler" => {
-            fields.map.remove("set_alpha_to_one");
-            Sampler::Ddpm(Ddpm { variance: fields.take("variance_type", Variance::FixedSmall)? })
-        }
-        "DDIMScheduler" => {
-            fields.map.remove("variance_type");
-            Sampler::Ddim(Ddim { set_alpha_to_one: fields.take("set_alpha_to_one", true)?, ..Ddim::DETERMINISTIC })
-        }
-        other => return Err(fields.refuse("_class_name", "\"DDPMScheduler\" or \"DDIMScheduler\"", &json!(other))),
+    let class = fields.take("_class_name", String::new())?;
+    let Some(sampler) = Sampler::of_class(&class) else {
+        let known: Vec<String> = Sampler::ALL.iter().map(|sampler| format!("{:?}", sampler.entry().class)).collect();
+        return Err(fields.refuse("_class_name", &known.join(" or "), &json!(class)));
     };
+    let mut options = SamplerOptions::default();
+    for choice in FILE_CHOICES {
+        let Some(value) = fields.map.remove(field_of(choice)).filter(|_| sampler.takes(choice)) else { continue };
+        fields.map.insert(field_of(choice).into(), value);
+        match choice {
+            Choice::Variance => options.variance = fields.take(field_of(choice), Variance::FixedSmall)?,
+            Choice::SetAlphaToOne => options.set_alpha_to_one = fields.take(field_of(choice), true)?,
+            Choice::Eta => {}
+        }
+    }
     let schedule = Schedule::new(
         fields.take("beta_schedule", BetaSchedule::Linear)?,
         fields.take("num_train_timesteps", 1000)?,
@@ -55,11 +60,12 @@ pub fn from_json(text: &str, path: &Path) -> Result<Scheduler> {
     let clip_sample = fields.take("clip_sample", true)?;
     let clip_sample_range: f64 = fields.take("clip_sample_range", 1.0)?;
     let clip = clip_sample.then_some(clip_sample_range);
-    let reverse = schedule
-        .and_then(|schedule| ReverseProcess::new(schedule, prediction, clip))
+    let mut scheduler = schedule
+        .and_then(|schedule| Scheduler::new(schedule, prediction, clip))
         .map_err(|error| in_file(path, error))?;
-    let spacing = fields.take("timestep_spacing", Spacing::Leading)?;
-    let steps_offset = fields.take("steps_offset", 0)?;
+    (scheduler.sampler, scheduler.options) = (sampler, options);
+    scheduler.spacing = fields.take("timestep_spacing", Spacing::Leading)?;
+    scheduler.steps_offset = fields.take("steps_offset", 0)?;
 
     fields.only("trained_betas", Value::Null)?;
     fields.only("rescale_betas_zero_snr", json!(false))?;
@@ -68,14 +74,18 @@ pub fn from_json(text: &str, path: &Path) -> Result<Scheduler> {
     fields.take("dynamic_thresholding_ratio", 0.995)?;
     fields.take("sample_max_value", 1.0)?;
     fields.end()?;
-    Ok(Scheduler { reverse, spacing, steps_offset, sampler })
+    Ok(scheduler)
 }
 
-/// The name of diffusers' class.
-pub fn class_name(scheduler: &Scheduler) -> &'static str {
-    match scheduler.sampler {
-        Sampler::Ddpm(_) => "DDPMScheduler",
-        Sampler::Ddim(_) => "DDIMScheduler",
+/// The options that a file holds.
+const FILE_CHOICES: [Choice; 2] = [Choice::Variance, Choice::SetAlphaToOne];
+
+/// diffusers' name of an option.
+fn field_of(choice: Choice) -> &'static str {
+    match choice {
+        Choice::Eta => "eta",
+        Choice::Variance => "variance_type",
+        Choice::SetAlphaToOne => "set_alpha_to_one",
     }
 }
 
@@ -89,13 +99,9 @@ pub fn write(scheduler: &Scheduler, path: &Path) -> Result<()> {
 
 /// The text of the `scheduler_config.json`, every field that diffusers 0.42.1 writes for the class, in its order.
 pub fn to_json(scheduler: &Scheduler) -> String {
-    let ReverseProcess { schedule, prediction, clip } = &scheduler.reverse;
-    let (key, value) = match scheduler.sampler {
-        Sampler::Ddpm(ddpm) => ("variance_type", json!(ddpm.variance)),
-        Sampler::Ddim(ddim) => ("set_alpha_to_one", json!(ddim.set_alpha_to_one)),
-    };
+    let Scheduler { schedule, prediction, clip, sampler, options, .. } = scheduler;
     let mut config = json!({
-        "_class_name": class_name(scheduler),
+        "_class_name": sampler.entry().class,
         "_diffusers_version": DIFFUSERS_VERSION,
         "beta_end": schedule.beta_end(),
         "beta_schedule": schedule.curve(),
@@ -112,7 +118,13 @@ pub fn to_json(scheduler: &Scheduler) -> String {
         "timestep_spacing": scheduler.spacing,
         "trained_betas": null,
     });
-    config[key] = value;
+    for choice in FILE_CHOICES.into_iter().filter(|&choice| sampler.takes(choice)) {
+        config[field_of(choice)] = match choice {
+            Choice::Variance => json!(options.variance),
+            Choice::SetAlphaToOne => json!(options.set_alpha_to_one),
+            Choice::Eta => json!(options.eta),
+        };
+    }
     format!("{config:#}\n")
 }
 
@@ -240,14 +252,14 @@ mod tests {
     #[test]
     fn configs_of_diffusers_are_read_and_written_back_to_the_byte() {
         let ddpm = parse(DDPM).unwrap();
-        assert_eq!(ddpm.sampler, Sampler::Ddpm(Ddpm { variance: Variance::FixedSmall }));
-        assert_eq!((ddpm.reverse.schedule.t_max(), ddpm.reverse.clip), (1000, Some(1.0)));
+        assert_eq!((ddpm.sampler, ddpm.options.variance), (Sampler::Ddpm, Variance::FixedSmall));
+        assert_eq!((ddpm.schedule.t_max(), ddpm.clip), (1000, Some(1.0)));
         assert_eq!(to_json(&ddpm), DDPM);
 
         let ddim = parse(DDIM).unwrap();
-        assert_eq!(ddim.sampler, Sampler::Ddim(Ddim { set_alpha_to_one: false, ..Ddim::DETERMINISTIC }));
-        assert_eq!(ddim.reverse.schedule.curve(), BetaSchedule::Cosine);
-        assert_eq!((ddim.reverse.prediction, ddim.reverse.clip), (Prediction::V, None));
+        assert_eq!((ddim.sampler, ddim.options.set_alpha_to_one), (Sampler::Ddim, false));
+        assert_eq!(ddim.schedule.curve(), BetaSchedule::Cosine);
+        assert_eq!((ddim.prediction, ddim.clip), (Prediction::V, None));
         assert_eq!((ddim.spacing, ddim.steps_offset), (Spacing::Trailing, 1));
         assert_eq!(to_json(&ddim), DDIM);
     }

@@ -7,12 +7,12 @@ use serde_json::json;
 use super::{Outcome, print};
 use crate::checkpoint::{pipeline, resume};
 use crate::data::{self, Dataset, Shape, Split};
+use crate::evaluate::{Evaluation, evaluate};
 use crate::layers::ParameterVector;
+use crate::pipeline::Pipeline;
 use crate::report::plot::{ErrorByTimestep, error_by_timestep};
 use crate::report::progress::Progress;
 use crate::report::table::table;
-use crate::sample::Pipeline;
-use crate::train::evaluation::{Evaluation, evaluate};
 use crate::{Error, Result, atomic};
 
 /// The flags of `eval`.
@@ -56,7 +56,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let data = data::load(&args.data, Split::Validation, Shape { height, width, channels })?;
     let checkpoint = args.model.join(resume::FILE);
     let state = if checkpoint.is_file() { Some(resume::read(&checkpoint)?.1) } else { None };
-    let (expected, found) = (model.weights.0.len(), state.as_ref().map(|state| state.weights.0.len()));
+    let (expected, found) = (model.weights().0.len(), state.as_ref().map(|state| state.weights.0.len()));
     if found.is_some_and(|found| found != expected) {
         let problem = format!("expected the {expected} parameters of the model beside it, found {found:?}");
         return Err(Error::file(&checkpoint, problem, "evaluate the model alone: give its own folder to --model"));
@@ -67,7 +67,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
             let average = state.ema.as_ref().map(|weights| Subject { name: "EMA weights", weights });
             std::iter::once(raw).chain(average).collect()
         }
-        None => vec![Subject { name: "weights", weights: &model.weights }],
+        None => vec![Subject { name: "weights", weights: model.weights() }],
     };
     let results = evaluate_all(&model, &subjects, &data, args.images as usize)?;
     if let Some(path) = &args.plot {

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 use serde_json::json;
 
-use super::{Outcome, print};
+use super::{Outcome, choices, print};
 use crate::golden::case::Case;
 use crate::golden::check::{self, Checked, Report, Selection, check};
 use crate::golden::judge::Verdict;
 use crate::golden::kit::{LEVELS, drafts, export};
 use crate::golden::mutants::MUTANTS;
-use crate::golden::oracle::{Precision, complete};
+use crate::golden::oracle::{Only, complete};
 use crate::report::progress::Progress;
 use crate::{Error, Result, atomic};
 
@@ -50,8 +50,8 @@ struct Compute {
     #[arg(long, value_name = "RESULT")]
     out: PathBuf,
     /// Compute the float64 truth or the float32 bits alone, without tolerances [default: everything]
-    #[arg(long, value_enum)]
-    precision: Option<Precision>,
+    #[arg(long, value_parser = choices::precisions())]
+    precision: Option<Only>,
 }
 
 /// The flags of `golden export`.

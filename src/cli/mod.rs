@@ -1,6 +1,7 @@
 //! The command: arguments to a validated config to a run; one file a subcommand.
 
 mod bench;
+mod choices;
 mod eval;
 mod golden;
 mod pictures;
@@ -67,6 +68,16 @@ fn print(line: impl Display) -> Result<()> {
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write", &cause)),
         _ => Ok(()),
+    }
+}
+
+/// The same error with the flag's dashes, where the library names one of these fields, which are flags here.
+fn flag(error: Error, flags: &[&str]) -> Error {
+    match error {
+        Error::Value { field, expected, found } if flags.contains(&field.as_str()) => {
+            Error::Value { field: format!("--{field}"), expected, found }
+        }
+        other => other,
     }
 }
 

@@ -4,9 +4,9 @@ use std::ops::Range;
 
 use ndarray::{Array4, Axis, concatenate};
 
+use crate::pipeline::Pipeline;
 use crate::report::progress::Progress;
-use crate::sample::Pipeline;
-use crate::sample::draw::{Moment, Settings, draw};
+use crate::sample::{Moment, Settings, draw};
 use crate::{Error, Result};
 
 /// The most numbers in all pictures of a call, magnified.
@@ -39,7 +39,8 @@ pub fn in_batches(
         let range = start..(start + batch as u64).min(indices.end);
         let first = (start - indices.start) as usize;
         batches.push(draw(model, settings, range, |moment| {
-            progress.set(number as u64 * steps + moment.step as u64, &format!("t = {}", moment.t));
+            let t = moment.step.transition.from.t();
+            progress.set(number as u64 * steps + moment.number as u64, &format!("t = {t}"));
             watch(first, moment);
             Ok(())
         })?);

@@ -2,23 +2,22 @@
 
 use std::path::PathBuf;
 
-use clap::ValueEnum;
 use ndarray::{Array4, Axis, concatenate};
 use serde_json::json;
 
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
-use super::{Outcome, print};
+use super::{Outcome, choices, flag, print};
 use crate::checkpoint::pipeline;
 use crate::diffusion::Variance;
 use crate::digest::sha256;
 use crate::layers::flat;
+use crate::pipeline::Pipeline;
 use crate::report::Picture;
 use crate::report::animation::save_gif;
 use crate::report::grid::grid;
 use crate::report::npy::save_npy;
 use crate::report::strip::{Moment, strip};
-use crate::sample::draw::Settings;
-use crate::sample::{Ddim, Ddpm, Pipeline, Sampler, Spacing, timesteps};
+use crate::sample::{Conventions, Sampler, SamplerOptions, Settings, Spacing, timesteps};
 use crate::{Error, Result, atomic};
 
 /// The flags of `sample`.
@@ -47,8 +46,8 @@ pub struct Args {
     #[arg(long, value_name = "I", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 48))]
     first_index: u64,
     /// The rule of a reverse step
-    #[arg(long, value_enum, default_value = "ddpm")]
-    sampler: SamplerName,
+    #[arg(long, value_parser = choices::samplers(), default_value = "ddpm")]
+    sampler: Sampler,
     /// Reverse steps, at most the model's T [default: 200 for ddpm, 50 for ddim]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
@@ -56,11 +55,11 @@ pub struct Args {
     #[arg(long, value_name = "X", default_value_t = 0.0)]
     eta: f64,
     /// The variance of ddpm [default: the model's]
-    #[arg(long, value_enum)]
-    variance: Option<VarianceName>,
+    #[arg(long, value_parser = choices::variances())]
+    variance: Option<Variance>,
     /// Which timesteps a shorter chain visits [default: the model's]
-    #[arg(long, value_enum)]
-    spacing: Option<SpacingName>,
+    #[arg(long, value_parser = choices::spacings())]
+    spacing: Option<Spacing>,
     /// After clipping x_0 in ddim keep the network's eps, as diffusers does, instead of deriving it again
     #[arg(long)]
     keep_eps: bool,
@@ -100,74 +99,25 @@ pub struct Args {
     json: bool,
 }
 
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SamplerName {
-    /// Ancestral sampling, Ho et al. 2020
-    Ddpm,
-    /// Song et al. 2021
-    Ddim,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum VarianceName {
-    /// The posterior's
-    Small,
-    /// Beta
-    Large,
-}
-
-#[derive(Clone, Copy, Debug, ValueEnum)]
-enum SpacingName {
-    /// 1, 1 + T/N, ...
-    Leading,
-    /// T, T - T/N, ...
-    Trailing,
-    /// From T to 1, both visited
-    Linspace,
-}
-
 impl Args {
-    fn sampler(&self, model: &Pipeline) -> Result<Sampler> {
-        if !(0.0..=1.0).contains(&self.eta) {
-            return Err(Error::value("--eta", "0 to 1", self.eta));
-        }
-        let (published_variance, published_end) = match model.scheduler.sampler {
-            Sampler::Ddpm(Ddpm { variance }) => (variance, true),
-            Sampler::Ddim(ddim) => (Variance::FixedSmall, ddim.set_alpha_to_one),
-        };
-        let variance = match self.variance {
-            Some(VarianceName::Small) => Variance::FixedSmall,
-            Some(VarianceName::Large) => Variance::FixedLarge,
-            None => published_variance,
-        };
-        Ok(match self.sampler {
-            SamplerName::Ddpm => Sampler::Ddpm(Ddpm { variance }),
-            SamplerName::Ddim => Sampler::Ddim(Ddim {
-                eta: self.eta,
-                use_clipped_model_output: !self.keep_eps,
-                set_alpha_to_one: published_end,
-            }),
-        })
+    fn options(&self, model: &Pipeline) -> Result<SamplerOptions> {
+        let published = model.scheduler().options;
+        let conventions = Conventions { eps_from_clipped_x_0: !self.keep_eps, ..published.conventions };
+        let variance = self.variance.unwrap_or(published.variance);
+        let options = SamplerOptions { eta: self.eta, variance, conventions, ..published };
+        options.validate().map_err(|error| flag(error, &["eta"]))?;
+        Ok(options)
     }
 
     fn timesteps(&self, model: &Pipeline) -> Result<Vec<usize>> {
-        let t_max = model.scheduler.reverse.schedule.t_max();
-        let spacing = match self.spacing {
-            Some(SpacingName::Leading) => Spacing::Leading,
-            Some(SpacingName::Trailing) => Spacing::Trailing,
-            Some(SpacingName::Linspace) => Spacing::Linspace,
-            None => model.scheduler.spacing,
-        };
-        let default = match self.sampler {
-            SamplerName::Ddpm => t_max.min(200),
-            SamplerName::Ddim => t_max.min(50),
-        };
-        let steps = self.steps.unwrap_or(default);
+        let scheduler = model.scheduler();
+        let t_max = scheduler.schedule.t_max();
+        let steps = self.steps.unwrap_or(t_max.min(self.sampler.entry().steps));
         if !(1..=t_max).contains(&steps) {
             return Err(Error::value("--steps", format!("1 to {t_max}, the model's T"), steps));
         }
-        let offset = if steps == t_max { 0 } else { model.scheduler.steps_offset };
-        timesteps(spacing, t_max, steps, offset)
+        let offset = if steps == t_max { 0 } else { scheduler.steps_offset };
+        timesteps(self.spacing.unwrap_or(scheduler.spacing), t_max, steps, offset)
     }
 }
 
@@ -176,10 +126,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let model = pipeline::read(&args.model)?;
     let settings = Settings {
         seed: args.seed,
-        sampler: args.sampler(&model)?,
+        sampler: args.sampler,
+        options: args.options(&model)?,
         timesteps: args.timesteps(&model)?,
         class: args.class,
-        guidance: args.guidance.unwrap_or(if model.null_class.is_some() { 2.0 } else { 1.0 }),
+        guidance: args.guidance.unwrap_or(if model.null_class().is_some() { 2.0 } else { 1.0 }),
     };
     let (height, width, channels) = model.image_shape()?;
     if channels != 1 && channels != 3 {
@@ -196,7 +147,8 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let indices = args.first_index..args.first_index + u64::from(args.count);
     let pictures = in_batches(&model, &settings, indices.clone(), args.batch_size as usize, |first, moment| {
         film.watch(first, moment)
-    })?;
+    })
+    .map_err(|error| flag(error, &["class", "guidance"]))?;
     let all_classes = if args.class.is_none() { columns_for(&model) } else { None };
     let columns = args.columns.map(|n| n as usize).or(all_classes);
     let mut files = vec![args.out.clone()];
@@ -256,21 +208,21 @@ impl Film {
         }
     }
 
-    fn watch(&mut self, first: usize, moment: &crate::sample::draw::Moment) {
-        let wanted = self.strip_steps.contains(&moment.step) || self.film_steps.contains(&moment.step);
+    fn watch(&mut self, first: usize, moment: &crate::sample::Moment) {
+        let wanted = self.strip_steps.contains(&moment.number) || self.film_steps.contains(&moment.number);
         if first >= FILM.0 || !wanted {
             return;
         }
         let kept = |x: &Array4<f32>| x.slice_axis(Axis(0), (..(FILM.0 - first).min(x.dim().0)).into()).to_owned();
-        let (x_t, x_0_hat) = (kept(moment.x_t), kept(moment.x_0_hat));
-        match self.frames.iter_mut().find(|frame| frame.0 == moment.step) {
+        let (x_t, x_0_hat) = (kept(moment.step.x_t), kept(&moment.step.estimate.x_0_hat));
+        match self.frames.iter_mut().find(|frame| frame.0 == moment.number) {
             Some(frame) => {
                 let join = |a: &Array4<f32>, b: &Array4<f32>| {
                     concatenate(Axis(0), &[a.view(), b.view()]).expect("equal shapes")
                 };
                 *frame = (frame.0, frame.1, join(&frame.2, &x_t), join(&frame.3, &x_0_hat));
             }
-            None => self.frames.push((moment.step, moment.t, x_t, x_0_hat)),
+            None => self.frames.push((moment.number, moment.step.transition.from.t() as usize, x_t, x_0_hat)),
         }
     }
 

@@ -6,14 +6,13 @@ use std::time::Instant;
 
 use super::eval::{self, Subject};
 use super::pictures::{columns_for, in_batches, scale_for};
-use super::{Outcome, print};
+use super::{Outcome, choices, print};
 use crate::checkpoint::{pipeline, resume};
 use crate::data::{self, Shape, Split};
 use crate::report::grid::grid;
 use crate::report::plot::loss_curve;
 use crate::report::progress::{Progress, note};
-use crate::sample::draw::Settings;
-use crate::sample::{Pipeline, Scheduler, timesteps};
+use crate::sample::{Settings, timesteps};
 use crate::train::metrics::Metrics;
 use crate::train::{Config, Preset, Trainer};
 use crate::{Error, Result, atomic};
@@ -42,7 +41,7 @@ Examples:
   ancestral train --resume --out runs/mnist")]
 pub struct Args {
     /// The config to start from [default: digits]
-    #[arg(long, value_enum)]
+    #[arg(long, value_parser = choices::presets())]
     preset: Option<Preset>,
     /// A TOML or JSON file of fields to change in the preset
     #[arg(long, value_name = "FILE")]
@@ -75,9 +74,8 @@ pub struct Args {
 
 impl Args {
     fn out(&self) -> PathBuf {
-        let preset =
-            clap::ValueEnum::to_possible_value(&self.preset.unwrap_or(Preset::Digits)).expect("no preset is hidden");
-        self.out.clone().unwrap_or_else(|| Path::new("runs").join(preset.get_name()))
+        let preset = self.preset.unwrap_or(Preset::Digits);
+        self.out.clone().unwrap_or_else(|| Path::new("runs").join(preset.name()))
     }
 
     /// The preset with the fields of the file, then those of the flags.
@@ -110,13 +108,14 @@ pub fn run(args: &Args) -> Result<Outcome> {
         (args.config()?, None)
     };
     let (height, width) = config.model.image_size().expect("validated");
-    let shape = Shape { height, width, channels: config.model.in_channels };
+    let shape = Shape { height, width, channels: config.model.channels().0 };
     let training = data::load(&config.data, Split::Train, shape)?;
     let validation = data::load(&config.data, Split::Validation, shape)?;
     if !args.resume && args.config.is_none() {
         // A preset that is told classes is told those of the images at hand, or none where they have none.
-        let hidden = usize::from(config.label_dropout > 0.0);
-        config.model.num_class_embeds = config.model.num_class_embeds.and(training.classes()).map(|n| n + hidden);
+        if config.model.labels().is_some() {
+            config.adapt_classes(&training);
+        }
     }
     let name = training.name().to_string();
     let images = training.len();
@@ -124,19 +123,19 @@ pub fn run(args: &Args) -> Result<Outcome> {
     for folder in ["", "samples", "model", "model/unet", "model/scheduler"] {
         atomic::sweep(&out.join(folder));
     }
-    atomic::write(&out.join("train.json"), trainer.config.to_json().as_bytes())?;
+    atomic::write(&out.join("train.json"), trainer.config().to_json().as_bytes())?;
     note(&format!("{name}: {images} images of {shape}, {} to validate", validation.len()));
     note(&format!(
         "{} parameters, {} steps of {} images, into {}",
-        trainer.unet.layout.count(),
-        trainer.config.steps,
-        trainer.config.batch_size,
+        trainer.network().layout().count(),
+        trainer.config().steps,
+        trainer.config().batch_size,
         out.display()
     ));
 
-    let mut run = Run { metrics: Metrics::open(&out.join("metrics.jsonl"), trainer.state.step)?, out, trainer };
+    let mut run = Run { metrics: Metrics::open(&out.join("metrics.jsonl"), trainer.state().step)?, out, trainer };
     if !run.train(args.stop_at.unwrap_or(u64::MAX))? {
-        let step = run.trainer.state.step;
+        let step = run.trainer.state().step;
         note(&format!(
             "stopped after step {step} with a checkpoint; go on with: ancestral train --resume --out {}",
             run.out.display()
@@ -157,11 +156,11 @@ impl Run {
     /// whichever it is.
     fn train(&mut self, stop_at: u64) -> Result<bool> {
         let stop = stop_on_interrupt();
-        let config = self.trainer.config.clone();
-        let mut progress = Progress::resumed("training", self.trainer.state.step, config.steps, "steps");
-        let (mut smooth, mut speed) = (None, Speed::new(self.trainer.state.step));
-        while self.trainer.state.step < config.steps
-            && self.trainer.state.step < stop_at
+        let config = self.trainer.config().clone();
+        let mut progress = Progress::resumed("training", self.trainer.state().step, config.steps, "steps");
+        let (mut smooth, mut speed) = (None, Speed::new(self.trainer.state().step));
+        while self.trainer.state().step < config.steps
+            && self.trainer.state().step < stop_at
             && !stop.load(Ordering::Relaxed)
         {
             let report = self.trainer.step()?;
@@ -182,34 +181,24 @@ impl Run {
         }
         self.checkpoint()?;
         progress.finish(&smooth.map_or("done".to_string(), |loss| format!("loss {loss:.4}")));
-        Ok(self.trainer.state.step == config.steps)
+        Ok(self.trainer.state().step == config.steps)
     }
 
     /// The metrics first: a checkpoint never knows of a step that they do not.
     fn checkpoint(&mut self) -> Result<()> {
         self.metrics.flush()?;
-        resume::write(&self.out.join(resume::FILE), &self.trainer.config, &self.trainer.state)
-    }
-
-    /// The model as it is sampled from: the averaged weights where there are any.
-    fn pipeline(&self) -> Result<Pipeline> {
-        Ok(Pipeline {
-            unet: self.trainer.unet.clone(),
-            weights: self.trainer.state.best().clone(),
-            scheduler: self.trainer.config.scheduler()?,
-            null_class: self.trainer.config.null_class(),
-        })
+        resume::write(&self.out.join(resume::FILE), self.trainer.config(), self.trainer.state())
     }
 
     fn draw_grid(&self, path: &Path) -> Result<()> {
-        let (config, model) = (&self.trainer.config, self.pipeline()?);
-        let Scheduler { sampler, spacing, ref reverse, steps_offset } = model.scheduler;
+        let (config, model) = (self.trainer.config(), self.trainer.pipeline()?);
+        let scheduler = model.scheduler();
+        let (t_max, offset) = (scheduler.schedule.t_max(), scheduler.steps_offset);
         let settings = Settings {
             seed: config.seed,
-            sampler,
-            timesteps: timesteps(spacing, reverse.schedule.t_max(), config.sample_steps, steps_offset)?,
-            class: None,
-            guidance: if model.null_class.is_some() { config.sample_guidance } else { 1.0 },
+            timesteps: timesteps(scheduler.spacing, t_max, config.sample_steps, offset)?,
+            guidance: if model.null_class().is_some() { config.sample_guidance } else { 1.0 },
+            ..Settings::new(&model)?
         };
         let pictures = in_batches(&model, &settings, 0..config.sample_count as u64, 64, |_, _| {})?;
         grid(&pictures, columns_for(&model), 2, scale_for(pictures.dim().1)).save_png(path)
@@ -226,14 +215,14 @@ impl Run {
 
     /// The model folder, the last pictures and plots, the evaluation, and what is printed at the end.
     fn finish(&self, validation: &data::Dataset) -> Result<Outcome> {
-        let model = self.pipeline()?;
+        let model = self.trainer.pipeline()?;
         let sha256 = pipeline::write(&model, &self.out.join("model"))?;
         self.draw_grid(&self.out.join("samples.png"))?;
         self.plot()?;
-        let state = &self.trainer.state;
+        let state = self.trainer.state();
         let mut subjects = vec![Subject { name: "raw weights", weights: &state.weights }];
         subjects.extend(state.ema.as_ref().map(|weights| Subject { name: "EMA weights", weights }));
-        let results = eval::evaluate_all(&model, &subjects, validation, self.trainer.config.evaluation_images)?;
+        let results = eval::evaluate_all(&model, &subjects, validation, self.trainer.config().evaluation_images)?;
         atomic::write(&self.out.join("evaluation.json"), eval::to_json(&results).as_bytes())?;
         eval::plot(&results, &self.out.join("evaluation.svg"))?;
         print(eval::to_table(&results))?;

@@ -10,10 +10,10 @@
 //! √ᾱ_t and √(1−ᾱ_t) are computed in f64 and rounded once to `F`. Then, in `F`, two products and their sum, each
 //! rounded: no fused multiply-add, so that an array library reproduces the bits.
 
-use super::Schedule;
+use super::Level;
 use crate::numerics::Real;
 
-/// The two scalars of q(x_t | x₀) at one t: x_t = signal·x₀ + sigma·ε.
+/// The two scalars of q(x_t | x₀) at one [`Level`], rounded: x_t = signal·x₀ + sigma·ε.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct Marginal<F> {
     /// √ᾱ_t, in [0, 1].
@@ -22,38 +22,23 @@ pub struct Marginal<F> {
     pub sigma: F,
 }
 
-impl<F: Real> Marginal<F> {
-    /// The scalars at time `t` in 0..=T.
-    ///
-    /// # Panics
-    /// If `t` > T.
-    pub fn at(schedule: &Schedule, t: usize) -> Self {
-        Marginal::of(schedule.alpha_bar(t))
-    }
-
-    /// The scalars where ᾱ is `alpha_bar`, in [0, 1].
-    pub fn of(alpha_bar: f64) -> Self {
-        Marginal { signal: F::from_f64(alpha_bar.sqrt()), sigma: F::from_f64((1.0 - alpha_bar).sqrt()) }
-    }
-}
-
-/// One image with the noise of its own time t: x_t = √ᾱ_t·x₀ + √(1−ᾱ_t)·ε.
+/// One image with the noise of a level: x_t = √ᾱ_t·x₀ + √(1−ᾱ_t)·ε.
 ///
 /// # Shapes
 /// `x_0`, `eps` and the result: all elements of one image, in the same order. Pixels in [−1, 1], ε standard normal.
 ///
 /// # Panics
-/// If `t` > T or the lengths differ.
-pub fn q_sample<F: Real>(schedule: &Schedule, t: usize, x_0: &[F], eps: &[F]) -> Vec<F> {
+/// If the lengths differ.
+pub fn q_sample<F: Real>(level: Level, x_0: &[F], eps: &[F]) -> Vec<F> {
     assert_eq!(x_0.len(), eps.len(), "q_sample: x_0 and eps differ in length");
-    let Marginal { signal, sigma } = Marginal::<F>::at(schedule, t);
+    let Marginal { signal, sigma } = level.marginal::<F>();
     x_0.iter().zip(eps).map(|(&x_0, &eps)| signal * x_0 + sigma * eps).collect()
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::diffusion::BetaSchedule;
+    use crate::diffusion::{BetaSchedule, Schedule};
     use crate::numerics::rng::Stream;
 
     fn normals<F: Real>(n: usize) -> Vec<F> {
@@ -68,7 +53,7 @@ mod tests {
         let n = 50_000;
         let eps = normals::<f64>(n);
         for t in [1, 40, 100] {
-            let x_t = q_sample(&schedule, t, &vec![0.7; n], &eps);
+            let x_t = q_sample(schedule.level(t), &vec![0.7; n], &eps);
             let mean = x_t.iter().sum::<f64>() / n as f64;
             let variance = x_t.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n as f64;
             let sigma_squared = 1.0 - schedule.alpha_bar(t);
@@ -82,7 +67,7 @@ mod tests {
     fn q_sample_at_time_zero_returns_the_image() {
         let schedule = Schedule::new(BetaSchedule::Cosine, 10, 1e-4, 0.02).unwrap();
         let x_0 = normals::<f32>(6);
-        assert_eq!(q_sample(&schedule, 0, &x_0, &[1.0; 6]), x_0);
+        assert_eq!(q_sample(schedule.level(0), &x_0, &[1.0; 6]), x_0);
     }
 
     #[test]
@@ -91,7 +76,7 @@ mod tests {
         let schedule = Schedule::new(BetaSchedule::Linear, 20, 1e-3, 0.3).unwrap();
         let (s, t) = (7, 15);
         let alpha = schedule.alpha_bar(t) / schedule.alpha_bar(s);
-        let (at_s, at_t) = (Marginal::<f64>::at(&schedule, s), Marginal::<f64>::at(&schedule, t));
+        let (at_s, at_t) = (schedule.level(s).marginal::<f64>(), schedule.level(t).marginal::<f64>());
         assert!((alpha.sqrt() * at_s.signal - at_t.signal).abs() < 1e-15);
         assert!((alpha * at_s.sigma * at_s.sigma + (1.0 - alpha) - at_t.sigma * at_t.sigma).abs() < 1e-15);
     }
@@ -103,6 +88,6 @@ mod tests {
         let alpha_bar = schedule.alpha_bar(500);
         let signal_part = alpha_bar.sqrt() as f32 * x_0;
         let noise_part = (1.0 - alpha_bar).sqrt() as f32 * eps;
-        assert_eq!(q_sample(&schedule, 500, &[x_0], &[eps]), [signal_part + noise_part]);
+        assert_eq!(q_sample(schedule.level(500), &[x_0], &[eps]), [signal_part + noise_part]);
     }
 }

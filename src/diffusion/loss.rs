@@ -7,7 +7,7 @@
 //! ```
 //!
 //! since y_i is in one term alone, and d(u²)/du = 2u. The mean runs over pixels and channels as well as images. A batch
-//! that is cut into microbatches sums [`squared_error`] over them and gives each the N of all, so 1/N enters once.
+//! that is cut into microbatches adds up the sums of their squares and gives each the N of all, so 1/N enters once.
 
 use crate::numerics::Real;
 use crate::numerics::sum::sum_of_squares;
@@ -23,38 +23,30 @@ use crate::numerics::sum::sum_of_squares;
 ///
 /// # Panics
 /// If the lengths differ.
-pub fn squared_error<F: Real>(output: &[F], target: &[F]) -> f64 {
+fn squared_error<F: Real>(output: &[F], target: &[F]) -> f64 {
     assert_eq!(output.len(), target.len(), "squared_error: output and target differ in length");
     let difference: Vec<f64> = output.iter().zip(target).map(|(&y, &target)| y.to_f64() - target.to_f64()).collect();
     sum_of_squares(&difference)
 }
 
-/// L_simple = mean over all elements of (output − target)²; 1 for a guess of 0 where the target is standard noise.
+/// A microbatch's part of L_simple, and its gradient with respect to the output (Ho et al. 2020, Eq. 14).
+///
+/// The first is Σ_i (y_i − y*_i)² over the microbatch: the parts of a batch add up, and their sum divided by `count`, the
+/// number of elements of the whole batch, is L_simple, 1 for a guess of 0 where the target is standard noise. The second
+/// is 2/`count` · (y − y*): the difference is rounded in `F` and multiplied by 2/`count`, which is computed in f64 and
+/// rounded once to `F`.
 ///
 /// # Shapes
-/// `output`, `target`: all elements of a batch, in the same order.
-///
-/// # Panics
-/// If the lengths differ or are 0.
-pub fn l_simple<F: Real>(output: &[F], target: &[F]) -> f64 {
-    assert!(!output.is_empty(), "l_simple: no elements");
-    squared_error(output, target) / output.len() as f64
-}
-
-/// dL_simple/d(output) = 2/`count` · (output − target), `count` being the number of elements of the whole batch.
-///
-/// The difference is rounded in `F` and multiplied by 2/`count`, which is computed in f64 and rounded once to `F`.
-///
-/// # Shapes
-/// `output`, `target` and the result: all elements of a batch or of a microbatch of it, in the same order.
+/// `output`, `target` and the gradient: all elements of a batch or of a microbatch of it, in the same order.
 ///
 /// # Panics
 /// If the lengths differ or exceed `count`.
-pub fn l_simple_grad<F: Real>(output: &[F], target: &[F], count: usize) -> Vec<F> {
-    assert_eq!(output.len(), target.len(), "l_simple_grad: output and target differ in length");
-    assert!(output.len() <= count, "l_simple_grad: {} elements in a batch of {count}", output.len());
+pub fn l_simple<F: Real>(output: &[F], target: &[F], count: usize) -> (f64, Vec<F>) {
+    let squares = squared_error(output, target);
+    assert!(output.len() <= count, "l_simple: {} elements in a batch of {count}", output.len());
     let factor = F::from_f64(2.0 / count as f64);
-    output.iter().zip(target).map(|(&output, &target)| factor * (output - target)).collect()
+    let gradient = output.iter().zip(target).map(|(&output, &target)| factor * (output - target)).collect();
+    (squares, gradient)
 }
 
 #[cfg(test)]
@@ -72,13 +64,13 @@ mod tests {
     fn gradient_of_the_loss_equals_central_differences() {
         let n = 37;
         let (output, target) = (normals(n, "output"), normals(n, "target"));
-        let grad = l_simple_grad(&output, &target, n);
+        let grad = l_simple(&output, &target, n).1;
         let h = 1e-5;
         for i in 0..n {
             let nudged = |by: f64| {
                 let mut output = output.clone();
                 output[i] += by;
-                l_simple(&output, &target)
+                l_simple(&output, &target, n).0 / n as f64
             };
             // Exact for a parabola but for rounding, about 1e-16/h.
             let difference = (nudged(h) - nudged(-h)) / (2.0 * h);
@@ -87,14 +79,12 @@ mod tests {
     }
 
     #[test]
-    fn loss_of_microbatchs_with_the_count_of_the_batch_equals_the_loss_of_the_batch() {
+    fn loss_of_microbatches_with_the_count_of_the_batch_equals_the_loss_of_the_batch() {
         let (output, target) = (normals(48, "output"), normals(48, "target"));
-        let whole = l_simple_grad(&output, &target, 48);
-        let parts: Vec<f64> =
-            [0..16, 16..48].into_iter().flat_map(|r| l_simple_grad(&output[r.clone()], &target[r], 48)).collect();
-        assert_eq!(whole, parts);
-        let sum = squared_error(&output[..16], &target[..16]) + squared_error(&output[16..], &target[16..]);
-        assert!((sum / 48.0 - l_simple(&output, &target)).abs() < 1e-15);
+        let (squares, whole) = l_simple(&output, &target, 48);
+        let parts = [0..16, 16..48].map(|r| l_simple(&output[r.clone()], &target[r], 48));
+        assert_eq!(whole, [&*parts[0].1, &parts[1].1].concat());
+        assert!((parts[0].0 + parts[1].0 - squares).abs() < 1e-13);
     }
 
     #[test]
@@ -117,7 +107,8 @@ mod tests {
     fn loss_in_f32_is_summed_in_f64() {
         let output = vec![1e-4f32; 100_000];
         let square = 1e-4f32 as f64 * 1e-4f32 as f64;
-        assert!((l_simple(&output, &vec![0.0; 100_000]) / square - 1.0).abs() < 1e-12);
-        assert_eq!(l_simple_grad(&[3.0f32], &[1.0], 3), [2.0f32 * (2.0f64 / 3.0) as f32]);
+        let (squares, _) = l_simple(&output, &vec![0.0; 100_000], 100_000);
+        assert!((squares / 1e5 / square - 1.0).abs() < 1e-12);
+        assert_eq!(l_simple(&[3.0f32], &[1.0], 3).1, [2.0f32 * (2.0f64 / 3.0) as f32]);
     }
 }

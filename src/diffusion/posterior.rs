@@ -20,7 +20,7 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::Schedule;
+use super::{Level, Schedule};
 
 /// The Gaussian q(x_s | x_t, x₀) = N(`weight_x_0`·x₀ + `weight_x_t`·x_t, `beta_tilde`·I), its scalars in f64.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -53,6 +53,11 @@ impl Posterior {
     pub fn at(schedule: &Schedule, t: usize, t_prev: usize) -> Self {
         assert!(t_prev < t, "posterior: t_prev = {t_prev} is not before t = {t}");
         Posterior::between(schedule.alpha_bar(t), schedule.alpha_bar(t_prev))
+    }
+
+    /// The posterior of x at the less noisy level `to` given x at level `from`.
+    pub fn of(from: Level, to: Level) -> Self {
+        Posterior::between(from.alpha_bar, to.alpha_bar)
     }
 
     /// The posterior between the times where ᾱ is `alpha_bar` and, nearer the image, `alpha_bar_prev`:

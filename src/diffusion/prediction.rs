@@ -127,8 +127,8 @@ mod tests {
         let schedule = Schedule::new(BetaSchedule::Linear, 1000, 1e-4, 0.02).unwrap();
         let (x_0, eps) = (normals("x_0"), normals("eps"));
         for t in [1, 300, 1000] {
-            let x_t = q_sample(&schedule, t, &x_0, &eps);
-            let at = Marginal::at(&schedule, t);
+            let x_t = q_sample(schedule.level(t), &x_0, &eps);
+            let at = schedule.level(t).marginal();
             for prediction in ALL {
                 let output = prediction.target(at, &x_0, &eps);
                 // Rounding of x_t is divided by √ᾱ_T = 0.006 or by √(1−ᾱ₁) = 0.01.
@@ -156,7 +156,7 @@ mod tests {
         let schedule = Schedule::new(BetaSchedule::Linear, 10, 1e-4, 1.0).unwrap();
         let refusal = Prediction::Epsilon.check(&schedule).unwrap_err().to_string();
         assert!(refusal.starts_with("prediction_type") && refusal.contains("v_prediction"), "{refusal}");
-        let at = Marginal::at(&schedule, 10);
+        let at = schedule.level(10).marginal();
         for prediction in [Prediction::Sample, Prediction::V] {
             prediction.check(&schedule).unwrap();
             let (x_t, output) = (normals("x_t"), normals("output"));

@@ -142,15 +142,6 @@ impl Schedule {
     }
 }
 
-/// What the network is fed for paper-time t: t − 1, because published checkpoints count from 0.
-///
-/// # Panics
-/// If `t` is 0: the clean image is never denoised.
-pub fn network_timestep(t: usize) -> usize {
-    assert!(t >= 1, "network_timestep: t counts from 1");
-    t - 1
-}
-
 /// The cosine schedule's β_1..=β_T.
 fn cosine(t_max: usize) -> Vec<f64> {
     let f = |t: usize| {
@@ -244,12 +235,5 @@ mod tests {
         assert!(refused(10, 1e-4, -0.1).starts_with("beta_end"));
         assert!(refused(1000, 1e-4, 1.0).contains("no signal is left"));
         assert_eq!(Schedule::new(BetaSchedule::Linear, 10, 1e-4, 1.0).unwrap().alpha_bar(10), 0.0);
-    }
-
-    #[test]
-    #[should_panic(expected = "t counts from 1")]
-    fn network_timestep_of_the_clean_image_panics() {
-        assert_eq!(network_timestep(1), 0);
-        network_timestep(0);
     }
 }

@@ -5,12 +5,12 @@ use super::ops::{Results, evaluate};
 use super::tolerance::tolerances;
 use crate::{Error, Result};
 
-/// What is computed of a case.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
-pub enum Precision {
-    /// The truth alone: `output`, `grad.NAME` in float64
+/// The one thing that is computed of a case, where not everything is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Only {
+    /// The truth alone: `output`, `grad.NAME` in float64.
     F64,
-    /// The bits of the contract alone: `bits.NAME` in float32
+    /// The bits of the contract alone: `bits.NAME` in float32.
     F32,
 }
 
@@ -18,9 +18,9 @@ pub enum Precision {
 ///
 /// # Errors
 /// What the operation does not take, by name; a result that is not finite.
-pub fn complete(case: &mut Case, only: Option<Precision>) -> Result<()> {
+pub fn complete(case: &mut Case, only: Option<Only>) -> Result<()> {
     case.tensors.retain(|name, _| super::ops::is_input(name));
-    if only != Some(Precision::F32) {
+    if only != Some(Only::F32) {
         let truth = evaluate::<f64>(case)?;
         check_finite(case, &truth)?;
         case.order = truth.iter().map(|(name, _)| name.clone()).collect();
@@ -36,7 +36,7 @@ pub fn complete(case: &mut Case, only: Option<Precision>) -> Result<()> {
         }
         insert(case, "", truth, Tensor::F64);
     }
-    if only != Some(Precision::F64) {
+    if only != Some(Only::F64) {
         // Of the inputs alone: results are never inputs, so those that stand there already change nothing.
         let bits = evaluate::<f32>(case)?;
         if let Some((name, _)) = bits.iter().find(|(_, values)| values.iter().any(|x| x.is_nan())) {

@@ -68,7 +68,7 @@ mod tests {
     }
 
     #[test]
-    fn dropout_of_an_image_does_not_depend_on_its_shard() {
+    fn dropout_of_an_image_does_not_depend_on_its_microbatch() {
         let x = normal((2, 3, 4, 5), 1);
         let both = dropout(x.clone(), 0.5, 7, Some(KEY)).0;
         let second = x.slice(ndarray::s![1..2, .., .., ..]).to_owned();

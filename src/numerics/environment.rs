@@ -53,8 +53,10 @@ impl Environment {
 /// # Errors
 /// The first such thread, with what it does and what to do about it.
 pub fn check(pool: &ThreadPool) -> Result<()> {
-    let of_pool =
-        pool.broadcast(|context| (format!("thread {} of the pool", context.index()), Environment::of_this_thread()));
+    refuse(pool.broadcast(|context| (format!("thread {} of the pool", context.index()), Environment::of_this_thread())))
+}
+
+fn refuse(of_pool: Vec<(String, Environment)>) -> Result<()> {
     let of_this = ("the calling thread".to_owned(), Environment::of_this_thread());
     for (thread, environment) in [of_this].into_iter().chain(of_pool) {
         if let Some(fault) = environment.fault() {
@@ -64,6 +66,16 @@ pub fn check(pool: &ThreadPool) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// [`check`] for the pool that parallel work of the calling thread runs on.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_current() -> Result<()> {
+    refuse(rayon::broadcast(|context| {
+        (format!("thread {} of the pool", context.index()), Environment::of_this_thread())
+    }))
 }
 
 /// Half of the smallest normal number is a subnormal number; operands are normal. Its bits are looked at, because to

@@ -6,98 +6,98 @@
 //!     x_{t−1} = 1/√α_t · (x_t − β_t/√(1−ᾱ_t) · ε̂(x_t, t)) + σ_t·z
 //! ```
 //!
-//! The mean is Eq. 7's μ̃(x_t, x̂₀) with x̂₀ = (x_t − √(1−ᾱ_t)·ε̂)/√ᾱ_t put in (Eq. 9 to 11). It is computed in that
-//! form, because there x̂₀ can be clipped to the range of the pixels, as Ho's own code does, and any prediction serves.
+//! The mean is Eq. 7's μ̃(x_t, x̂₀) with x̂₀ = (x_t − √(1−ᾱ_t)·ε̂)/√ᾱ_t put in (Eq. 9, Eq. 10 and Eq. 11). It is computed in that
+//! form, because there x̂₀ can be clipped to the range of the pixels, as Ho's own code does, and any prediction serves:
+//!
+//! ```text
+//! x_s = w₀·x̂₀ + w_t·x_t + σ·z
+//! ```
 
-use super::{ReverseProcess, Step, Stepped};
-use crate::diffusion::{Posterior, Variance};
+use ndarray::Array4;
+
+use super::{SamplerOptions, Step, Term, Transition, Walk};
+use crate::Result;
+use crate::diffusion::Posterior;
 use crate::numerics::Real;
 
-/// Ancestral sampling with a fixed variance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Ddpm {
-    /// σ_t².
-    pub variance: Variance,
-}
-
-impl Ddpm {
-    /// x_{t_prev} ~ p(x_{t_prev} | x_t) = N(μ̃(x_t, x̂₀), σ²·I), with σ = 0 at the last step.
-    ///
-    /// # Rounding
-    /// The three factors are f64 rounded once to `F`; then (w₀·x̂₀ + w_t·x_t) + σ·z, each operation rounded.
-    ///
-    /// # Panics
-    /// If the step's slices differ in length, or not 0 ≤ `t_prev` < `t` ≤ T.
-    pub fn step<F: Real>(&self, reverse: &ReverseProcess, step: &Step<F>) -> Stepped<F> {
-        let posterior = Posterior::at(&reverse.schedule, step.t, step.t_prev);
-        let weight_x_0 = F::from_f64(posterior.weight_x_0);
-        let weight_x_t = F::from_f64(posterior.weight_x_t);
-        let sigma = if step.t_prev == 0 { 0.0 } else { posterior.variance(self.variance).sqrt() };
-        let sigma = F::from_f64(sigma);
-
-        let x_0_hat = reverse.x_0_hat(step);
-        let x_prev = (0..x_0_hat.len())
-            .map(|i| {
-                let posterior_mean = weight_x_0 * x_0_hat[i] + weight_x_t * step.x_t[i];
-                posterior_mean + sigma * step.noise[i]
-            })
-            .collect();
-        Stepped { x_prev, x_0_hat }
+/// Walks down the chain: each x_s ~ p(x_s | x_t) = N(μ̃(x_t, x̂₀), σ²·I), with σ² as `options.variance` says and no noise on
+/// the last step to the clean image.
+///
+/// # Shapes
+/// x (n, h, w, c) at the first level of the chain, to the images at its last.
+///
+/// # Errors
+/// Whatever the walk refuses.
+pub fn ddpm<F: Real>(
+    chain: &[Transition],
+    mut x: Array4<F>,
+    options: &SamplerOptions,
+    walk: &mut dyn Walk<F>,
+) -> Result<Array4<F>> {
+    for &transition in chain {
+        let Transition { from, to } = transition;
+        let estimate = walk.see(&x, from)?;
+        let posterior = Posterior::of(from, to);
+        let adds_noise = !to.is_clean() || options.conventions.noise_after_last_step && from.time > 0.0;
+        let variance = posterior.variance(options.variance);
+        let variance =
+            if variance < options.conventions.least_variance { options.conventions.least_variance } else { variance };
+        let sigma = if adds_noise { variance.sqrt() } else { 0.0 };
+        let z = walk.noise(from);
+        let terms = [
+            Term::new("x_0_hat", posterior.weight_x_0, &estimate.x_0_hat),
+            Term::new("x_t", posterior.weight_x_t, &x),
+            Term::new("z", sigma, &z),
+        ];
+        x = walk.step(Step { transition, x_t: &x, estimate: &estimate, terms: &terms })?;
     }
+    Ok(x)
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::tests::{assert_near, numbers, reverse};
+    use super::super::tests::{assert_near, numbers, schedule, step_of};
     use super::*;
-    use crate::diffusion::Prediction;
+    use crate::diffusion::{Prediction, Variance};
+    use crate::sample::Sampler;
+
+    fn options(variance: Variance) -> SamplerOptions {
+        SamplerOptions { variance, ..SamplerOptions::default() }
+    }
 
     #[test]
     fn ddpm_step_equals_algorithm_2_as_printed() {
-        let reverse = reverse(Prediction::Epsilon, None);
-        let numbers = numbers();
+        let (schedule, numbers) = (schedule(), numbers());
         for t in [2, 17, 40] {
-            let (alpha, beta) = (reverse.schedule.alpha(t), reverse.schedule.beta(t));
-            let sigma_t = (1.0 - reverse.schedule.alpha_bar(t)).sqrt();
-            let printed: Vec<f64> = (0..numbers.x_t.len())
-                .map(|i| {
-                    let mean = (numbers.x_t[i] - beta / sigma_t * numbers.output[i]) / alpha.sqrt();
-                    mean + beta.sqrt() * numbers.noise[i]
-                })
-                .collect();
-            let ddpm = Ddpm { variance: Variance::FixedLarge };
-            assert_near(&ddpm.step(&reverse, &numbers.step(t, t - 1)).x_prev, &printed, 1e-12);
+            let (alpha, beta) = (schedule.alpha(t), schedule.beta(t));
+            let sigma_t = (1.0 - schedule.alpha_bar(t)).sqrt();
+            let mean = (&numbers.x_t - &numbers.output * (beta / sigma_t)) / alpha.sqrt();
+            let printed = mean + &numbers.noise * beta.sqrt();
+            let ours = step_of(Sampler::Ddpm, &options(Variance::FixedLarge), Prediction::Epsilon, None, (t, t - 1));
+            assert_near(&ours, &printed, 1e-12);
         }
     }
 
     #[test]
     fn ddpm_variances_scale_the_noise_by_beta_tilde_and_beta() {
-        let reverse = reverse(Prediction::Epsilon, None);
-        let numbers = numbers();
+        let (schedule, numbers) = (schedule(), numbers());
         let (t, t_prev) = (33, 20);
-        let quiet = vec![0.0; numbers.noise.len()];
-        let noise_added = |variance| {
-            let ddpm = Ddpm { variance };
-            let x_prev = ddpm.step(&reverse, &numbers.step(t, t_prev)).x_prev;
-            let mean = ddpm.step(&reverse, &Step { noise: &quiet, ..numbers.step(t, t_prev) }).x_prev;
-            (x_prev[4] - mean[4]) / numbers.noise[4]
-        };
-        let (alpha_bar, alpha_bar_prev) = (reverse.schedule.alpha_bar(t), reverse.schedule.alpha_bar(t_prev));
+        let (alpha_bar, alpha_bar_prev) = (schedule.alpha_bar(t), schedule.alpha_bar(t_prev));
         let beta = 1.0 - alpha_bar / alpha_bar_prev;
         let beta_tilde = beta * (1.0 - alpha_bar_prev) / (1.0 - alpha_bar);
-        assert!((noise_added(Variance::FixedLarge) - beta.sqrt()).abs() < 1e-13);
-        assert!((noise_added(Variance::FixedSmall) - beta_tilde.sqrt()).abs() < 1e-13);
+        let of = |variance| step_of(Sampler::Ddpm, &options(variance), Prediction::Epsilon, None, (t, t_prev));
+        let difference = of(Variance::FixedLarge) - of(Variance::FixedSmall);
+        assert_near(&difference, &(&numbers.noise * (beta.sqrt() - beta_tilde.sqrt())), 1e-13);
     }
 
     #[test]
-    fn ddpm_step_in_f32_is_the_f64_step_to_rounding() {
-        let reverse = reverse(Prediction::V, Some(1.0));
-        let numbers = numbers();
-        let narrow = |x: &[f64]| x.iter().map(|&x| x as f32).collect::<Vec<_>>();
-        let (x_t, output, noise) = (narrow(&numbers.x_t), narrow(&numbers.output), narrow(&numbers.noise));
-        let ddpm = Ddpm { variance: Variance::FixedSmall };
-        let single = ddpm.step(&reverse, &Step { t: 9, t_prev: 5, x_t: &x_t, output: &output, noise: &noise });
-        let widened: Vec<f64> = single.x_prev.iter().map(|&x| x as f64).collect();
-        assert_near(&widened, &ddpm.step(&reverse, &numbers.step(9, 5)).x_prev, 1e-6);
+    fn ddpm_step_to_the_image_adds_noise_in_diffusers_dialect_alone() {
+        let with = |conventions| {
+            let options = SamplerOptions { conventions, ..options(Variance::FixedLarge) };
+            step_of(Sampler::Ddpm, &options, Prediction::Epsilon, Some(1.0), (9, 0))
+        };
+        let (paper, diffusers) = (with(super::super::Conventions::PAPER), with(super::super::Conventions::DIFFUSERS));
+        let sigma = (1.0 - schedule().alpha_bar(9)).sqrt();
+        assert_near(&(diffusers - paper), &(numbers().noise * sigma), 1e-14);
     }
 }

@@ -4,26 +4,33 @@
 //! x_T ~ N(0, I)
 //! for t = T, ..., 1 (or the steps of a shorter chain)
 //!   z ~ N(0, I)
-//!   x_{t−1} = the sampler's step from x_t, the network's output at t, and z
+//!   x_{t−1} = the sampler's step from x_t, what is seen in it, and z
 //! return x_0
 //! ```
 //!
-//! Picture i of a seed has its own streams: x_T is `(seed, "sample.x_T", [i])` and z is `(seed, "sample.noise", [i, t])`. So
-//! it is the same alone or among others, whatever the batch and the threads.
+//! Picture i of a seed has its own streams: x_T is `(seed, "sample.x_T", [i])` and z is `(seed, "sample.noise", [i, t])`, or
+//! `[i, t, visit]` where a chain comes back to t, visit counting from 1 for the second time. So the picture is the same
+//! alone or among others, whatever the batch and the threads.
 
-use ndarray::{Array4, Axis};
+use std::collections::BTreeMap;
+use std::ops::Range;
 
-use super::Pipeline;
-use super::{Sampler, Step, transitions};
-use crate::diffusion::network_timestep;
-use crate::layers::{Prepared, Weights, flat, flat_mut, shaped};
-use crate::models::unet::{Conditions, Time};
-use crate::numerics::parallel;
+use ndarray::{Array4, Axis, concatenate};
+
+use super::{Sampler, SamplerOptions, Step, Walk, chain, timesteps, weighted_sum};
+use crate::denoise::{Denoiser, Estimate, Guidance, Guided, Sight, check_finite};
+use crate::diffusion::Level;
+use crate::layers::{Prepared, flat, flat_mut};
 use crate::numerics::rng::Stream;
+use crate::numerics::{environment, parallel};
+use crate::pipeline::Pipeline;
 use crate::{Error, Result};
 
 /// Pictures that one task takes through the network together; fewer or more give the same bits.
 const MICROBATCH: usize = 4;
+
+/// The most pictures of one call: they are in memory together.
+const MOST: usize = 4096;
 
 /// What pictures to draw, and how.
 #[derive(Clone, Debug)]
@@ -32,131 +39,168 @@ pub struct Settings {
     pub seed: u64,
     /// The rule of a step.
     pub sampler: Sampler,
+    /// What the sampler is told beside.
+    pub options: SamplerOptions,
     /// The times visited, descending, each in 1..=T.
     pub timesteps: Vec<usize>,
     /// The class of every picture; `None` takes the classes in turn, picture i getting class i mod classes.
     pub class: Option<usize>,
-    /// w of ε̂ = ε̂(no class) + w (ε̂(class) − ε̂(no class)); 1 is no guidance (Ho & Salimans 2022, w of their Eq. 6 plus 1).
+    /// w of ε̂ = ε̂(no class) + w (ε̂(class) − ε̂(no class)); 1 is no guidance (Ho and Salimans 2022, w of their Eq. 6 plus 1).
     pub guidance: f64,
+}
+
+impl Settings {
+    /// Those that a model was published with: its sampler with that sampler's usual number of steps, all classes in turn,
+    /// guidance 2 where the model was trained with hidden labels, and seed 42.
+    ///
+    /// # Errors
+    /// A scheduler whose steps cannot be spread.
+    pub fn new(model: &Pipeline) -> Result<Self> {
+        let scheduler = model.scheduler();
+        let (t_max, sampler) = (scheduler.schedule.t_max(), scheduler.sampler);
+        let steps = t_max.min(sampler.entry().steps);
+        let offset = if steps == t_max { 0 } else { scheduler.steps_offset };
+        Ok(Settings {
+            seed: 42,
+            sampler,
+            options: scheduler.options,
+            timesteps: timesteps(scheduler.spacing, t_max, steps, offset)?,
+            class: None,
+            guidance: if model.null_class().is_some() { 2.0 } else { 1.0 },
+        })
+    }
+
+    fn check(&self, model: &Pipeline, count: usize) -> Result<()> {
+        if !(1..=MOST).contains(&count) {
+            return Err(Error::value("indices", format!("1 to {MOST} pictures at a time"), count));
+        }
+        if !self.guidance.is_finite() {
+            return Err(Error::value("guidance", "a finite number", self.guidance));
+        }
+        if self.guidance != 1.0 && model.null_class().is_none() {
+            let expected = "1: the model was not trained with hidden labels (label_dropout)";
+            return Err(Error::value("guidance", expected, self.guidance));
+        }
+        match (model.classes(), self.class) {
+            (None, Some(class)) => Err(Error::value("class", "none: the model is not conditional", class)),
+            (Some(0), _) => Err(Error::value("num_class_embeds", "at least one class beside the one for none", 1)),
+            (Some(real), Some(class)) if class >= real => {
+                Err(Error::value("class", format!("0 to {}", real - 1), class))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 /// The pictures of a batch while noise leaves them.
 #[derive(Debug)]
 pub struct Moment<'a> {
     /// Steps taken, from 1.
-    pub step: usize,
-    /// The time that x_t was at before the step.
-    pub t: usize,
-    /// The pictures before the step, shape (n, h, w, c).
-    pub x_t: &'a Array4<f32>,
-    /// What the network took them for.
-    pub x_0_hat: &'a Array4<f32>,
+    pub number: usize,
+    /// The step: where from, where to, what was seen, and what was added up.
+    pub step: &'a Step<'a, f32>,
+    /// The pictures after it.
+    pub x_s: &'a Array4<f32>,
 }
 
-/// Draws the pictures with these indices, at most 4096 at a time, calling `watch` at each step of the chain.
+/// Draws the pictures with these indices, 1 to 4096 at a time, calling `watch` at each step of the chain.
 ///
 /// # Shapes
 /// Returns (indices, h, w, c), in [−1, 1] where the model's scheduler clips.
 ///
 /// # Errors
-/// Settings that the model cannot follow; a prediction that is not finite.
+/// Settings that the model cannot follow: no pictures or too many, times that do not descend in 1..=T, an unknown class,
+/// guidance without a label for "no class", η outside of [0, 1]; a prediction that is not finite; a thread whose
+/// arithmetic is not the contract's; whatever `watch` refuses.
 pub fn draw(
     model: &Pipeline,
     settings: &Settings,
-    indices: std::ops::Range<u64>,
-    mut watch: impl FnMut(&Moment) -> Result<()>,
+    indices: Range<u64>,
+    watch: impl FnMut(&Moment) -> Result<()>,
 ) -> Result<Array4<f32>> {
+    let indices: Vec<u64> = indices.take(MOST + 1).collect();
+    settings.check(model, indices.len())?;
+    environment::check_current()?;
+    let scheduler = model.scheduler();
+    let chain = chain(&scheduler.schedule, &settings.timesteps, settings.sampler, &settings.options)?;
     let (h, w, c) = model.image_shape()?;
-    check(model, settings)?;
-    let indices: Vec<u64> = indices.collect();
-    let size = h * w * c;
-    let mut x = Array4::zeros((indices.len(), h, w, c));
-    for (&i, image) in indices.iter().zip(flat_mut(&mut x).chunks_mut(size)) {
+    let mut x_t = Array4::zeros((indices.len(), h, w, c));
+    for (&i, image) in indices.iter().zip(flat_mut(&mut x_t).chunks_mut(h * w * c)) {
         Stream::keyed(settings.seed, "sample.x_T", &[i]).fill_normal(image);
     }
-    let weights = Prepared::new(&model.weights);
-    for (step, (t, t_prev)) in transitions(&settings.timesteps).enumerate() {
-        let parts = parallel::ranges(indices.len(), MICROBATCH);
-        let stepped: Vec<Result<(Vec<f32>, Vec<f32>)>> = parallel::map(parts.len(), |part| {
+
+    let weights = Prepared::new(model.weights());
+    let guidance = model.null_class().map(|null_class| Guidance { weight: settings.guidance, null_class });
+    let denoiser = Guided { denoiser: model.denoiser(&weights), guidance };
+    let class_of = |classes: usize| move |&i: &u64| settings.class.unwrap_or((i % classes as u64) as usize);
+    let labels = model.classes().map(|classes| indices.iter().map(class_of(classes)).collect());
+    let eps_from_clipped_x_0 = settings.options.conventions.eps_from_clipped_x_0;
+    let sight = Sight { clip: scheduler.clip, eps_from_clipped_x_0 };
+    let (dim, visits, number) = (x_t.dim(), BTreeMap::new(), 0);
+    let mut drawing =
+        Drawing { denoiser: &denoiser, sight, labels, seed: settings.seed, indices, dim, visits, number, watch };
+    settings.sampler.run(&chain, x_t, &settings.options, &mut drawing)
+}
+
+/// Pictures on their way, as their sampler knows them.
+struct Drawing<'a, W> {
+    denoiser: &'a dyn Denoiser<f32>,
+    sight: Sight,
+    labels: Option<Vec<usize>>,
+    seed: u64,
+    indices: Vec<u64>,
+    dim: (usize, usize, usize, usize),
+    /// How often each time has been left, by the key of its noise.
+    visits: BTreeMap<u64, u64>,
+    number: usize,
+    watch: W,
+}
+
+impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
+    fn see(&mut self, x: &Array4<f32>, level: Level) -> Result<Estimate<f32>> {
+        let parts = parallel::ranges(self.indices.len(), MICROBATCH);
+        let (denoiser, sight, all_labels) = (self.denoiser, self.sight, &self.labels);
+        let seen = parallel::map(parts.len(), |part| {
             let range = parts[part].clone();
-            let x_t = x.slice_axis(Axis(0), range.clone().into()).to_owned();
-            let output = predict(model, &weights, settings, &indices[range.clone()], &x_t, t)?;
-            let images = flat(&x_t).chunks(size).zip(flat(&output).chunks(size)).zip(&indices[range.clone()]);
-            let mut next = (Vec::with_capacity(x_t.len()), Vec::with_capacity(x_t.len()));
-            for ((x_t, output), &i) in images {
-                let mut noise = vec![0.0f32; size];
-                Stream::keyed(settings.seed, "sample.noise", &[i, t as u64]).fill_normal(&mut noise);
-                let stepped =
-                    settings.sampler.step(&model.scheduler.reverse, &Step { t, t_prev, x_t, output, noise: &noise });
-                check_finite(&stepped.x_prev, t)?;
-                check_finite(&stepped.x_0_hat, t)?;
-                next.0.extend(stepped.x_prev);
-                next.1.extend(stepped.x_0_hat);
-            }
-            Ok(next)
+            let x = x.slice_axis(Axis(0), range.clone().into()).to_owned();
+            let labels = all_labels.as_ref().map(|labels| &labels[range.clone()]);
+            let output = denoiser.predict(&x, &vec![level; range.len()], labels)?;
+            check_finite(flat(&output.value), level)?;
+            Ok(sight.estimate(&x, level, &output))
         });
-        let (mut x_prev, mut x_0_hat) = (Vec::with_capacity(x.len()), Vec::with_capacity(x.len()));
-        for part in stepped {
-            let (prev, hat) = part?;
-            x_prev.extend(prev);
-            x_0_hat.extend(hat);
+        let seen = seen.into_iter().collect::<Result<Vec<_>>>()?;
+        let join = |of: fn(&Estimate<f32>) -> &Array4<f32>| {
+            let views: Vec<_> = seen.iter().map(|estimate| of(estimate).view()).collect();
+            concatenate(Axis(0), &views).expect("parts of one shape")
+        };
+        Ok(Estimate { x_0_hat: join(|e| &e.x_0_hat), eps_hat: join(|e| &e.eps_hat) })
+    }
+
+    fn noise(&mut self, level: Level) -> Array4<f32> {
+        // Paper-time where it is whole, as all times of a schedule are.
+        let t = if level.t().fract() == 0.0 { level.t() as u64 } else { level.time.to_bits() };
+        let visit = self.visits.entry(t).or_default();
+        let key = |i: u64| if *visit == 0 { vec![i, t] } else { vec![i, t, *visit] };
+        let mut z = Array4::zeros(self.dim);
+        let size = z.len() / self.indices.len();
+        let images: Vec<_> = self.indices.iter().zip(flat_mut(&mut z).chunks_mut(size)).collect();
+        let fill = |(&i, z): (&u64, &mut [f32])| Stream::keyed(self.seed, "sample.noise", &key(i)).fill_normal(z);
+        // Few pictures are drawn before other threads would wake up.
+        if images.len() <= MICROBATCH {
+            images.into_iter().for_each(fill)
+        } else {
+            parallel::deal(images, fill)
         }
-        let (x_prev, x_0_hat) = (shaped(x.dim(), x_prev), shaped(x.dim(), x_0_hat));
-        watch(&Moment { step: step + 1, t, x_t: &x, x_0_hat: &x_0_hat })?;
-        x = x_prev;
+        *visit += 1;
+        z
     }
-    Ok(x)
-}
 
-/// The network's output for pictures at time t, guided where asked.
-fn predict(
-    model: &Pipeline,
-    weights: &dyn Weights<f32>,
-    settings: &Settings,
-    indices: &[u64],
-    x_t: &Array4<f32>,
-    t: usize,
-) -> Result<Array4<f32>> {
-    let time = vec![network_timestep(t) as f64; indices.len()];
-    let output = |labels: Option<Vec<usize>>| {
-        let conditions = Conditions { time: Time::Steps(&time), labels: labels.as_deref() };
-        model.unet.predict(weights, x_t.clone(), conditions)
-    };
-    let label = |classes: usize| move |&i: &u64| settings.class.unwrap_or((i % classes as u64) as usize);
-    let labels = model.classes().map(|classes| indices.iter().map(label(classes)).collect());
-    let mut predicted = output(labels)?;
-    if let Some(null) = model.null_class.filter(|_| settings.guidance != 1.0) {
-        let without = output(Some(vec![null; indices.len()]))?;
-        let w = settings.guidance as f32;
-        predicted.zip_mut_with(&without, |with, &without| *with = without + w * (*with - without));
-    }
-    check_finite(flat(&predicted), t)?;
-    Ok(predicted)
-}
-
-/// Refuses an output, or what a step made of it, that no picture can be drawn from.
-fn check_finite(numbers: &[f32], t: usize) -> Result<()> {
-    if numbers.iter().all(|x| x.is_finite()) {
-        return Ok(());
-    }
-    Err(Error::NonFinite {
-        step: t as u64,
-        tensor: "the network's output while sampling".into(),
-        remedy: "the weights are damaged or the guidance is too strong".into(),
-    })
-}
-
-fn check(model: &Pipeline, settings: &Settings) -> Result<()> {
-    match (model.classes(), settings.class) {
-        (None, Some(class)) => Err(Error::value("--class", "none: the model is not conditional", class)),
-        (Some(0), _) => Err(Error::value("num_class_embeds", "at least one class beside the one for none", 1)),
-        (Some(real), Some(class)) if class >= real => Err(Error::value("--class", format!("0 to {}", real - 1), class)),
-        _ if !settings.guidance.is_finite() => Err(Error::value("--guidance", "a finite number", settings.guidance)),
-        _ if settings.guidance != 1.0 && model.null_class.is_none() => Err(Error::value(
-            "--guidance",
-            "1: the model was not trained with hidden labels (label_dropout)",
-            settings.guidance,
-        )),
-        _ => Ok(()),
+    fn step(&mut self, step: Step<f32>) -> Result<Array4<f32>> {
+        let x_s = weighted_sum(step.terms);
+        check_finite(flat(&x_s), step.transition.from)?;
+        check_finite(flat(&step.estimate.x_0_hat), step.transition.from)?;
+        self.number += 1;
+        (self.watch)(&Moment { number: self.number, step: &step, x_s: &x_s })?;
+        Ok(x_s)
     }
 }

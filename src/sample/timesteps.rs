@@ -1,12 +1,9 @@
 //! Which of the T steps a shorter chain visits (Lin et al. 2024, Table 2).
 //!
 //! The lists are those of `diffusers` in paper-time (one more than what the network is fed), element for element, with
-//! NumPy's rounding: its `linspace` and `arange`, and ties to even. Two deviations, both towards the definition:
-//!
-//! - A list has exactly N entries. `np.arange(T, 0, -T/N)`, from which `diffusers` takes "trailing", has one too many
-//!   for 62 values of N at T = 1000 (61, 103, 121, …), the network then being fed −1.
-//! - A step goes to the next entry of its own list. `diffusers` goes to t − T//N, which is another time wherever the
-//!   spacing is uneven: for "linspace" and N = 10, at nine of ten steps.
+//! NumPy's rounding: its `linspace` and `arange`, and ties to even. One deviation, towards the definition: a list has
+//! exactly N entries. `np.arange(T, 0, -T/N)`, from which `diffusers` takes "trailing", has one too many for 62 values of
+//! N at T = 1000 (61, 103, 121, …), the network then being fed −1.
 
 use serde::{Deserialize, Serialize};
 
@@ -54,11 +51,6 @@ pub fn timesteps(spacing: Spacing, t_max: usize, n: usize, steps_offset: usize) 
         }
         Spacing::Linspace => Ok(linspace(0.0, (t_max - 1) as f64, n).into_iter().rev().map(|t| 1 + round(t)).collect()),
     }
-}
-
-/// The steps (t, t_prev) of a chain: each time with the next of the list, the last one with 0, the clean image.
-pub fn transitions(timesteps: &[usize]) -> impl Iterator<Item = (usize, usize)> {
-    timesteps.iter().copied().zip(timesteps.iter().skip(1).copied().chain([0]))
 }
 
 #[cfg(test)]
@@ -111,12 +103,6 @@ mod tests {
         assert_eq!(list, [1000, 833, 667, 501, 334, 167, 1]);
         assert_eq!(timesteps(Spacing::Trailing, 1000, 16, 0).unwrap()[1..4], [938, 875, 812]);
         assert_eq!(timesteps(Spacing::Trailing, 1000, 61, 0).unwrap()[60], 16);
-    }
-
-    #[test]
-    fn transitions_lead_from_each_time_to_the_next_and_to_zero() {
-        let list = timesteps(Spacing::Leading, 1000, 4, 1).unwrap();
-        assert_eq!(transitions(&list).collect::<Vec<_>>(), [(752, 502), (502, 252), (252, 2), (2, 0)]);
     }
 
     #[test]

@@ -8,18 +8,17 @@ use std::path::{Path, PathBuf};
 use super::Chain;
 use crate::Result;
 use crate::data::{self, Dataset, Shape, Split};
-use crate::diffusion::{BetaSchedule, Prediction, Variance};
+use crate::diffusion::{BetaSchedule, Prediction};
 use crate::layers::dropout::Key;
 use crate::layers::{ParameterVector, flat};
-use crate::models::unet::{Conditions, SampleSize, Time};
-use crate::models::{UNet, UNetConfig};
+use crate::models::unet::SampleSize;
+use crate::models::{Conditions, Network, NetworkConfig, Time, UNetConfig};
 use crate::numerics::rng::normal;
-use crate::sample::draw::{Settings, draw};
-use crate::sample::{Ddim, Ddpm, Pipeline, Sampler, Spacing, timesteps};
+use crate::sample::{Sampler, SamplerOptions, Settings, Spacing, draw, timesteps};
 use crate::train::config::{OptimizerConfig, ScheduleConfig};
-use crate::train::gradient::{Batch, Zeros, loss_and_gradient};
+use crate::train::gradient::{Zeros, loss_and_gradient};
 use crate::train::learning_rate::Decay;
-use crate::train::{Config, Preset, Trainer};
+use crate::train::{Batch, Config, Preset, Trainer};
 
 const IMAGES: usize = 31;
 const BATCH: usize = 9;
@@ -33,17 +32,17 @@ pub(super) fn links(chain: &mut Chain) -> Result<()> {
 }
 
 fn forward_and_gradient(chain: &mut Chain) -> Result<()> {
-    let unet = UNet::new(config().model)?;
-    let w = ParameterVector(normal(unet.layout.count(), 1).mapv(|x| 0.3 * x as f32).to_vec());
+    let network = Network::new(config().model)?;
+    let w = ParameterVector(normal(network.layout().count(), 1).mapv(|x| 0.3 * x as f32).to_vec());
     let images = |key: u64| normal((BATCH, SIDE, SIDE, 1), key).mapv(|x| x as f32);
     let labels: Vec<usize> = (0..BATCH).map(|i| i % 5).collect();
     let t: Vec<f64> = (0..BATCH).map(|i| 111.0 * i as f64).collect();
     let conditions = Conditions { time: Time::Steps(&t), labels: Some(&labels) };
-    chain.numbers("network.forward", flat(&unet.predict(&w, images(2), conditions)?));
+    chain.numbers("network.forward", flat(&network.predict(&w, images(2), conditions)?));
 
-    let batch = Batch { x_t: images(2), target: images(3), t, labels: Some(labels) };
+    let batch = Batch { x_t: images(2), target: images(3), time: t, labels: Some(labels) };
     let key = Key { seed: 1, step: 1, first_image: 0 };
-    let (loss, grads) = loss_and_gradient(&unet, &w, &batch, Some(key), &Zeros::default())?;
+    let (loss, grads) = loss_and_gradient(&network, &w, &batch, Some(key), &Zeros::default())?;
     chain.numbers("network.loss", &[loss]);
     chain.numbers("network.gradient", &grads.0);
     Ok(())
@@ -55,28 +54,22 @@ fn train(chain: &mut Chain) -> Result<Trainer> {
     for step in 1..=STEPS {
         let report = trainer.step()?;
         chain.numbers(format!("network.loss_of_step_{step}"), &[report.loss, report.grad_norm, report.lr]);
-        chain.numbers(format!("network.weights_after_step_{step}"), &trainer.state.weights.0);
+        chain.numbers(format!("network.weights_after_step_{step}"), &trainer.state().weights.0);
     }
-    chain.numbers("network.moments", &[&*trainer.state.moments.m.0, &trainer.state.moments.v.0].concat());
-    chain.numbers("network.average", &trainer.state.best().0);
+    chain.numbers("network.moments", &[&*trainer.state().moments.m.0, &trainer.state().moments.v.0].concat());
+    chain.numbers("network.average", &trainer.state().best().0);
     Ok(trainer)
 }
 
 /// A link a step of each sampler: the pictures before it; and the pictures at last.
 fn sample(chain: &mut Chain, trainer: &Trainer) -> Result<()> {
-    let model = Pipeline {
-        unet: trainer.unet.clone(),
-        weights: trainer.state.best().clone(),
-        scheduler: trainer.config.scheduler()?,
-        null_class: trainer.config.null_class(),
-    };
-    let ddpm = Sampler::Ddpm(Ddpm { variance: Variance::FixedSmall });
-    let samplers = [("ddim", Sampler::Ddim(Ddim::DETERMINISTIC), 1.0), ("ddpm", ddpm, 2.0)];
-    for (name, sampler, guidance) in samplers {
-        let timesteps = timesteps(Spacing::Trailing, trainer.config.schedule.num_train_timesteps, 4, 0)?;
-        let settings = Settings { seed: 42, sampler, timesteps, class: None, guidance };
+    let model = trainer.pipeline()?;
+    for (name, sampler, guidance) in [("ddim", Sampler::Ddim, 1.0), ("ddpm", Sampler::Ddpm, 2.0)] {
+        let timesteps = timesteps(Spacing::Trailing, trainer.config().schedule.num_train_timesteps, 4, 0)?;
+        let options = SamplerOptions::default();
+        let settings = Settings { seed: 42, sampler, options, timesteps, class: None, guidance };
         let pictures = draw(&model, &settings, 3..8, |moment| {
-            chain.numbers(format!("network.{name}_before_step_{}", moment.step), flat(moment.x_t));
+            chain.numbers(format!("network.{name}_before_step_{}", moment.number), flat(moment.step.x_t));
             Ok(())
         })?;
         chain.numbers(format!("network.{name}_pictures"), flat(&pictures));
@@ -101,7 +94,7 @@ fn config() -> Config {
         steps: STEPS,
         batch_size: BATCH,
         data: PathBuf::from("shapes"),
-        model: UNetConfig {
+        model: NetworkConfig::UNet(UNetConfig {
             sample_size: Some(SampleSize::Square(SIDE)),
             in_channels: 1,
             out_channels: 1,
@@ -114,7 +107,7 @@ fn config() -> Config {
             norm_num_groups: 2,
             num_class_embeds: Some(5),
             ..UNetConfig::default()
-        },
+        }),
         schedule: ScheduleConfig {
             beta_schedule: BetaSchedule::Linear,
             num_train_timesteps: 1000,

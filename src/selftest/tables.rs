@@ -5,7 +5,7 @@ use crate::Result;
 use crate::diffusion::{BetaSchedule, Posterior, Schedule};
 use crate::layers::embedding::TimeEmbedding;
 use crate::layers::flat;
-use crate::sample::{Spacing, timesteps, transitions};
+use crate::sample::{Sampler, SamplerOptions, Spacing, chain, timesteps};
 use crate::train::ema::decay_at;
 use crate::train::learning_rate::{Decay, learning_rate};
 
@@ -21,8 +21,9 @@ pub(super) fn links(chain: &mut Chain) -> Result<()> {
             (1..=1000).flat_map(|t| [schedule.beta(t), schedule.alpha_bar(t), schedule.snr(t)]).collect();
         chain.numbers(format!("tables.schedule_{name}"), &table);
         let chain_of_17 = timesteps(Spacing::Trailing, 1000, 17, 0)?;
-        let posteriors = transitions(&chain_of_17).flat_map(|(t, t_prev)| {
-            let posterior = Posterior::at(&schedule, t, t_prev);
+        let steps = self::chain(&schedule, &chain_of_17, Sampler::Ddpm, &SamplerOptions::default())?;
+        let posteriors = steps.iter().flat_map(|step| {
+            let posterior = Posterior::of(step.from, step.to);
             [posterior.weight_x_0, posterior.weight_x_t, posterior.beta, posterior.beta_tilde]
         });
         chain.numbers(format!("tables.posterior_{name}"), &posteriors.collect::<Vec<_>>());

@@ -7,9 +7,10 @@ use serde_json::{Value, json};
 
 use super::adamw::AdamW;
 use super::learning_rate::Decay;
-use crate::diffusion::{BetaSchedule, Prediction, Schedule, Variance};
-use crate::models::UNetConfig;
-use crate::sample::{Ddpm, ReverseProcess, Sampler, Scheduler, Spacing};
+use crate::data::Dataset;
+use crate::diffusion::{BetaSchedule, Prediction, Schedule};
+use crate::models::NetworkConfig;
+use crate::pipeline::Scheduler;
 use crate::{Error, Result, atomic};
 
 /// A training run. Every field can stand in a config file under its name, TOML or JSON.
@@ -25,7 +26,7 @@ pub struct Config {
     /// A folder of images, or `shapes`.
     pub data: PathBuf,
     /// The network.
-    pub model: UNetConfig,
+    pub model: NetworkConfig,
     /// The noise.
     pub schedule: ScheduleConfig,
     /// The steps downhill.
@@ -187,15 +188,15 @@ impl Config {
         let Some((height, width)) = self.model.image_size() else {
             return Err(Error::value("model.sample_size", "height and width", "null"));
         };
-        let numbers = self.batch_size.saturating_mul(height * width * self.model.in_channels);
+        let numbers = self.batch_size.saturating_mul(height * width * self.model.channels().0);
         check(
             numbers <= MAX_BATCH,
             "batch_size",
             "fewer images: at most 2^30 numbers in the images of a step",
             &format!("{}, with {numbers} numbers", self.batch_size),
         )?;
-        let same = self.model.in_channels == self.model.out_channels;
-        check(same, "model.out_channels", "as many as in_channels", &self.model.out_channels)?;
+        let (channels_in, channels_out) = self.model.channels();
+        check(channels_in == channels_out, "model.out_channels", "as many as in_channels", &channels_out)?;
         let steps = 1..=self.schedule.num_train_timesteps;
         check(steps.contains(&self.sample_steps), "sample_steps", "1 to num_train_timesteps", &self.sample_steps)?;
         self.scheduler().map(|_| ())
@@ -209,17 +210,31 @@ impl Config {
     pub fn scheduler(&self) -> Result<Scheduler> {
         let s = &self.schedule;
         let schedule = Schedule::new(s.beta_schedule, s.num_train_timesteps, s.beta_start, s.beta_end)?;
-        Ok(Scheduler {
-            reverse: ReverseProcess::new(schedule, s.prediction_type, Some(1.0))?,
-            spacing: Spacing::Trailing,
-            steps_offset: 0,
-            sampler: Sampler::Ddpm(Ddpm { variance: Variance::FixedSmall }),
-        })
+        Scheduler::new(schedule, s.prediction_type, Some(1.0))
+    }
+
+    /// This config for the images at hand: their size, their channels, and their classes with one label more for "no class"
+    /// where labels are hidden in training; no classes where the images have none.
+    ///
+    /// # Errors
+    /// Images that the network cannot be run on.
+    pub fn for_images(mut self, data: &Dataset) -> Result<Self> {
+        let shape = data.shape();
+        self.model.set_images((shape.height, shape.width), shape.channels);
+        self.adapt_classes(data);
+        self.validate()?;
+        Ok(self)
+    }
+
+    /// As many labels as the images have classes, and one more for "no class" where labels are hidden.
+    pub(crate) fn adapt_classes(&mut self, data: &Dataset) {
+        let hidden = usize::from(self.label_dropout > 0.0);
+        self.model.set_labels(data.classes().map(|classes| classes + hidden));
     }
 
     /// The label that stands for "no class": the last, if labels are hidden in training.
     pub fn null_class(&self) -> Option<usize> {
-        self.model.num_class_embeds.filter(|_| self.label_dropout > 0.0).map(|classes| classes - 1)
+        self.model.labels().filter(|_| self.label_dropout > 0.0).map(|labels| labels - 1)
     }
 }
 

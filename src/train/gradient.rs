@@ -1,44 +1,21 @@
 //! The loss of a batch and its gradient, microbatch by microbatch.
 
-use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
-use ndarray::{Array4, Axis, Slice};
-
+use super::objective::Batch;
 use crate::Result;
-use crate::diffusion::loss::{l_simple_grad, squared_error};
+use crate::diffusion::loss::l_simple;
 use crate::layers::dropout::Key;
 use crate::layers::stopwatch::timed;
 use crate::layers::{ParameterVector, Prepared, Weights, flat, shaped};
-use crate::models::UNet;
-use crate::models::unet::{Conditions, Time};
+use crate::models::{Conditions, Network, Time};
 use crate::numerics::{Real, parallel};
 
 /// Images in a microbatch: part of what fixes the bits of a run (contract N1, rule 5).
 pub const MICROBATCH: usize = 4;
 
-/// What Algorithm 1 shows the network in one step.
-#[derive(Clone, Debug)]
-pub struct Batch<F> {
-    /// The noised images, shape (n, h, w, c).
-    pub x_t: Array4<F>,
-    /// What the network shall say of each: ε, x_0 or v.
-    pub target: Array4<F>,
-    /// t − 1 of each image, as the network is fed it.
-    pub t: Vec<f64>,
-    /// The class of each image, for a conditional network.
-    pub labels: Option<Vec<usize>>,
-}
-
-impl<F: Real> Batch<F> {
-    fn slice(&self, range: &Range<usize>) -> (Array4<F>, Array4<F>) {
-        let part = |x: &Array4<F>| x.slice_axis(Axis(0), Slice::from(range.clone())).to_owned();
-        (part(&self.x_t), part(&self.target))
-    }
-}
-
-/// Memory for gradients: sums that start from zero. Who adds one to another, or to the weights, leaves zeros in it while it
-/// is at hand; to clear it later would be to fetch it once more.
+/// Memory for gradients: sums that start from zero. Whatever adds one to another, or to the weights, leaves zeros in it while
+/// it is in the cache; clearing it later would fetch it once more.
 #[derive(Debug)]
 pub struct Zeros<F>(Mutex<Vec<ParameterVector<F>>>);
 
@@ -55,7 +32,7 @@ impl<F: Real> Zeros<F> {
         given.filter(|zeros| zeros.0.len() == count).unwrap_or_else(|| ParameterVector::zeros(count))
     }
 
-    /// Zeros for the next who takes some; other numbers would be part of the next gradient.
+    /// Gives zeros back for the next gradient; other numbers would be part of it.
     ///
     /// # Panics
     /// In a debug build, if they are not zeros.
@@ -70,13 +47,13 @@ impl<F: Real> Zeros<F> {
 /// # Errors
 /// Images or labels that the network does not take.
 pub fn loss_and_gradient<F: Real>(
-    unet: &UNet,
+    network: &Network,
     w: &ParameterVector<F>,
     batch: &Batch<F>,
     key: Option<Key>,
     zeros: &Zeros<F>,
 ) -> Result<(f64, ParameterVector<F>)> {
-    let microbatches = parallel::ranges(batch.t.len(), MICROBATCH);
+    let microbatches = parallel::ranges(batch.time.len(), MICROBATCH);
     let prepared = Prepared::new(w); // one copy for all microbatches
     let w: &dyn Weights<F> = if microbatches.len() > 1 { &prepared } else { w };
     let count = batch.target.len();
@@ -84,13 +61,12 @@ pub fn loss_and_gradient<F: Real>(
         let range = &microbatches[i];
         let (x_t, target) = batch.slice(range);
         let labels = batch.labels.as_ref().map(|labels| &labels[range.clone()]);
-        let conditions = Conditions { time: Time::Steps(&batch.t[range.clone()]), labels };
+        let conditions = Conditions { time: Time::Steps(&batch.time[range.clone()]), labels };
         let key = key.map(|key| Key { first_image: range.start, ..key });
-        let (output, tape) = unet.forward(w, x_t, conditions, key)?;
-        let loss = squared_error(flat(&output), flat(&target));
-        let mut grads = zeros.take(unet.layout.count());
-        let d_output = shaped(output.dim(), l_simple_grad(flat(&output), flat(&target), count));
-        unet.parameter_gradients(w, tape, labels, &d_output, &mut grads);
+        let (output, tape) = network.forward(w, x_t, conditions, key)?;
+        let (loss, d_output) = l_simple(flat(&output), flat(&target), count);
+        let mut grads = zeros.take(network.layout().count());
+        network.parameter_gradients(w, tape, labels, &shaped(output.dim(), d_output), &mut grads);
         Ok((loss, grads))
     };
     let of_microbatch = |i: usize| timed(None, "between layers", 0, || of_microbatch(i));

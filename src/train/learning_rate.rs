@@ -14,10 +14,11 @@ pub enum Decay {
     Cosine,
 }
 
-/// The learning rate of step n = 1..=steps.
+/// The learning rate of step n = 1..=steps; from there on it stays at the last.
 ///
 /// The first step of a warm-up has lr/warm_up, not 0: a step of 0 is a step lost.
 pub fn learning_rate(n: u64, steps: u64, lr: f64, warm_up: u64, decay: Decay) -> f64 {
+    let n = n.min(steps);
     if n < warm_up {
         return lr * n as f64 / warm_up as f64;
     }
@@ -41,6 +42,7 @@ mod tests {
         assert!(rates.iter().all(|&r| r > 0.0));
         assert_eq!(rates[0], 0.2);
         assert_eq!(rates[9], 2.0);
+        assert_eq!(learning_rate(150, 100, 2.0, 10, Decay::Cosine), rates[99], "it does not climb again");
         assert!(rates[9..].windows(2).all(|pair| pair[1] < pair[0]) && rates[99] < 0.01);
     }
 }

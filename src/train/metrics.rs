@@ -4,7 +4,7 @@ use std::fs;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use super::trainer::StepReport;
+use super::StepReport;
 use crate::{Error, Result, atomic};
 
 /// The open file, and the loss of every step in it.

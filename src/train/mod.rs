@@ -3,23 +3,27 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`config`], [`preset`] | all that decides what a run computes |
-//! | [`trainer`] | Algorithm 1, one step a call |
+//! | [`trainer`] | Algorithm 1, one step for each call |
+//! | [`objective`] | what the network is shown, and what it is to say |
+//! | [`step`] | the one training step: gradient, clipping, AdamW, average |
 //! | [`gradient`] | the loss of a batch and its gradient, microbatch by microbatch |
-//! | [`evaluation`] | errors of the predicted noise on images never trained on |
-//! | [`metrics`] | `metrics.jsonl`, a line a step |
+//! | [`metrics`] | `metrics.jsonl`, one line for each step |
 //! | [`clip`], [`adamw`], [`ema`], [`learning_rate`] | what is done with a gradient |
 
 pub mod adamw;
 pub mod clip;
 pub mod config;
 pub mod ema;
-pub mod evaluation;
 pub mod gradient;
 pub mod learning_rate;
 pub mod metrics;
+pub mod objective;
 pub mod preset;
+pub mod step;
 pub mod trainer;
 
 pub use config::Config;
+pub use objective::Batch;
 pub use preset::Preset;
-pub use trainer::{State, Trainer};
+pub use step::{Descent, State, StepReport};
+pub use trainer::Trainer;

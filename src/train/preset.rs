@@ -5,11 +5,11 @@ use std::path::PathBuf;
 use super::config::{Config, OptimizerConfig, ScheduleConfig};
 use super::learning_rate::Decay;
 use crate::diffusion::{BetaSchedule, Prediction};
-use crate::models::UNetConfig;
 use crate::models::unet::SampleSize;
+use crate::models::{NetworkConfig, UNetConfig};
 
 /// A named config.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, clap::ValueEnum)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Preset {
     /// 16 x 16 shapes, seconds: for tests and first looks.
     Tiny,
@@ -25,6 +25,31 @@ impl Preset {
     /// All of them.
     pub const ALL: [Preset; 4] = [Preset::Tiny, Preset::Digits, Preset::Mnist, Preset::Cifar10];
 
+    /// Its name: `digits`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Preset::Tiny => "tiny",
+            Preset::Digits => "digits",
+            Preset::Mnist => "mnist",
+            Preset::Cifar10 => "cifar10",
+        }
+    }
+
+    /// What it is, in one line.
+    pub fn about(self) -> &'static str {
+        match self {
+            Preset::Tiny => "16 x 16 shapes, seconds: for tests and first looks",
+            Preset::Digits => "Handwritten digits by class, in minutes on two cores",
+            Preset::Mnist => "Handwritten digits, 1.11 million parameters",
+            Preset::Cifar10 => "The CIFAR-10 network of Ho et al. 2020, 35.7 million parameters",
+        }
+    }
+
+    /// The preset of this name.
+    pub fn named(name: &str) -> Option<Preset> {
+        Preset::ALL.into_iter().find(|preset| preset.name() == name)
+    }
+
     /// The config of that name.
     pub fn config(self) -> Config {
         match self {
@@ -32,7 +57,11 @@ impl Preset {
                 steps: 50,
                 batch_size: 16,
                 data: PathBuf::from("shapes"),
-                model: UNetConfig { sample_size: Some(SampleSize::Square(16)), norm_num_groups: 4, ..grey(&[8, 16]) },
+                model: NetworkConfig::UNet(UNetConfig {
+                    sample_size: Some(SampleSize::Square(16)),
+                    norm_num_groups: 4,
+                    ..grey(&[8, 16])
+                }),
                 optimizer: OptimizerConfig { warm_up_steps: 10, ..adamw(2e-3) },
                 checkpoint_every: 25,
                 sample_count: 16,
@@ -41,7 +70,7 @@ impl Preset {
                 ..grey_digits()
             },
             Preset::Digits => Config {
-                model: UNetConfig { num_class_embeds: Some(11), ..grey(&[16, 32, 64]) },
+                model: UNetConfig { num_class_embeds: Some(11), ..grey(&[16, 32, 64]) }.into(),
                 label_dropout: 0.1,
                 sample_count: 60,
                 ..grey_digits()
@@ -50,7 +79,7 @@ impl Preset {
                 sample_steps: 200,
                 steps: 20_000,
                 batch_size: 64,
-                model: grey(&[32, 64, 64]),
+                model: grey(&[32, 64, 64]).into(),
                 optimizer: adamw(1e-3),
                 sample_every: 2000,
                 ..grey_digits()
@@ -59,7 +88,7 @@ impl Preset {
                 steps: 800_000,
                 batch_size: 128,
                 data: PathBuf::from("data/cifar-10-batches-bin"),
-                model: cifar10(),
+                model: cifar10().into(),
                 optimizer: OptimizerConfig { warm_up_steps: 5000, decay: Decay::Constant, ..adamw(2e-4) },
                 ema_decay: 0.9999,
                 checkpoint_every: 1000,
@@ -79,7 +108,7 @@ fn grey_digits() -> Config {
         steps: 3600,
         batch_size: 16,
         data: PathBuf::from("data/mnist"),
-        model: grey(&[16, 32, 64]),
+        model: grey(&[16, 32, 64]).into(),
         schedule: ScheduleConfig {
             beta_schedule: BetaSchedule::Linear,
             num_train_timesteps: 1000,
@@ -156,11 +185,11 @@ fn cifar10() -> UNetConfig {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::models::UNet;
+    use crate::models::Network;
 
     #[test]
     fn presets_have_the_parameters_they_promise() {
-        let count = |preset: Preset| UNet::new(preset.config().model).expect("supported").layout.count();
+        let count = |preset: Preset| Network::new(preset.config().model).expect("supported").layout().count();
         assert_eq!(count(Preset::Mnist), 1_112_801); // what diffusers counts for the same config
         assert_eq!(count(Preset::Cifar10), 35_746_307); // "35.7 million" in the paper
         Preset::ALL.iter().for_each(|preset| preset.config().validate().expect("a preset holds"));

@@ -13,188 +13,167 @@
 
 use ndarray::Array4;
 
-use super::adamw::Moments;
-use super::clip::{clip_factor, first_non_finite, global_norm};
 use super::config::Config;
-use super::ema;
-use super::gradient::{Batch, Zeros, loss_and_gradient};
+use super::gradient::Zeros;
 use super::learning_rate::learning_rate;
+use super::objective::Batch;
+use super::step::{Descent, State, StepReport};
 use crate::data::{Dataset, Order};
-use crate::diffusion::{Marginal, Prediction, Schedule, network_timestep, q_sample};
+use crate::diffusion::Schedule;
 use crate::layers::dropout::Key;
-use crate::layers::{ParameterVector, flat};
-use crate::models::UNet;
-use crate::numerics::Real;
+use crate::layers::flat_mut;
+use crate::models::Network;
+use crate::numerics::environment;
 use crate::numerics::rng::Stream;
+use crate::pipeline::{Pipeline, check_weights};
 use crate::{Error, Result};
-
-/// What a run has learned after `step` steps: with the config, all that a resumed run needs.
-#[derive(Clone, Debug)]
-pub struct State {
-    /// Steps taken.
-    pub step: u64,
-    /// The weights.
-    pub weights: ParameterVector<f32>,
-    /// AdamW's memory.
-    pub moments: Moments<f32>,
-    /// The averaged weights, where the config averages.
-    pub ema: Option<ParameterVector<f32>>,
-}
-
-impl State {
-    /// The weights that are sampled from: the average where there is one.
-    pub fn best(&self) -> &ParameterVector<f32> {
-        self.ema.as_ref().unwrap_or(&self.weights)
-    }
-}
 
 /// A run: a network, its data, and how far it has come.
 #[derive(Debug)]
 pub struct Trainer {
-    /// What was asked for.
-    pub config: Config,
-    /// The network.
-    pub unet: UNet,
-    /// What it has learned.
-    pub state: State,
+    config: Config,
+    network: Network,
+    state: State,
     schedule: Schedule,
     data: Dataset,
     order: Order,
     zeros: Zeros<f32>,
 }
 
-/// What one step was like.
-#[derive(Clone, Copy, Debug, serde::Serialize)]
-pub struct StepReport {
-    /// The step, from 1.
-    pub step: u64,
-    /// L_simple of its batch.
-    pub loss: f64,
-    /// The norm of its gradient, before clipping.
-    pub grad_norm: f64,
-    /// Its learning rate.
-    pub lr: f64,
-}
-
 impl Trainer {
     /// A run from the start, or from a state of the same config.
     ///
     /// # Errors
-    /// A config that does not hold, images of another shape than the model's, a conditional model without labels, a
-    /// state of another size.
+    /// A config that does not hold, images of another shape than the model's, a conditional model without labels or with
+    /// another number of classes, a state of another network or beyond the last step, a thread whose arithmetic is not the
+    /// contract's.
     pub fn new(config: Config, data: Dataset, state: Option<State>) -> Result<Self> {
         config.validate()?;
-        let unet = UNet::new(config.model.clone())?;
-        if let Some(embeds) = config.model.num_class_embeds {
-            let classes = data.classes().ok_or_else(|| {
-                Error::value("model.num_class_embeds", format!("null, because {} has no labels", data.name()), embeds)
-            })?;
-            let wanted = classes + usize::from(config.label_dropout > 0.0);
-            if embeds != wanted {
-                let expected = format!(
-                    "{wanted}: the {classes} classes of {}, and one for none if label_dropout is not 0",
-                    data.name()
-                );
-                return Err(Error::value("model.num_class_embeds", expected, embeds));
-            }
-        }
-        let state = state.unwrap_or_else(|| {
-            let weights: ParameterVector<f32> = unet.layout.initial(config.seed);
-            let ema = (config.ema_decay > 0.0).then(|| weights.clone());
-            State { step: 0, moments: Moments::zeros(unet.layout.count()), weights, ema }
-        });
-        let schedule = config.scheduler()?.reverse.schedule;
+        environment::check_current()?;
+        let network = Network::new(config.model.clone())?;
+        check_images(&config, &data)?;
+        check_classes(&config, &data)?;
+        let averages = config.ema_decay > 0.0;
+        let state = match state {
+            Some(state) => check_state(&config, &network, state)?,
+            None => State::new(network.layout().initial(config.seed), averages),
+        };
+        let schedule = config.scheduler()?.schedule;
         let order = Order::new(config.seed, data.len());
-        Ok(Trainer { config, unet, state, schedule, data, order, zeros: Zeros::default() })
+        Ok(Trainer { config, network, state, schedule, data, order, zeros: Zeros::default() })
+    }
+
+    /// What was asked for.
+    pub fn config(&self) -> &Config {
+        &self.config
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// What it has learned.
+    pub fn state(&self) -> &State {
+        &self.state
+    }
+
+    /// The model as it is sampled from: with the averaged weights where there are any.
+    ///
+    /// # Errors
+    /// None for a trainer that [`new`](Trainer::new) has made.
+    pub fn pipeline(&self) -> Result<Pipeline> {
+        let scheduler = self.config.scheduler()?;
+        Pipeline::new(self.network.clone(), self.state.best().clone(), scheduler, self.config.null_class())
     }
 
     /// One step of Algorithm 1.
     ///
     /// # Errors
-    /// A loss or gradient that is not finite, by step and tensor; the state is then that before the step.
+    /// A step beyond the config's last; a loss or gradient that is not finite, by step and tensor: the state is then that
+    /// before the step.
     pub fn step(&mut self) -> Result<StepReport> {
         let (n, config) = (self.state.step + 1, &self.config);
+        if n > config.steps {
+            let expected = format!("at most {}, the config's `steps`: the run has ended", config.steps);
+            return Err(Error::value("step", expected, n));
+        }
         let first = (n - 1) * config.batch_size as u64;
         let indices: Vec<usize> = (0..config.batch_size as u64).map(|i| self.order.index_at(first + i)).collect();
         let x_0 = self.data.batch::<f32>(&indices);
-        let labels = config.model.num_class_embeds.and_then(|_| self.data.labels_of(&indices));
-        let labels = labels.map(|labels| self.hide_labels(n, &labels));
+        let labels = self.network.labels().and_then(|_| self.data.labels_of(&indices));
+        let labels = labels.map(|labels| hide_labels(config, n, &labels));
 
-        let (t, eps) = draw_t_and_noise(config.seed, n, self.schedule.t_max(), &x_0);
-        let batch = noised(&self.schedule, config.schedule.prediction_type, &x_0, &t, &eps, labels);
-        let key = Key { seed: config.seed, step: n, first_image: 0 };
-        let (loss, mut grads) = loss_and_gradient(&self.unet, &self.state.weights, &batch, Some(key), &self.zeros)?;
-        let report = self.descend(n, loss, &mut grads)?;
-        self.zeros.give(grads);
-        Ok(report)
-    }
+        let (t, eps) = draw_t_and_noise(config.seed, n, self.schedule.t_max(), x_0.dim());
+        let batch = Batch::noised(&self.schedule, config.schedule.prediction_type, &x_0, &t, &eps, labels);
 
-    /// The gradient step: clip, AdamW, average.
-    fn descend(&mut self, n: u64, loss: f64, grads: &mut ParameterVector<f32>) -> Result<StepReport> {
-        let (config, layout) = (&self.config, &self.unet.layout);
-        let grad_norm = global_norm(layout, grads);
-        if !loss.is_finite() || !grad_norm.is_finite() {
-            let gradient = first_non_finite(layout, grads).map(|name| format!("the gradient of {name}"));
-            let tensor =
-                if loss.is_finite() { gradient.unwrap_or("the gradient's norm".into()) } else { "the loss".into() };
-            let remedy = "the last checkpoint is whole; go on from it with a lower optimizer.lr or clip_norm".into();
-            return Err(Error::NonFinite { step: n, tensor, remedy });
-        }
         let o = &config.optimizer;
         let lr = learning_rate(n, config.steps, o.lr, o.warm_up_steps, o.decay);
-        let clip = if o.clip_norm > 0.0 { clip_factor(grad_norm, o.clip_norm) } else { 1.0 };
-        let state = &mut self.state;
-        o.adamw().step(n, lr, clip, &mut state.weights, grads, &mut state.moments);
-        if let Some(average) = &mut state.ema {
-            ema::update(average, &state.weights, n - 1, config.ema_decay);
-        }
-        state.step = n;
-        Ok(StepReport { step: n, loss, grad_norm, lr })
-    }
-
-    /// Each label, or with probability `label_dropout` the one for "no class".
-    fn hide_labels(&self, n: u64, labels: &[u32]) -> Vec<usize> {
-        let hidden = |i: usize| {
-            let mut stream = Stream::keyed(self.config.seed, "train.label_dropout", &[n, i as u64]);
-            stream.uniform() < self.config.label_dropout
-        };
-        let label =
-            |(i, &label): (usize, &u32)| self.config.null_class().filter(|_| hidden(i)).unwrap_or(label as usize);
-        labels.iter().enumerate().map(label).collect()
+        let descent = Descent { adamw: o.adamw(), clip_norm: o.clip_norm, ema_decay: config.ema_decay };
+        let key = Key { seed: config.seed, step: n, first_image: 0 };
+        self.state.step(&self.network, &batch, lr, &descent, Some(key), &self.zeros)
     }
 }
 
-/// t in 1..=T and ε for each image of step n.
-fn draw_t_and_noise(seed: u64, n: u64, t_max: usize, x_0: &Array4<f32>) -> (Vec<usize>, Array4<f32>) {
+/// Each label, or with probability `label_dropout` the one for "no class" (Ho and Salimans 2022, Algorithm 1).
+fn hide_labels(config: &Config, n: u64, labels: &[u32]) -> Vec<usize> {
+    let hidden = |i: usize| {
+        let mut stream = Stream::keyed(config.seed, "train.label_dropout", &[n, i as u64]);
+        stream.uniform() < config.label_dropout
+    };
+    let label = |(i, &label): (usize, &u32)| config.null_class().filter(|_| hidden(i)).unwrap_or(label as usize);
+    labels.iter().enumerate().map(label).collect()
+}
+
+/// t in 1..=T and ε for each image of step n, of shape `dim`.
+fn draw_t_and_noise(seed: u64, n: u64, t_max: usize, dim: (usize, usize, usize, usize)) -> (Vec<usize>, Array4<f32>) {
     let t = |i: usize| 1 + Stream::keyed(seed, "train.t", &[n, i as u64]).below(t_max as u64) as usize;
-    let mut eps = Array4::zeros(x_0.dim());
-    for (i, mut eps) in eps.outer_iter_mut().enumerate() {
-        let image = eps.as_slice_mut().expect("one image is contiguous");
-        Stream::keyed(seed, "train.noise", &[n, i as u64]).fill_normal(image);
+    let mut eps = Array4::zeros(dim);
+    let size = eps.len() / dim.0;
+    for (i, eps) in flat_mut(&mut eps).chunks_mut(size).enumerate() {
+        Stream::keyed(seed, "train.noise", &[n, i as u64]).fill_normal(eps);
     }
-    ((0..x_0.dim().0).map(t).collect(), eps)
+    ((0..dim.0).map(t).collect(), eps)
 }
 
-/// x_t and the target of each image: what the network is shown and what it shall say.
-///
-/// # Shapes
-/// `x_0` and `eps` (n, h, w, c); `t` (n), in 1..=T.
-pub fn noised<F: Real>(
-    schedule: &Schedule,
-    prediction: Prediction,
-    x_0: &Array4<F>,
-    t: &[usize],
-    eps: &Array4<F>,
-    labels: Option<Vec<usize>>,
-) -> Batch<F> {
-    let size = x_0.len() / t.len();
-    let images = || flat(x_0).chunks(size).zip(flat(eps).chunks(size)).zip(t);
-    let x_t = images().flat_map(|((x_0, eps), &t)| q_sample(schedule, t, x_0, eps)).collect();
-    let target = images().flat_map(|((x_0, eps), &t)| prediction.target(Marginal::at(schedule, t), x_0, eps)).collect();
-    Batch {
-        x_t: crate::layers::shaped(x_0.dim(), x_t),
-        target: crate::layers::shaped(x_0.dim(), target),
-        t: t.iter().map(|&t| network_timestep(t) as f64).collect(),
-        labels,
+fn check_images(config: &Config, data: &Dataset) -> Result<()> {
+    let shape = data.shape();
+    let found = (Some((shape.height, shape.width)), shape.channels);
+    let wanted = (config.model.image_size(), config.model.channels().0);
+    if found == wanted {
+        return Ok(());
     }
+    let (height, width) = wanted.0.expect("validated");
+    let expected = format!("images of {height}x{width}x{}, which the model takes", wanted.1);
+    Err(Error::value("data", expected, format!("{shape} in {}", data.name())))
+}
+
+fn check_classes(config: &Config, data: &Dataset) -> Result<()> {
+    let Some(labels) = config.model.labels() else { return Ok(()) };
+    let field = "model.num_class_embeds";
+    let classes = data
+        .classes()
+        .ok_or_else(|| Error::value(field, format!("null, because {} has no labels", data.name()), labels))?;
+    let wanted = classes + usize::from(config.label_dropout > 0.0);
+    if labels == wanted {
+        return Ok(());
+    }
+    let expected =
+        format!("{wanted}: the {classes} classes of {}, and one for none if label_dropout is not 0", data.name());
+    Err(Error::value(field, expected, labels))
+}
+
+fn check_state(config: &Config, network: &Network, state: State) -> Result<State> {
+    let vectors = [("weights", Some(&state.weights)), ("m", Some(&state.moments.m)), ("v", Some(&state.moments.v))];
+    for (name, vector) in vectors.into_iter().chain([("ema", state.ema.as_ref())]) {
+        vector.map_or(Ok(()), |vector| check_weights(network, vector, &format!("state.{name}")))?;
+    }
+    if state.ema.is_some() != (config.ema_decay > 0.0) {
+        let (expected, found) = if state.ema.is_some() { ("none", "an average") } else { ("an average", "none") };
+        return Err(Error::value("state.ema", format!("{expected}, as the config's ema_decay says"), found));
+    }
+    if state.step > config.steps {
+        return Err(Error::value("state.step", format!("at most {}, the config's `steps`", config.steps), state.step));
+    }
+    Ok(state)
 }

@@ -8,9 +8,9 @@ use std::time::Instant;
 use serde_json::json;
 
 use self::workload::{Mode, with_step};
-use super::{Outcome, print};
+use super::{Outcome, choices, print};
 use crate::layers::stopwatch::{self, Times};
-use crate::models::UNet;
+use crate::models::Network;
 use crate::numerics::{instruction_set, peak};
 use crate::report::breakdown::Breakdown;
 use crate::train::Preset;
@@ -33,7 +33,7 @@ Examples:
   ancestral bench --config wider.toml                          # a network of your own")]
 pub struct Args {
     /// Whose network
-    #[arg(long, value_enum, default_value = "mnist")]
+    #[arg(long, value_parser = choices::presets(), default_value = "mnist")]
     preset: Preset,
     /// A TOML or JSON file with the fields to change, as for `ancestral train`
     #[arg(long, value_name = "FILE")]
@@ -64,11 +64,11 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let mut config = args.config.as_ref().map_or(Ok(preset.clone()), |file| preset.with_file(file))?;
     config.batch_size = args.batch_size.map_or(config.batch_size, |b| b as usize);
     config.validate()?;
-    let unet = UNet::new(config.model.clone())?;
+    let network = Network::new(config.model.clone())?;
     let batch_size = config.batch_size;
     let image_size = config.model.image_size().expect("validated");
-    let flop = 2 * unet.multiply_adds(image_size) * batch_size as u64 * args.mode.predictions(&config);
-    let measured = with_step(args.mode, &config, &unet, |step| measure(args, step))?;
+    let flop = 2 * network.multiply_adds(image_size) * batch_size as u64 * args.mode.predictions(&config);
+    let measured = with_step(args.mode, &config, &network, |step| measure(args, step))?;
 
     let (steps, median_s, min_s) = (measured.seconds.len(), median(&measured.seconds), measured.seconds[0]);
     let peak_mb = peak_megabytes();
@@ -76,14 +76,14 @@ pub fn run(args: &Args) -> Result<Outcome> {
     let (threads, path, gflop) = (rayon::current_num_threads(), instruction_set::current().name(), flop as f64 / 1e9);
     let gflops = gflop / median_s;
     let mut object = json!({
-        "preset": format!("{:?}", args.preset).to_lowercase(), "config": args.config,
+        "preset": args.preset.name(), "config": args.config,
         "mode": format!("{:?}", args.mode).to_lowercase(), "batch_size": batch_size, "threads": threads, "path": path,
         "steps": steps, "median_s": median_s, "min_s": min_s, "gflop": gflop, "gflops": gflops, "peak_gflops": peak,
         "peak_fraction": gflops / peak, "usual_peak_gflops": usual_peak, "usual_peak_fraction": gflops / usual_peak,
         "peak_mb": peak_mb,
     });
     if !args.json {
-        let of = args.config.as_ref().map_or(format!("{:?}", args.preset), |file| file.display().to_string());
+        let of = args.config.as_ref().map_or(args.preset.name().into(), |file| file.display().to_string());
         print(format!("{} of {of}, batch {batch_size}, {threads} threads, path {path}", args.mode.name()))?;
         print(format!("{gflop:.1} GFLOP in {median_s:.4} s (median of {steps}), {min_s:.4} s (fastest)"))?;
         let percent = |peak: f64| format!("{:.0} % of {peak:.1}", 100.0 * gflops / peak);
@@ -96,9 +96,9 @@ pub fn run(args: &Args) -> Result<Outcome> {
         let (thread_seconds, peak_of_a_thread) = (seconds * dealt, peak / dealt);
         let breakdown = Breakdown { times: &times, steps, thread_seconds, peak_of_a_thread };
         if args.json {
-            object["layers"] = breakdown.to_json(&unet.layout);
+            object["layers"] = breakdown.to_json(network.layout());
         } else {
-            print(breakdown.by_layer(&unet.layout))?;
+            print(breakdown.by_layer(network.layout()))?;
             print(breakdown.by_part())?;
         }
     }

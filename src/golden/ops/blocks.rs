@@ -7,7 +7,7 @@ use crate::Result;
 use crate::golden::precision::Precision;
 use crate::layers::activation::{silu, silu_backward};
 use crate::layers::{Layout, ParameterVector};
-use crate::models::unet::Trace;
+use crate::models::Trace;
 use crate::models::unet::attention_block::AttentionBlock;
 use crate::models::unet::res_block::{ResBlock, ResBlockSettings};
 

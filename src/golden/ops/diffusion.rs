@@ -1,18 +1,20 @@
 //! Noise: streams, schedules, the forward process, single reverse steps and whole chains.
 
-use ndarray::{Array2, ArrayD, Axis, IxDyn};
+use ndarray::{Array2, Array4, ArrayD, Axis, IxDyn};
 use serde_json::{Map, Value, json};
 
 use super::{Request, Results, named};
 use crate::Result;
 use crate::checkpoint::scheduler;
-use crate::diffusion::{Marginal, Posterior, Schedule};
+use crate::denoise::{Estimate, Output, Sight};
+use crate::diffusion::{Level, Posterior, Schedule};
 use crate::golden::precision::Precision;
 use crate::layers::embedding::TimeEmbedding;
 use crate::layers::{flat, shaped};
 use crate::numerics::rng::Stream;
 use crate::numerics::{Native, Real, elementary};
-use crate::sample::{Sampler, Scheduler, Step, Stepped, timesteps, transitions};
+use crate::pipeline::Scheduler;
+use crate::sample::{Choice, Conventions, Step, Transition, Walk, chain, timesteps, weighted_sum};
 
 /// The stream of a key: uniforms, and from its start again normals.
 pub fn random_stream<F: Precision>(request: &Request) -> Result<Results<F>> {
@@ -113,18 +115,18 @@ fn posterior<F: Precision>(exact: &Schedule, schedule: &Schedule, t: usize) -> P
 }
 
 pub fn schedule<F: Precision>(request: &Request) -> Result<Results<F>> {
-    let exact = scheduler_of(request, None, request.attributes())?.reverse.schedule;
+    let exact = scheduler_of(request, None, request.attributes())?.schedule;
     let schedule = tables::<F>(&exact);
     let table = |name: &str, of: &dyn Fn(usize) -> f64| {
         named(&format!("output.{name}"), row((1..=schedule.t_max()).map(|t| F::from_f64(of(t))).collect()))
     };
-    let marginal = |t| Marginal::<f64>::at(&schedule, t);
+    let level = |t| schedule.level(t);
     let posterior = |t| posterior::<F>(&exact, &schedule, t);
     Ok(vec![
         table("betas", &|t| exact.beta(t)),
         table("alphas_cumprod", &|t| schedule.alpha_bar(t)),
-        table("sqrt_alphas_cumprod", &|t| marginal(t).signal),
-        table("sqrt_one_minus_alphas_cumprod", &|t| marginal(t).sigma),
+        table("sqrt_alphas_cumprod", &|t| level(t).signal()),
+        table("sqrt_one_minus_alphas_cumprod", &|t| level(t).sigma()),
         table("posterior_variance", &|t| posterior(t).beta_tilde),
         table("posterior_mean_coef1", &|t| posterior(t).weight_x_0),
         table("posterior_mean_coef2", &|t| posterior(t).weight_x_t),
@@ -132,14 +134,14 @@ pub fn schedule<F: Precision>(request: &Request) -> Result<Results<F>> {
 }
 
 pub fn q_sample<F: Precision>(request: &Request) -> Result<Results<F>> {
-    let schedule = tables::<F>(&scheduler_of(request, None, request.attributes())?.reverse.schedule);
+    let schedule = tables::<F>(&scheduler_of(request, None, request.attributes())?.schedule);
     let (x_0, eps) = (request.array::<F>("x_0")?, request.array::<F>("eps")?);
     request.check_shape("input.eps", x_0.shape(), eps.shape())?;
     let n = x_0.shape().first().copied().unwrap_or(1);
     let t = request.one_an_image("t", n, schedule.t_max())?;
     let size = x_0.len() / n;
     let images = flat(&x_0).chunks(size).zip(flat(&eps).chunks(size)).zip(t);
-    let x_t = images.flat_map(|((x_0, eps), t)| crate::diffusion::q_sample(&schedule, t + 1, x_0, eps)).collect();
+    let x_t = images.flat_map(|((x_0, eps), t)| crate::diffusion::q_sample(schedule.level(t + 1), x_0, eps)).collect();
     Ok(vec![named("output", shaped(x_0.raw_dim(), x_t))])
 }
 
@@ -148,65 +150,101 @@ fn sampler<F: Precision>(request: &Request) -> Result<Scheduler> {
     let (class, config): (String, Map<String, Value>) = (request.required("class")?, request.required("config")?);
     let mut scheduler = scheduler_of(request, Some(&class), &config)?;
     let eta: f64 = request.attribute("eta", 0.0)?;
-    match &mut scheduler.sampler {
-        Sampler::Ddim(ddim) => {
-            ddim.eta = eta;
-            ddim.use_clipped_model_output = request.attribute("use_clipped_model_output", false)?;
-        }
-        Sampler::Ddpm(_) if eta != 0.0 => return Err(request.refuse("attribute eta", "0 for DDPMScheduler", eta)),
-        Sampler::Ddpm(_) => {}
+    if !scheduler.sampler.takes(Choice::Eta) && eta != 0.0 {
+        return Err(request.refuse("attribute eta", format!("0 for {class}"), eta));
     }
     if !(0.0..=1.0).contains(&eta) {
         return Err(request.refuse("attribute eta", "0 to 1", eta));
     }
-    scheduler.reverse.schedule = tables::<F>(&scheduler.reverse.schedule);
+    scheduler.options.eta = eta;
+    let eps_from_clipped_x_0 = request.attribute("use_clipped_model_output", false)?;
+    scheduler.options.conventions = Conventions { eps_from_clipped_x_0, ..Conventions::DIFFUSERS };
+    scheduler.schedule = tables::<F>(&scheduler.schedule);
     Ok(scheduler)
+}
+
+/// A walk in which the outputs of the network and the noise are given, in the order in which they are asked for.
+struct Recorded<'a, F> {
+    scheduler: &'a Scheduler,
+    outputs: std::vec::IntoIter<Array4<F>>,
+    noise: std::vec::IntoIter<Array4<F>>,
+    /// x̂₀ of each sight, and x after each step.
+    x_0_hats: Vec<Array4<F>>,
+    states: Vec<Array4<F>>,
+}
+
+impl<'a, F: Precision> Recorded<'a, F> {
+    fn new(scheduler: &'a Scheduler, outputs: Vec<Array4<F>>, noise: Vec<Array4<F>>) -> Self {
+        let (x_0_hats, states) = (Vec::new(), Vec::new());
+        Recorded { scheduler, outputs: outputs.into_iter(), noise: noise.into_iter(), x_0_hats, states }
+    }
+}
+
+impl<F: Precision> Walk<F> for Recorded<'_, F> {
+    fn see(&mut self, x: &Array4<F>, level: Level) -> Result<Estimate<F>> {
+        let Scheduler { prediction, clip, options, .. } = *self.scheduler;
+        let value = self.outputs.next().expect("an output for each time that the network is asked");
+        let sight = Sight { clip, eps_from_clipped_x_0: options.conventions.eps_from_clipped_x_0 };
+        let estimate = sight.estimate(x, level, &Output { prediction, value });
+        self.x_0_hats.push(estimate.x_0_hat.clone());
+        Ok(estimate)
+    }
+
+    fn noise(&mut self, _: Level) -> Array4<F> {
+        self.noise.next().expect("noise for each step")
+    }
+
+    fn step(&mut self, step: Step<F>) -> Result<Array4<F>> {
+        let x_s = weighted_sum(step.terms);
+        self.states.push(x_s.clone());
+        Ok(x_s)
+    }
+}
+
+/// Images of any number of axes as samplers take them: whatever stands in one row is one image.
+fn in_a_row<F: Real>(x: &ArrayD<F>) -> Array4<F> {
+    shaped((1, 1, 1, x.len()), flat(x).to_vec())
 }
 
 /// One step from t to t_prev, both 0-based; −1 after the last.
 pub fn reverse_step<F: Precision>(request: &Request) -> Result<Results<F>> {
-    let Scheduler { reverse, sampler, .. } = sampler::<F>(request)?;
+    let scheduler = sampler::<F>(request)?;
+    let schedule = &scheduler.schedule;
     let (t, t_prev): (i64, i64) = (request.required("t")?, request.required("t_prev")?);
-    if !(0..reverse.schedule.t_max() as i64).contains(&t) || !(-1..t).contains(&t_prev) {
-        let expected = format!("-1 <= t_prev < t < {}", reverse.schedule.t_max());
+    if !(0..schedule.t_max() as i64).contains(&t) || !(-1..t).contains(&t_prev) {
+        let expected = format!("-1 <= t_prev < t < {}", schedule.t_max());
         return Err(request.refuse("attributes t, t_prev", expected, json!([t, t_prev])));
     }
     let (x_t, output, noise) =
         (request.array::<F>("x_t")?, request.array::<F>("model_output")?, request.array::<F>("noise")?);
     request.check_shape("input.model_output", x_t.shape(), output.shape())?;
     request.check_shape("input.noise", x_t.shape(), noise.shape())?;
-    let step = Step {
-        t: t as usize + 1,
-        t_prev: (t_prev + 1) as usize,
-        x_t: flat(&x_t),
-        output: flat(&output),
-        noise: flat(&noise),
-    };
-    let Stepped { x_prev, x_0_hat } = sampler.step(&reverse, &step);
-    Ok(vec![
-        named("output.prev_sample", shaped(x_t.raw_dim(), x_prev)),
-        named("output.pred_original_sample", shaped(x_t.raw_dim(), x_0_hat)),
-    ])
+    let ends_short =
+        t_prev < 0 && scheduler.sampler.takes(Choice::SetAlphaToOne) && !scheduler.options.set_alpha_to_one;
+    let to = schedule.level(if ends_short { 1 } else { (t_prev + 1) as usize });
+    let transition = Transition { from: schedule.level(t as usize + 1), to };
+    let mut walk = Recorded::new(&scheduler, vec![in_a_row(&output)], vec![in_a_row(&noise)]);
+    let x_s = scheduler.sampler.run(&[transition], in_a_row(&x_t), &scheduler.options, &mut walk)?;
+    let like_x = |x: &Array4<F>| shaped(x_t.raw_dim(), flat(x).to_vec());
+    Ok(vec![named("output.prev_sample", like_x(&x_s)), named("output.pred_original_sample", like_x(&walk.x_0_hats[0]))])
 }
 
 /// A whole chain in which the outputs of the network and the noise are given.
 pub fn trajectory<F: Precision>(request: &Request) -> Result<Results<F>> {
-    let Scheduler { reverse, sampler, spacing, steps_offset } = sampler::<F>(request)?;
+    let scheduler = sampler::<F>(request)?;
     let steps: usize = request.required("steps")?;
-    let list = timesteps(spacing, reverse.schedule.t_max(), steps, steps_offset)?;
+    let list = timesteps(scheduler.spacing, scheduler.schedule.t_max(), steps, scheduler.steps_offset)?;
+    let chain = chain(&scheduler.schedule, &list, scheduler.sampler, &scheduler.options)?;
     let start = request.array::<F>("x_T")?;
     let (outputs, noise) = (request.array::<F>("model_output")?, request.array::<F>("noise")?);
     let shape = [&[steps], start.shape()].concat();
     request.check_shape("input.model_output", &shape, outputs.shape())?;
     request.check_shape("input.noise", &shape, noise.shape())?;
-    let mut states = flat(&start).to_vec();
-    for (i, (t, t_prev)) in transitions(&list).enumerate() {
-        let x_t = &states[i * start.len()..];
-        let of_step = |x: &ArrayD<F>| flat(&x.index_axis(Axis(0), i).to_owned()).to_vec();
-        let step = Step { t, t_prev, x_t, output: &of_step(&outputs), noise: &of_step(&noise) };
-        states.extend(sampler.step(&reverse, &step).x_prev);
-    }
-    let fed = list.iter().map(|&t| F::from_f64((t - 1) as f64)).collect();
+    let of_steps = |x: &ArrayD<F>| x.axis_iter(Axis(0)).map(|x| in_a_row(&x.to_owned())).collect();
+    let mut walk = Recorded::new(&scheduler, of_steps(&outputs), of_steps(&noise));
+    scheduler.sampler.run(&chain, in_a_row(&start), &scheduler.options, &mut walk)?;
+    let fed = list.iter().map(|&t| F::from_f64(scheduler.schedule.level(t).time)).collect();
+    let states = flat(&start).iter().chain(walk.states.iter().flat_map(|x| flat(x))).copied().collect();
     let states = shaped(IxDyn(&[&[steps + 1], start.shape()].concat()), states);
     Ok(vec![named("output.timesteps", row(fed)), named("output.x", states)])
 }

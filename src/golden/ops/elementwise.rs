@@ -4,7 +4,7 @@ use ndarray::{ArrayD, IxDyn};
 
 use super::{Request, Results, named};
 use crate::Result;
-use crate::diffusion::loss::{l_simple, l_simple_grad};
+use crate::diffusion::loss::l_simple;
 use crate::golden::precision::Precision;
 use crate::layers::{activation, flat, flat_mut, shaped, softmax as rows};
 use crate::numerics::{Native, elementary};
@@ -61,8 +61,8 @@ pub fn softmax<F: Precision>(request: &Request) -> Result<Results<F>> {
 pub fn mse_loss<F: Precision>(request: &Request) -> Result<Results<F>> {
     let (prediction, target) = (request.array::<F>("prediction")?, request.array::<F>("target")?);
     request.check_shape("input.target", prediction.shape(), target.shape())?;
-    let loss = F::from_f64(l_simple(flat(&prediction), flat(&target)));
-    let gradient = l_simple_grad(flat(&prediction), flat(&target), prediction.len());
+    let (squares, gradient) = l_simple(flat(&prediction), flat(&target), prediction.len());
+    let loss = F::from_f64(squares / prediction.len() as f64);
     Ok(vec![
         named("output.loss", ArrayD::from_elem(IxDyn(&[]), loss)),
         named("grad.prediction", shaped(prediction.raw_dim(), gradient)),

@@ -9,23 +9,19 @@ use super::request::{channels_first, channels_last};
 use super::{Request, Results, named};
 use crate::Result;
 use crate::checkpoint::pipeline;
-use crate::diffusion::loss::{l_simple_grad, squared_error};
+use crate::diffusion::loss::l_simple;
 use crate::golden::precision::Precision;
 use crate::layers::{Layout, ParameterVector, flat, shaped};
-use crate::models::UNet;
-use crate::models::unet::{Conditions, Time};
+use crate::models::{Conditions, Network, Time};
 use crate::numerics::{Real, parallel};
-use crate::train::adamw::Moments;
-use crate::train::clip::{clip_factor, global_norm};
-use crate::train::ema;
-use crate::train::gradient::{MICROBATCH, Zeros, loss_and_gradient};
-use crate::train::trainer::noised;
+use crate::train::gradient::{MICROBATCH, Zeros};
+use crate::train::{Batch, Descent, State};
 
 /// The network of the folder that `model` names, relative to the case.
-fn model<F: Real>(request: &Request) -> Result<(UNet, ParameterVector<F>)> {
+fn model<F: Real>(request: &Request) -> Result<(Network, ParameterVector<F>)> {
     let name: String = request.required("model")?;
     let model = pipeline::read(&request.folder().join(name))?;
-    Ok((model.unet, model.weights.cast()))
+    Ok((model.network().clone(), model.weights().cast()))
 }
 
 /// A gradient or weight of each parameter, under PREFIX.NAME.
@@ -47,16 +43,16 @@ struct Part<F> {
 }
 
 pub fn unet<F: Precision>(request: &Request) -> Result<Results<F>> {
-    let (unet, w) = model::<F>(request)?;
+    let (network, w) = model::<F>(request)?;
     let (x, noise) = (request.images::<F>("x")?, request.images::<F>("noise")?);
     let (n, h, width, _) = x.dim();
-    let (c_out, of_noise) = (unet.config.out_channels, noise.dim());
+    let (c_out, of_noise) = (network.config().channels().1, noise.dim());
     request.check_shape("input.noise", &[n, c_out, h, width], &[of_noise.0, of_noise.3, of_noise.1, of_noise.2])?;
     let (gradients, taps): (bool, bool) = (request.attribute("gradients", false)?, request.attribute("taps", false)?);
     let t = times(request, "t")?;
     request.check_shape("input.t", &[n], &[t.len()])?;
-    let embedding = sinusoids::<F>(&unet.time_proj, &t).mapv(F::to_f64);
-    let classes = unet.config.num_class_embeds;
+    let embedding = sinusoids::<F>(network.time_proj(), &t).mapv(F::to_f64);
+    let classes = network.labels();
     let labels = match request.has("class_labels") {
         true => Some(request.one_an_image("class_labels", n, classes.unwrap_or(usize::MAX >> 1))?),
         false => None,
@@ -67,11 +63,11 @@ pub fn unet<F: Precision>(request: &Request) -> Result<Results<F>> {
         let labels = labels.as_ref().map(|labels| &labels[range.clone()]);
         let embedding = embedding.slice_axis(Axis(0), Slice::from(range.clone())).to_owned();
         let conditions = Conditions { time: Time::Embedded(&embedding), labels };
-        let (out, tape, taps) = unet.forward_traced(&w, images(&x), conditions)?;
+        let (out, tape, taps) = network.forward_traced(&w, images(&x), conditions)?;
         let (target, mut grads) = (images(&noise), ParameterVector::zeros(w.0.len()));
-        let squares = squared_error(flat(&out), flat(&target));
-        let dy = shaped(out.dim(), l_simple_grad(flat(&out), flat(&target), noise.len()));
-        let dx = if gradients { unet.backward(&w, tape, labels, &dy, &mut grads) } else { dy };
+        let (squares, dy) = l_simple(flat(&out), flat(&target), noise.len());
+        let dy = shaped(out.dim(), dy);
+        let dx = if gradients { network.backward(&w, tape, labels, &dy, &mut grads) } else { dy };
         Ok(Part { out, squares, dx, grads, taps })
     };
     let whole = parallel::tree_sum(
@@ -93,7 +89,7 @@ pub fn unet<F: Precision>(request: &Request) -> Result<Results<F>> {
     results.push(named("output.loss", ArrayD::from_elem(IxDyn(&[]), loss)));
     if gradients {
         // In the order of the backward pass.
-        results.extend(of_parameters("grad", &unet.layout, &whole.grads).into_iter().rev());
+        results.extend(of_parameters("grad", network.layout(), &whole.grads).into_iter().rev());
         results.push(named("grad.x", channels_first(whole.dx)));
     }
     Ok(results)
@@ -127,9 +123,9 @@ fn as_pytorch_has_it<F: Real>(name: &str, y: ArrayD<F>) -> ArrayD<F> {
 
 /// Clipped AdamW steps on given images, noise and times, and the average of the weights.
 pub fn training<F: Precision>(request: &Request) -> Result<Results<F>> {
-    let (unet, mut w) = model::<F>(request)?;
+    let (network, w) = model::<F>(request)?;
     let config: Map<String, Value> = request.attribute("config", Map::new())?;
-    let reverse = scheduler_of(request, None, &config)?.reverse;
+    let scheduler = scheduler_of(request, None, &config)?;
     let x_0 = request.shaped::<F, ndarray::Ix5>("x_0", "(steps, n, c, h, w)")?;
     let eps = request.shaped::<F, ndarray::Ix5>("eps", "(steps, n, c, h, w)")?;
     request.check_shape("input.eps", x_0.shape(), eps.shape())?;
@@ -139,36 +135,32 @@ pub fn training<F: Precision>(request: &Request) -> Result<Results<F>> {
         request.check_shape(&format!("input.{name}"), &[steps, n], values.shape())?;
         Ok(values.iter().map(|&x| x as usize).collect())
     };
-    let t = integers("t", reverse.schedule.t_max())?;
-    let labels = match (unet.config.num_class_embeds, request.has("class_labels")) {
+    let t = integers("t", scheduler.schedule.t_max())?;
+    let labels = match (network.labels(), request.has("class_labels")) {
         (Some(classes), true) => Some(integers("class_labels", classes)?),
         (None, true) => return Err(request.refuse("input.class_labels", "none: the model has no classes", "labels")),
         (_, false) => None,
     };
     let (adamw, lr) = (constants(request)?, request.required("lr")?);
-    let (clip_norm, decay): (f64, f64) = (request.attribute("clip_norm", 1.0)?, request.attribute("ema_decay", 0.999)?);
-
-    let (mut moments, mut average) = (Moments::zeros(w.0.len()), w.clone());
+    let (clip_norm, ema_decay) = (request.attribute("clip_norm", 1.0)?, request.attribute("ema_decay", 0.999)?);
+    let (descent, mut state) = (Descent { adamw, clip_norm, ema_decay }, State::new(w, true));
     let (mut losses, mut norms, zeros) = (Vec::new(), Vec::new(), Zeros::default());
     for step in 0..steps {
         let images = |x: &ndarray::Array5<F>| channels_last(x.index_axis(Axis(0), step).to_owned());
         let range = step * n..(step + 1) * n;
         let times: Vec<usize> = t[range.clone()].iter().map(|t| t + 1).collect();
         let labels = labels.as_ref().map(|labels| labels[range].to_vec());
-        let batch = noised(&reverse.schedule, reverse.prediction, &images(&x_0), &times, &images(&eps), labels);
-        let (loss, mut grads) = loss_and_gradient(&unet, &w, &batch, None, &zeros)?;
-        let norm = global_norm(&unet.layout, &grads);
-        adamw.step(step as u64 + 1, lr, clip_factor(norm, clip_norm), &mut w, &mut grads, &mut moments);
-        zeros.give(grads);
-        ema::update(&mut average, &w, step as u64, decay);
-        losses.push(F::from_f64(loss));
-        norms.push(F::from_f64(norm));
+        let (x_0, eps) = (images(&x_0), images(&eps));
+        let batch = Batch::noised(&scheduler.schedule, scheduler.prediction, &x_0, &times, &eps, labels);
+        let report = state.step(&network, &batch, lr, &descent, None, &zeros)?;
+        losses.push(F::from_f64(report.loss));
+        norms.push(F::from_f64(report.grad_norm));
     }
     let mut results = vec![
         named("output.loss", shaped(IxDyn(&[steps]), losses)),
         named("output.grad_norm", shaped(IxDyn(&[steps]), norms)),
     ];
-    results.extend(of_parameters("output.weight", &unet.layout, &w));
-    results.extend(of_parameters("output.ema", &unet.layout, &average));
+    results.extend(of_parameters("output.weight", network.layout(), &state.weights));
+    results.extend(of_parameters("output.ema", network.layout(), state.best()));
     Ok(results)
 }

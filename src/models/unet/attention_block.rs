@@ -14,7 +14,6 @@
 
 use ndarray::{Array4, Ix4};
 
-use super::Trace;
 use super::res_block::divide;
 use crate::layers::attention::{self, attention, attention_backward};
 use crate::layers::group_norm::{self, GroupNorm};
@@ -22,6 +21,7 @@ use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::stopwatch::timed;
 use crate::layers::{Layout, ParameterVector, Weights, add_to};
+use crate::models::Trace;
 use crate::numerics::Real;
 use crate::numerics::buffer_pool::{self, Kept};
 

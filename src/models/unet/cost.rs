@@ -40,15 +40,15 @@ impl UNet {
 
 #[cfg(test)]
 mod tests {
-    use crate::models::UNet;
+    use crate::models::Network;
     use crate::train::Preset;
 
     #[test]
     fn multiply_adds_of_the_presets_are_those_counted_by_others() {
         // Counted by hooks on the modules of the same networks in PyTorch.
         let gflop = |preset: Preset, side: usize, images: f64| {
-            let unet = UNet::new(preset.config().model).expect("supported");
-            2.0 * images * unet.multiply_adds((side, side)) as f64 / 1e9
+            let network = Network::new(preset.config().model).expect("supported");
+            2.0 * images * network.multiply_adds((side, side)) as f64 / 1e9
         };
         assert!((gflop(Preset::Mnist, 28, 64.0) - 24.325).abs() < 0.001);
         assert!((gflop(Preset::Cifar10, 32, 4.0) - 49.775).abs() < 0.001);

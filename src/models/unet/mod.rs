@@ -19,10 +19,10 @@ pub mod config;
 mod cost;
 pub mod res_block;
 mod tape;
-mod trace;
 
 use ndarray::{Array2, Array4, Ix4};
 
+use super::{Conditions, Taps, Time, Trace};
 use crate::layers::activation::{silu, silu_backward};
 use crate::layers::conv2d::Conv2d;
 use crate::layers::dropout::Key;
@@ -40,7 +40,6 @@ use attention_block::AttentionBlock;
 pub use config::{SampleSize, UNetConfig};
 use res_block::ResBlock;
 pub use tape::Tape;
-pub use trace::{Taps, Trace};
 
 /// The architecture: which layers there are and where their parameters lie. It holds no numbers.
 #[derive(Clone, Debug)]
@@ -68,33 +67,6 @@ struct Level {
     resample: Option<Conv2d>,
 }
 
-/// What the network is told beside the image: one of each for every image.
-#[derive(Clone, Copy, Debug)]
-pub struct Conditions<'a> {
-    /// When.
-    pub time: Time<'a>,
-    /// The class of each image, for a conditional network, shape (n).
-    pub labels: Option<&'a [usize]>,
-}
-
-/// The time of each image.
-#[derive(Clone, Copy, Debug)]
-pub enum Time<'a> {
-    /// t − 1 of the paper's t = 1..=T, shape (n).
-    Steps(&'a [f64]),
-    /// Its sinusoidal embedding, shape (n, first channels): for a comparison with a peer that rounds its own.
-    Embedded(&'a Array2<f64>),
-}
-
-impl Time<'_> {
-    fn count(self) -> usize {
-        match self {
-            Time::Steps(t) => t.len(),
-            Time::Embedded(embedding) => embedding.nrows(),
-        }
-    }
-}
-
 impl UNet {
     /// The prediction for x_t, without what a backward pass would need.
     ///
@@ -102,9 +74,9 @@ impl UNet {
     /// x (n, h, w, in_channels) to (n, h, w, out_channels).
     ///
     /// # Errors
-    /// Image sizes that do not halve, labels that are missing, not expected, or out of range.
+    /// No image, image sizes that do not halve, labels that are missing, not expected, or out of range.
     pub fn predict<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
-        self.check(&x, conditions)?;
+        let x = self.checked(x, conditions)?;
         Ok(self.run(w, x, conditions, None, &mut Tape::without_caches()))
     }
 
@@ -119,7 +91,7 @@ impl UNet {
         conditions: Conditions,
         key: Option<Key>,
     ) -> Result<(Array4<F>, Tape<F>)> {
-        self.check(&x, conditions)?;
+        let x = self.checked(x, conditions)?;
         let mut tape = Tape::default();
         let y = self.run(w, x, conditions, key, &mut tape);
         Ok((y, tape))
@@ -135,22 +107,30 @@ impl UNet {
         x: Array4<F>,
         conditions: Conditions,
     ) -> Result<(Array4<F>, Tape<F>, Taps<F>)> {
-        self.check(&x, conditions)?;
+        let x = self.checked(x, conditions)?;
         let mut tape = Tape::traced();
         let y = self.run(w, x, conditions, None, &mut tape);
         let trace = std::mem::replace(&mut tape.trace, Trace::off());
         Ok((y, tape, trace.named(&self.layout)))
     }
 
-    fn check<F>(&self, x: &Array4<F>, conditions: Conditions) -> Result<()> {
-        let (n, h, w, c) = x.dim();
+    /// x as layers take it, without gaps, if it and its conditions are what the network takes.
+    fn checked<F: Real>(&self, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
+        self.check(x.dim(), conditions)?;
+        Ok(if x.is_standard_layout() { x } else { x.as_standard_layout().into_owned() })
+    }
+
+    fn check(&self, (n, h, w, c): (usize, usize, usize, usize), conditions: Conditions) -> Result<()> {
         self.config.check_image((h, w), "image size")?;
         let of = |what: &str, expected: String, found: String| Err(Error::value(what, expected, found));
+        if n == 0 {
+            return of("images", "at least one".into(), "an empty batch".into());
+        }
         if c != self.config.in_channels {
             return of("image channels", self.config.in_channels.to_string(), c.to_string());
         }
         if conditions.time.count() != n {
-            return of("timesteps", format!("{n}, one an image"), conditions.time.count().to_string());
+            return of("timesteps", format!("{n}, one for each image"), conditions.time.count().to_string());
         }
         match (self.config.num_class_embeds, conditions.labels) {
             (None, None) => Ok(()),
@@ -162,7 +142,7 @@ impl UNet {
                 }
             }
             (Some(_), labels) => {
-                of("class labels", format!("{n}, one an image"), labels.map_or(0, <[usize]>::len).to_string())
+                of("class labels", format!("{n}, one for each image"), labels.map_or(0, <[usize]>::len).to_string())
             }
         }
     }

@@ -20,7 +20,6 @@
 
 use ndarray::{Array2, Array4, Ix4};
 
-use super::Trace;
 use crate::layers::activation::{silu, silu_backward};
 use crate::layers::conv2d::{self, Conv2d};
 use crate::layers::dropout::{self, dropout, dropout_backward};
@@ -29,6 +28,7 @@ use crate::layers::im2col::Window;
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::{Layout, ParameterVector, Weights, add_to, flat, flat_mut, shaped};
+use crate::models::Trace;
 use crate::numerics::buffer_pool::{self, Kept};
 use crate::numerics::instruction_set::every_instruction_set;
 use crate::numerics::sum::plain_column_sums;

@@ -2,8 +2,9 @@
 
 use ndarray::Array2;
 
-use super::{Trace, attention_block, res_block};
+use super::{attention_block, res_block};
 use crate::layers::{conv2d, group_norm, linear};
+use crate::models::Trace;
 use crate::numerics::Real;
 
 /// The caches of a forward pass, the last layer's on top.

@@ -78,7 +78,7 @@ fn lone_leaf_hands_its_parts_to_threads_that_wait_for_them() {
 
 /// The second microbatch ends at once; its thread then takes parts of the first, which goes on until it has seen that.
 #[test]
-fn last_shard_hands_its_parts_to_threads_that_have_none_left() {
+fn last_microbatch_hands_its_parts_to_threads_that_have_none_left() {
     let helped = in_a_pool(2, || {
         let long = || {
             let (own, start) = (std::thread::current().id(), Instant::now());

@@ -28,24 +28,24 @@ impl<F: Real> Trace<F> {
     }
 
     /// A trace that keeps everything.
-    pub(super) fn on() -> Self {
+    pub(crate) fn on() -> Self {
         Trace(Some(Vec::new()))
     }
 
     /// y came out of the layer with this weight.
-    pub(super) fn layer<D: Dimension>(&mut self, weight: Span, y: &Array<F, D>) {
+    pub(crate) fn layer<D: Dimension>(&mut self, weight: Span, y: &Array<F, D>) {
         self.keep(Module::Layer(weight), y);
     }
 
     /// The same for a y that is only made to be kept.
-    pub(super) fn layer_of<D: Dimension>(&mut self, weight: Span, y: impl FnOnce() -> Array<F, D>) {
+    pub(crate) fn layer_of<D: Dimension>(&mut self, weight: Span, y: impl FnOnce() -> Array<F, D>) {
         if self.0.is_some() {
             self.layer(weight, &y());
         }
     }
 
     /// y came out of the block that has the layer with this weight.
-    pub(super) fn block<D: Dimension>(&mut self, weight: Span, y: &Array<F, D>) {
+    pub(crate) fn block<D: Dimension>(&mut self, weight: Span, y: &Array<F, D>) {
         self.keep(Module::Block(weight), y);
     }
 
@@ -56,7 +56,7 @@ impl<F: Real> Trace<F> {
     }
 
     /// What was kept, under the names that diffusers gives the modules, channels last.
-    pub(super) fn named(self, layout: &Layout) -> Taps<F> {
+    pub(crate) fn named(self, layout: &Layout) -> Taps<F> {
         let name = |module: Module| {
             let (span, segments) = match module {
                 Module::Layer(span) => (span, 1),

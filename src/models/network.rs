@@ -1,0 +1,151 @@
+//! One name for every network: the parts that train, sample and evaluate know no other.
+
+use ndarray::Array4;
+
+use super::{Conditions, NetworkConfig, Taps, UNet, unet};
+use crate::Result;
+use crate::layers::dropout::Key;
+use crate::layers::embedding::TimeEmbedding;
+use crate::layers::{Layout, ParameterVector, Weights};
+use crate::numerics::Real;
+
+/// An architecture: which layers there are and where their parameters lie. It holds no numbers.
+#[derive(Clone, Debug)]
+pub enum Network {
+    /// The U-Net of Ho et al. 2020.
+    UNet(UNet),
+}
+
+/// The caches of a forward pass of one of the networks.
+#[derive(Debug)]
+pub enum Tape<F: Real> {
+    /// A U-Net's.
+    UNet(unet::Tape<F>),
+}
+
+impl Network {
+    /// Builds the network that the configuration describes.
+    ///
+    /// # Errors
+    /// A configuration that is not supported, by field and value.
+    pub fn new(config: NetworkConfig) -> Result<Self> {
+        match config {
+            NetworkConfig::UNet(config) => UNet::new(config).map(Network::UNet),
+        }
+    }
+
+    /// What it was built from.
+    pub fn config(&self) -> NetworkConfig {
+        match self {
+            Network::UNet(unet) => unet.config.clone().into(),
+        }
+    }
+
+    /// Its parameters' names, shapes and places.
+    pub fn layout(&self) -> &Layout {
+        match self {
+            Network::UNet(unet) => &unet.layout,
+        }
+    }
+
+    /// Labels that the network knows, the one for "no class" among them; `None` if it is told no classes.
+    pub fn labels(&self) -> Option<usize> {
+        match self {
+            Network::UNet(unet) => unet.config.num_class_embeds,
+        }
+    }
+
+    /// The sinusoids of time that it is fed.
+    pub(crate) fn time_proj(&self) -> &TimeEmbedding {
+        match self {
+            Network::UNet(unet) => &unet.time_proj,
+        }
+    }
+
+    /// The output for x_t, without what a backward pass would need.
+    ///
+    /// # Shapes
+    /// x (n, h, w, channels in) to (n, h, w, channels out).
+    ///
+    /// # Errors
+    /// No image, image sizes that the network cannot be run on, labels that are missing, not expected, or out of range.
+    pub fn predict<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
+        match self {
+            Network::UNet(unet) => unet.predict(w, x, conditions),
+        }
+    }
+
+    /// The output, and the caches of the backward pass; with a key, activations are dropped.
+    ///
+    /// # Errors
+    /// As [`predict`](Network::predict).
+    pub fn forward<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        x: Array4<F>,
+        conditions: Conditions,
+        key: Option<Key>,
+    ) -> Result<(Array4<F>, Tape<F>)> {
+        match self {
+            Network::UNet(unet) => unet.forward(w, x, conditions, key).map(|(y, tape)| (y, Tape::UNet(tape))),
+        }
+    }
+
+    /// [`forward`](Network::forward), and what came out of every module, by diffusers' names and in the order of the pass.
+    ///
+    /// # Errors
+    /// As [`predict`](Network::predict).
+    pub fn forward_traced<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        x: Array4<F>,
+        conditions: Conditions,
+    ) -> Result<(Array4<F>, Tape<F>, Taps<F>)> {
+        match self {
+            Network::UNet(unet) => {
+                unet.forward_traced(w, x, conditions).map(|(y, tape, taps)| (y, Tape::UNet(tape), taps))
+            }
+        }
+    }
+
+    /// Gradients of all parameters from dy = ∂L/∂(output), added into `grads`.
+    ///
+    /// # Panics
+    /// If the tape is not that of a [`forward`](Network::forward) pass of this network.
+    pub fn parameter_gradients<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        tape: Tape<F>,
+        labels: Option<&[usize]>,
+        dy: &Array4<F>,
+        grads: &mut ParameterVector<F>,
+    ) {
+        match (self, tape) {
+            (Network::UNet(unet), Tape::UNet(tape)) => unet.parameter_gradients(w, tape, labels, dy, grads),
+        }
+    }
+
+    /// Gradients of all parameters from dy = ∂L/∂(output), added into `grads`; returns ∂L/∂x.
+    ///
+    /// # Panics
+    /// If the tape is not that of a [`forward`](Network::forward) pass of this network.
+    pub fn backward<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        tape: Tape<F>,
+        labels: Option<&[usize]>,
+        dy: &Array4<F>,
+        grads: &mut ParameterVector<F>,
+    ) -> Array4<F> {
+        match (self, tape) {
+            (Network::UNet(unet), Tape::UNet(tape)) => unet.backward(w, tape, labels, dy, grads),
+        }
+    }
+
+    /// Multiply-adds of the matrix products and convolutions of one prediction of one image of this size.
+    pub fn multiply_adds(&self, size: (usize, usize)) -> u64 {
+        match self {
+            Network::UNet(unet) => unet.multiply_adds(size),
+        }
+    }
+}

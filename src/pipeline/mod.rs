@@ -1,0 +1,103 @@
+//! What a model folder says, in diffusers' words: a network, its weights, and a scheduler.
+
+mod scheduler;
+
+use crate::denoise::NetworkDenoiser;
+use crate::layers::{ParameterVector, Weights};
+use crate::models::Network;
+use crate::{Error, Result};
+
+pub use scheduler::Scheduler;
+
+/// A network, its weights, and how to sample from it.
+#[derive(Clone, Debug)]
+pub struct Pipeline {
+    network: Network,
+    weights: ParameterVector<f32>,
+    scheduler: Scheduler,
+    null_class: Option<usize>,
+}
+
+impl Pipeline {
+    /// A model of these parts; `null_class` is the label that stands for "no class", where the network was trained with one.
+    ///
+    /// # Errors
+    /// Weights of another network, or a label that the network does not know.
+    pub fn new(
+        network: Network,
+        weights: ParameterVector<f32>,
+        scheduler: Scheduler,
+        null_class: Option<usize>,
+    ) -> Result<Self> {
+        check_weights(&network, &weights, "weights")?;
+        match (null_class, network.labels()) {
+            (Some(label), Some(labels)) if label >= labels => {
+                return Err(Error::value("null_class", format!("0 to {}", labels - 1), label));
+            }
+            (Some(label), None) => {
+                return Err(Error::value("null_class", "none: the network is told no classes", label));
+            }
+            _ => {}
+        }
+        Ok(Pipeline { network, weights, scheduler, null_class })
+    }
+
+    /// The network.
+    pub fn network(&self) -> &Network {
+        &self.network
+    }
+
+    /// Its weights.
+    pub fn weights(&self) -> &ParameterVector<f32> {
+        &self.weights
+    }
+
+    /// The noise, what is predicted, and the sampler the model was published with.
+    pub fn scheduler(&self) -> &Scheduler {
+        &self.scheduler
+    }
+
+    /// The label that stands for "no class", where the network was trained with one.
+    pub fn null_class(&self) -> Option<usize> {
+        self.null_class
+    }
+
+    /// The classes that can be asked for: all labels but the one that stands for none.
+    pub fn classes(&self) -> Option<usize> {
+        self.network.labels().map(|labels| labels - usize::from(self.null_class.is_some()))
+    }
+
+    /// Height, width and channels of its pictures.
+    ///
+    /// # Errors
+    /// A configuration without `sample_size`, or a network whose output is no image of its input's shape.
+    pub fn image_shape(&self) -> Result<(usize, usize, usize)> {
+        let config = self.network.config();
+        let (height, width) = config
+            .image_size()
+            .ok_or_else(|| Error::value("config.json: sample_size", "the height and width of the pictures", "null"))?;
+        let (channels, out) = config.channels();
+        if channels != out {
+            let expected = format!("{channels}, as many as in_channels");
+            return Err(Error::value("config.json: out_channels", expected, out));
+        }
+        Ok((height, width, channels))
+    }
+
+    /// Its network with some weights, the model's own or others of the same network, as a denoiser.
+    pub fn denoiser<'a>(&'a self, weights: &'a dyn Weights<f32>) -> NetworkDenoiser<'a, f32> {
+        NetworkDenoiser { network: &self.network, weights, prediction: self.scheduler.prediction }
+    }
+}
+
+/// Refuses a vector that is not one number for each parameter of the network.
+///
+/// # Errors
+/// Another count.
+pub(crate) fn check_weights(network: &Network, vector: &ParameterVector<f32>, what: &str) -> Result<()> {
+    let (expected, found) = (network.layout().count(), vector.0.len());
+    if expected == found {
+        return Ok(());
+    }
+    Err(Error::value(what, format!("{expected} numbers, one for each parameter of the network"), found))
+}

@@ -1,0 +1,54 @@
+//! What diffusers calls a scheduler: the noise a model was trained with, and the sampler it was published with.
+
+use crate::diffusion::{Prediction, Schedule};
+use crate::sample::{Sampler, SamplerOptions, Spacing};
+use crate::{Error, Result};
+
+/// The noise, the meaning of the network's output, and how it is sampled.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Scheduler {
+    /// The noise schedule of the model's training.
+    pub schedule: Schedule,
+    /// What the network's output means.
+    pub prediction: Prediction,
+    /// x̂₀ is clipped to [−clip, clip]: 1 for pixels in [−1, 1], `None` for data without bounds.
+    pub clip: Option<f64>,
+    /// How fewer than T sampling steps are spread.
+    pub spacing: Spacing,
+    /// By how many steps the leading spacing is shifted towards T.
+    pub steps_offset: usize,
+    /// The rule of a reverse step.
+    pub sampler: Sampler,
+    /// What the sampler is told beside.
+    pub options: SamplerOptions,
+}
+
+impl Scheduler {
+    /// Ancestral sampling with the variance β̃ and the trailing spacing, which starts at T.
+    ///
+    /// # Errors
+    /// If the prediction is impossible under the schedule ([`Prediction::check`]), or `clip` is not positive and finite.
+    pub fn new(schedule: Schedule, prediction: Prediction, clip: Option<f64>) -> Result<Self> {
+        prediction.check(&schedule)?;
+        if let Some(range) = clip.filter(|range| !(*range > 0.0 && range.is_finite())) {
+            return Err(Error::value("clip_sample_range", "a positive number", range));
+        }
+        let (spacing, sampler, options) = (Spacing::Trailing, Sampler::Ddpm, SamplerOptions::default());
+        Ok(Scheduler { schedule, prediction, clip, spacing, steps_offset: 0, sampler, options })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::diffusion::BetaSchedule;
+
+    #[test]
+    fn clip_range_that_is_no_range_is_refused() {
+        let schedule = || Schedule::new(BetaSchedule::Linear, 4, 1e-3, 0.2).unwrap();
+        for range in [0.0, -1.0, f64::NAN, f64::INFINITY] {
+            let refusal = Scheduler::new(schedule(), Prediction::V, Some(range)).unwrap_err().to_string();
+            assert!(refusal.starts_with("clip_sample_range"), "{refusal}");
+        }
+    }
+}
