@@ -20,6 +20,7 @@
 
 pub mod atomic;
 pub mod checkpoint;
+#[cfg(feature = "cli")]
 pub mod cli;
 pub mod data;
 pub mod denoise;
@@ -30,6 +31,7 @@ pub mod evaluate;
 pub mod golden;
 pub mod layers;
 pub mod models;
+pub mod npy;
 pub mod numerics;
 pub mod pipeline;
 pub mod report;

@@ -2,15 +2,15 @@
 
 use std::process::ExitCode;
 
-use ancestral::cli::{Cli, Outcome};
-use ancestral::report::progress::note;
+use ancestral::cli::note;
+use ancestral::cli::{Cli, Exit};
 use clap::Parser;
 
 fn main() -> ExitCode {
     keep_memory();
     match ancestral::cli::run(Cli::parse()) {
-        Ok(Outcome::Passed) => ExitCode::SUCCESS,
-        Ok(Outcome::Failed) => ExitCode::from(1),
+        Ok(Exit::Passed) => ExitCode::SUCCESS,
+        Ok(Exit::Failed) => ExitCode::from(1),
         Err(error) => {
             note(&format!("ancestral: {error}"));
             ExitCode::from(2)

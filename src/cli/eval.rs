@@ -4,26 +4,24 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::{Outcome, print};
+use super::progress::Progress;
+use super::{Exit, print};
 use crate::checkpoint::{pipeline, resume};
 use crate::data::{self, Dataset, Shape, Split};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::layers::ParameterVector;
 use crate::pipeline::Pipeline;
 use crate::report::plot::{ErrorByTimestep, error_by_timestep};
-use crate::report::progress::Progress;
 use crate::report::table::table;
 use crate::{Error, Result, atomic};
 
 /// The flags of `eval`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Every image is looked at once in each of ten bins of t, with one fixed noise: the same grid for every model.
-R2 compares with always saying 0; linear MSE is that of the best multiple of x_t, which needs no network.
-
-Examples:
-  ancestral eval
-  ancestral eval --model runs/digits --images 1000 --json")]
+Every image is looked at once in each of ten bins of t, with one fixed noise: the same grid for every \
+model. R2 compares with always saying 0; linear MSE is the error of the best multiple of x_t, which \
+needs no network.\n\nExamples:\n  ancestral eval\n  ancestral eval --model runs/digits --images 1000 \
+--json")]
 pub struct Args {
     /// A run (its raw and averaged weights), a diffusers pipeline folder, or a bare U-Net folder
     #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
@@ -49,7 +47,7 @@ pub struct Subject<'a> {
 }
 
 /// Evaluates a model on validation images.
-pub fn run(args: &Args) -> Result<Outcome> {
+pub fn run(args: &Args) -> Result<Exit> {
     let model = pipeline::read(&args.model)?;
     args.plot.as_deref().map_or(Ok(()), atomic::probe)?;
     let (height, width, channels) = model.image_shape()?;
@@ -74,7 +72,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         plot(&results, path)?;
     }
     print(if args.json { to_json(&results) } else { to_table(&results) }.trim_end())?;
-    Ok(Outcome::Passed)
+    Ok(Exit::Passed)
 }
 
 /// Every subject's evaluation, with its name.

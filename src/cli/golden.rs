@@ -5,14 +5,14 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 use serde_json::json;
 
-use super::{Outcome, choices, print};
+use super::progress::Progress;
+use super::{Exit, choices, print};
 use crate::golden::case::Case;
 use crate::golden::check::{self, Checked, Report, Selection, check};
 use crate::golden::judge::Verdict;
 use crate::golden::kit::{LEVELS, drafts, export};
 use crate::golden::mutants::MUTANTS;
 use crate::golden::oracle::{Only, complete};
-use crate::report::progress::Progress;
 use crate::{Error, Result, atomic};
 
 /// The flags of `golden`.
@@ -35,13 +35,12 @@ enum Command {
 /// The flags of `golden compute`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-A case is a safetensors file: `op` and `attributes` (JSON) in its metadata, tensors input.NAME (float32, PyTorch's
-layouts; int64 for timesteps and labels) and, where gradients are wanted, grad_output. Added are output and grad.NAME
-(float64, the truth), bits.NAME (float32, what this program computes), tol.NAME (what float32 may be off by).
-
-Example, with Python's safetensors:
-  save_file({\"input.x\": x, \"grad_output\": g}, \"case.safetensors\", {\"op\": \"silu\", \"attributes\": \"{}\"})
-  ancestral golden compute case.safetensors --out result.safetensors")]
+A case is a safetensors file: `op` and `attributes` (JSON) in its metadata, tensors input.NAME (float32, \
+PyTorch's layouts; int64 for timesteps and labels) and, where gradients are wanted, grad_output. \
+Added are output and grad.NAME (float64, the truth), bits.NAME (float32, what this program computes), \
+tol.NAME (what float32 may be off by).\n\nExample, with Python's safetensors:\n  save_file({\"input.x\": \
+x, \"grad_output\": g}, \"case.safetensors\", {\"op\": \"silu\", \"attributes\": \"{}\"})\n  ancestral \
+golden compute case.safetensors --out result.safetensors")]
 struct Compute {
     /// The case: a safetensors file with inputs
     #[arg(value_name = "CASE")]
@@ -68,12 +67,11 @@ struct Export {
 /// The flags of `golden check`.
 #[derive(Debug, ClapArgs)]
 #[command(after_help = "\
-RESULTS holds for each case a file LEVEL/NAME.safetensors with the tensors output, grad.x, ... that the backend computed,
-or a folder LEVEL/NAME with output.npy, grad.x.npy, ... Errors are printed in units of the tolerance.
-Exit status: 0 the backend passes, 1 it is wrong somewhere, 2 not all cases were seen, or the kit is damaged.
-
-Example:
-  ancestral golden check data/golden results --level ops")]
+RESULTS holds for each case a file LEVEL/NAME.safetensors with the tensors output, grad.x, ... that \
+the backend computed, or a folder LEVEL/NAME with output.npy, grad.x.npy, ... Errors are printed \
+in units of the tolerance. Exit status: 0 the backend passes, 1 it is wrong somewhere, 2 not all \
+cases were seen, or the kit is damaged.\n\nExample:\n  ancestral golden check data/golden results \
+--level ops")]
 struct Check {
     /// The kit
     #[arg(value_name = "DIR")]
@@ -93,7 +91,7 @@ struct Check {
 }
 
 /// Runs a subcommand.
-pub fn run(args: &Args) -> Result<Outcome> {
+pub fn run(args: &Args) -> Result<Exit> {
     match &args.command {
         Command::Compute(args) => compute(args),
         Command::Export(args) => export_kit(args),
@@ -101,15 +99,15 @@ pub fn run(args: &Args) -> Result<Outcome> {
     }
 }
 
-fn compute(args: &Compute) -> Result<Outcome> {
+fn compute(args: &Compute) -> Result<Exit> {
     let mut case = Case::read(&args.case)?;
     atomic::probe(&args.out)?;
     complete(&mut case, args.precision)?;
     atomic::write(&args.out, &case.to_bytes())?;
-    Ok(Outcome::Passed)
+    Ok(Exit::Passed)
 }
 
-fn export_kit(args: &Export) -> Result<Outcome> {
+fn export_kit(args: &Export) -> Result<Exit> {
     let (mut progress, mut done) = (Progress::new("export", drafts(&args.level).len() as u64, "cases"), 0);
     let manifest = export(&args.out, &args.level, |entry| {
         done += 1;
@@ -117,10 +115,10 @@ fn export_kit(args: &Export) -> Result<Outcome> {
     })?;
     progress.finish("done");
     print(format!("{} cases in {}", manifest.cases.len(), args.out.display()))?;
-    Ok(Outcome::Passed)
+    Ok(Exit::Passed)
 }
 
-fn check_results(args: &Check) -> Result<Outcome> {
+fn check_results(args: &Check) -> Result<Exit> {
     let selection = Selection { levels: args.level.clone(), ops: args.op.clone() };
     let mut printed = Ok(());
     let report = check(&args.kit, &args.results, &selection, |case| {
@@ -135,8 +133,8 @@ fn check_results(args: &Check) -> Result<Outcome> {
         print(totals(&report))?;
     }
     match report.outcome {
-        check::Outcome::Pass => Ok(Outcome::Passed),
-        check::Outcome::Fail => Ok(Outcome::Failed),
+        check::Outcome::Pass => Ok(Exit::Passed),
+        check::Outcome::Fail => Ok(Exit::Failed),
         check::Outcome::Incomplete => Err(Error::value(
             args.results.display().to_string(),
             "results for every case",

@@ -5,9 +5,12 @@ mod choices;
 mod eval;
 mod golden;
 mod pictures;
+mod progress;
 mod sample;
 mod selftest;
 mod train;
+
+pub use progress::note;
 
 use std::fmt::Display;
 use std::io::{self, Write};
@@ -29,13 +32,10 @@ pub struct Cli {
 }
 
 const AFTER_HELP: &str = "\
-Exit status: 0 success, 1 a check failed, 2 an error.
-
-Examples:
-  ancestral train                                    digits in minutes, into runs/digits
-  ancestral sample --model runs/digits --count 16    pictures from that run
-  ancestral eval --model runs/digits                 how well it predicts noise, by timestep
-  ancestral selftest                                 whether this machine gives the bits of all others";
+Exit status: 0 success, 1 a check failed, 2 an error.\n\nExamples:\n  ancestral train\n      digits \
+in minutes, into runs/digits\n  ancestral sample --model runs/digits --count 16\n      pictures from \
+that run\n  ancestral eval --model runs/digits\n      how well it predicts noise, by timestep\n  ancestral \
+selftest\n      whether this machine gives the bits of all others";
 
 #[derive(Debug, Subcommand)]
 enum Command {
@@ -55,7 +55,7 @@ enum Command {
 
 /// How a command that ran to its end went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Outcome {
+pub enum Exit {
     /// All is well.
     Passed,
     /// A check failed.
@@ -85,7 +85,7 @@ fn flag(error: Error, flags: &[&str]) -> Error {
 ///
 /// # Errors
 /// Whatever a file, a flag or the operating system got wrong; arithmetic that is not the contract's.
-pub fn run(cli: Cli) -> Result<Outcome> {
+pub fn run(cli: Cli) -> Result<Exit> {
     let threads = cli.threads.map_or(0, usize::from); // 0: all cores
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| Error::value("--threads", "a number of threads that the system can start", e))?;

@@ -4,8 +4,8 @@ use std::ops::Range;
 
 use ndarray::{Array4, Axis, concatenate};
 
+use super::progress::Progress;
 use crate::pipeline::Pipeline;
-use crate::report::progress::Progress;
 use crate::sample::{Moment, Settings, draw};
 use crate::{Error, Result};
 

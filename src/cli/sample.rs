@@ -2,36 +2,33 @@
 
 use std::path::PathBuf;
 
-use ndarray::{Array4, Axis, concatenate};
 use serde_json::json;
 
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
-use super::{Outcome, choices, flag, print};
+use super::{Exit, choices, flag, print};
 use crate::checkpoint::pipeline;
 use crate::diffusion::Variance;
 use crate::digest::sha256;
 use crate::layers::flat;
+use crate::npy;
 use crate::pipeline::Pipeline;
 use crate::report::Picture;
 use crate::report::animation::save_gif;
-use crate::report::grid::grid;
-use crate::report::npy::save_npy;
-use crate::report::strip::{Moment, strip};
+use crate::report::film::Film;
+use crate::report::grid;
 use crate::sample::{Conventions, Sampler, SamplerOptions, Settings, Spacing, timesteps};
 use crate::{Error, Result, atomic};
 
 /// The flags of `sample`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Picture i of a seed is one fixed picture: alone or among others, whatever the batch size and the threads.
-
-Examples:
-  ancestral sample                                                   60 digits from the model in the tree, a column each
-  ancestral sample --count 1 --first-index 17 --out 17.png           the 18th of them alone
-  ancestral sample --class 7 --guidance 3                            sevens, and nothing like other digits
-  ancestral sample --steps 1000                                      Algorithm 2 in full
-  ancestral sample --npy pictures.npy                                float32 (n, c, h, w) for numpy.load
-  ancestral sample --count 8 --strip strip.png --animation film.gif  the reverse process")]
+Picture i of a seed is one fixed picture: alone or among others, whatever the batch size and the \
+threads.\n\nExamples:\n  ancestral sample\n      60 digits from the model in the tree, one column per \
+digit\n  ancestral sample --count 1 --first-index 17 --out 17.png\n      the 18th of them alone\n  ancestral \
+sample --class 7 --guidance 3\n      sevens, and nothing like other digits\n  ancestral sample --steps \
+1000\n      Algorithm 2 in full\n  ancestral sample --npy pictures.npy\n      float32 (n, c, h, w) \
+for numpy.load\n  ancestral sample --count 8 --strip strip.png --animation film.gif\n      the reverse \
+process")]
 pub struct Args {
     /// A run, a diffusers pipeline folder, or a bare U-Net folder
     #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
@@ -88,10 +85,10 @@ pub struct Args {
     /// Also animate the grid of the first 64 pictures along the reverse process
     #[arg(long, value_name = "FILE.gif")]
     animation: Option<PathBuf>,
-    /// Pictures in a row of the grid [default: a column a class, or near square]
+    /// Pictures in a row of the grid [default: one column per class, or near square]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     columns: Option<u32>,
-    /// Screen pixels a picture's pixel [default: 1 to 4 by size]
+    /// Screen pixels for each pixel of a picture [default: 1 to 4 by size]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=32))]
     scale: Option<u8>,
     /// Print one JSON object: settings, files, the SHA-256 of the pictures
@@ -122,7 +119,7 @@ impl Args {
 }
 
 /// Draws pictures and writes what was asked for.
-pub fn run(args: &Args) -> Result<Outcome> {
+pub fn run(args: &Args) -> Result<Exit> {
     let model = pipeline::read(&args.model)?;
     let settings = Settings {
         seed: args.seed,
@@ -143,7 +140,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         .into_iter()
         .flatten()
         .try_for_each(|file| atomic::probe(file))?;
-    let mut film = Film::new(args, settings.timesteps.len());
+    let mut film = Film::new(settings.timesteps.len(), args.strip.is_some(), args.animation.is_some());
     let indices = args.first_index..args.first_index + u64::from(args.count);
     let pictures = in_batches(&model, &settings, indices.clone(), args.batch_size as usize, |first, moment| {
         film.watch(first, moment)
@@ -161,10 +158,17 @@ pub fn run(args: &Args) -> Result<Outcome> {
         }
     }
     if let Some(path) = &args.npy {
-        save_npy(pictures.view(), path)?;
+        npy::write_images(pictures.view(), path)?;
         files.push(path.clone());
     }
-    files.extend(film.develop(args, &pictures, columns, scale)?);
+    if let Some(path) = &args.strip {
+        film.strip(&pictures, scale).save_png(path)?;
+        files.push(path.clone());
+    }
+    if let Some(path) = &args.animation {
+        save_gif(&film.frames(&pictures, columns, scale), 60, 2500, path)?;
+        files.push(path.clone());
+    }
 
     let bytes: Vec<u8> = flat(&pictures).iter().flat_map(|x| x.to_le_bytes()).collect();
     let sha256 = sha256(&bytes);
@@ -179,81 +183,5 @@ pub fn run(args: &Args) -> Result<Outcome> {
         files.iter().try_for_each(|file| print(file.display()))?;
         print(format!("SHA-256 of the pictures, float32 (n, h, w, c): {sha256}"))?;
     }
-    Ok(Outcome::Passed)
-}
-
-/// What is kept of the reverse process for a strip and an animation.
-struct Film {
-    /// The steps at which a frame of each is taken.
-    strip_steps: Vec<usize>,
-    film_steps: Vec<usize>,
-    /// (step, t, x_t, x_0_hat) of the first pictures, batch after batch.
-    frames: Vec<(usize, usize, Array4<f32>, Array4<f32>)>,
-}
-
-/// Pictures in a strip and in an animation, and moments of each.
-const STRIP: (usize, usize) = (8, 11);
-const FILM: (usize, usize) = (64, 60);
-
-impl Film {
-    fn new(args: &Args, steps: usize) -> Self {
-        let spread = |wanted: bool, moments: usize| -> Vec<usize> {
-            let moments = if wanted { moments.min(steps) } else { 0 };
-            (0..moments).map(|i| 1 + i * (steps - 1) / (moments - 1).max(1)).collect()
-        };
-        Film {
-            strip_steps: spread(args.strip.is_some(), STRIP.1),
-            film_steps: spread(args.animation.is_some(), FILM.1),
-            frames: Vec::new(),
-        }
-    }
-
-    fn watch(&mut self, first: usize, moment: &crate::sample::Moment) {
-        let wanted = self.strip_steps.contains(&moment.number) || self.film_steps.contains(&moment.number);
-        if first >= FILM.0 || !wanted {
-            return;
-        }
-        let kept = |x: &Array4<f32>| x.slice_axis(Axis(0), (..(FILM.0 - first).min(x.dim().0)).into()).to_owned();
-        let (x_t, x_0_hat) = (kept(moment.step.x_t), kept(&moment.step.estimate.x_0_hat));
-        match self.frames.iter_mut().find(|frame| frame.0 == moment.number) {
-            Some(frame) => {
-                let join = |a: &Array4<f32>, b: &Array4<f32>| {
-                    concatenate(Axis(0), &[a.view(), b.view()]).expect("equal shapes")
-                };
-                *frame = (frame.0, frame.1, join(&frame.2, &x_t), join(&frame.3, &x_0_hat));
-            }
-            None => self.frames.push((moment.number, moment.step.transition.from.t() as usize, x_t, x_0_hat)),
-        }
-    }
-
-    fn develop(
-        &self,
-        args: &Args,
-        pictures: &Array4<f32>,
-        columns: Option<usize>,
-        scale: usize,
-    ) -> Result<Vec<PathBuf>> {
-        let first = |x: &Array4<f32>, n: usize| x.slice_axis(Axis(0), (..n.min(x.dim().0)).into()).to_owned();
-        let mut files = Vec::new();
-        if let Some(path) = &args.strip {
-            let shown: Vec<(usize, Array4<f32>, Array4<f32>)> = self
-                .frames
-                .iter()
-                .filter(|frame| self.strip_steps.contains(&frame.0))
-                .map(|(_, t, x_t, x_0_hat)| (*t, first(x_t, STRIP.0), first(x_0_hat, STRIP.0)))
-                .chain([(0, first(pictures, STRIP.0), first(pictures, STRIP.0))])
-                .collect();
-            let moments: Vec<Moment> = shown.iter().map(|(t, x_t, x_0_hat)| Moment { t: *t, x_t, x_0_hat }).collect();
-            strip(&moments, 2, scale).save_png(path)?;
-            files.push(path.clone());
-        }
-        if let Some(path) = &args.animation {
-            let last = first(pictures, FILM.0);
-            let frames = self.frames.iter().filter(|frame| self.film_steps.contains(&frame.0)).map(|frame| &frame.2);
-            let frames: Vec<Picture> = frames.chain([&last]).map(|x| grid(x, columns, 2, scale)).collect();
-            save_gif(&frames, 60, 2500, path)?;
-            files.push(path.clone());
-        }
-        Ok(files)
-    }
+    Ok(Exit::Passed)
 }

@@ -5,7 +5,7 @@ use std::time::Instant;
 
 use serde_json::json;
 
-use super::{Outcome, print};
+use super::{Exit, print};
 use crate::numerics::environment::Environment;
 use crate::numerics::{CONTRACT, instruction_set};
 use crate::selftest::{self, Chain, Difference, EXPECTED};
@@ -14,20 +14,16 @@ use crate::{Result, atomic};
 /// The flags of `selftest`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Computes a chain of known answers, from single operations over elementary functions, random streams, sums, products and
-layers to ten training steps and pictures, and compares the SHA-256 of each link with those that every machine has to
-get. The first link that differs is where to look: all that follow stand on it. The last line says `reproduces N1`
-(exit status 0), or which link is the first that does not (1). `chain` is one hash for all links.
-
-Results do not depend on --threads, nor on the environment variable ANCESTRAL_PATH, which names the way through the hot
-loops: avx512 or avx2 (x86-64, the latter with FMA), or portable (any processor; slow on x86-64).
-
-Examples:
-  ancestral selftest
-  ancestral selftest --threads 1
-  ANCESTRAL_PATH=portable ancestral selftest         another way to the same bits
-  ancestral selftest > here.txt                      on one machine; then, on another:
-  ancestral selftest --against here.txt")]
+Computes a chain of known answers, from single operations over elementary functions, random streams, \
+sums, products and layers to ten training steps and pictures, and compares the SHA-256 of each link \
+with the one that every machine has to get. The first link that differs is where to look: all that \
+follow stand on it. The last line says `reproduces N1` (exit status 0), or which link is the first \
+that does not (1). `chain` is one hash for all links.\n\nResults do not depend on --threads, nor \
+on the environment variable ANCESTRAL_PATH, which names the instruction set of the hot loops: avx512 \
+or avx2 (x86-64, the latter with FMA), or portable (any processor; slow on x86-64).\n\nExamples:\n  ancestral \
+selftest\n  ancestral selftest --threads 1\n  ANCESTRAL_PATH=portable ancestral selftest\n      other \
+instructions, the same bits\n  ancestral selftest > here.txt\n      on one machine, and then on another:\n  ancestral \
+selftest --against here.txt")]
 pub struct Args {
     /// Compare with what `selftest` printed elsewhere, instead of the contract
     #[arg(long, value_name = "FILE")]
@@ -38,7 +34,7 @@ pub struct Args {
 }
 
 /// Computes the chain, prints it, and says whether it is the one expected.
-pub fn run(args: &Args) -> Result<Outcome> {
+pub fn run(args: &Args) -> Result<Exit> {
     let expected = args.against.as_ref().map(|file| atomic::read_text(file)).transpose()?;
     let start = Instant::now();
     let chain = selftest::run()?;
@@ -50,7 +46,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
     } else {
         print_text(&chain, difference.as_ref(), &reference, seconds)?
     }
-    Ok(if difference.is_none() { Outcome::Passed } else { Outcome::Failed })
+    Ok(if difference.is_none() { Exit::Passed } else { Exit::Failed })
 }
 
 fn print_text(chain: &Chain, difference: Option<&Difference>, reference: &str, seconds: f64) -> Result<()> {

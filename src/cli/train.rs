@@ -6,12 +6,12 @@ use std::time::Instant;
 
 use super::eval::{self, Subject};
 use super::pictures::{columns_for, in_batches, scale_for};
-use super::{Outcome, choices, print};
+use super::progress::{Progress, note};
+use super::{Exit, choices, print};
 use crate::checkpoint::{pipeline, resume};
 use crate::data::{self, Shape, Split};
-use crate::report::grid::grid;
+use crate::report::grid;
 use crate::report::plot::loss_curve;
-use crate::report::progress::{Progress, note};
 use crate::sample::{Settings, timesteps};
 use crate::train::metrics::Metrics;
 use crate::train::{Config, Preset, Trainer};
@@ -20,25 +20,14 @@ use crate::{Error, Result, atomic};
 /// The flags of `train`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-Without flags: preset digits on the MNIST files in data/mnist, into runs/digits.
-
-A config file holds only the fields to change, under the names of the run's own train.json:
-  steps = 10000
-  [optimizer]
-  lr = 5e-4
-  [model]
-  block_out_channels = [32, 64]
-
-What a run leaves in --out:
-  model/                    a diffusers folder: DDPMPipeline.from_pretrained loads it
-  train.json                the whole config            metrics.jsonl   a line a step
-  checkpoint.safetensors    what --resume goes on from  loss.svg, samples.png, samples/, evaluation.json, evaluation.svg
-
-Examples:
-  ancestral train
-  ancestral train --preset mnist --steps 5000 --out runs/mnist
-  ancestral train --data my/pictures --config my.toml --out runs/mine
-  ancestral train --resume --out runs/mnist")]
+Without flags: preset digits on the MNIST files in data/mnist, into runs/digits.\n\nA config file \
+holds only the fields to change, under the names of the run's own train.json:\n  steps = 10000\n  [optimizer]\n  lr \
+= 5e-4\n  [model]\n  block_out_channels = [32, 64]\n\nWhat a run leaves in --out:\n  model/\n      a \
+diffusers folder: DDPMPipeline.from_pretrained loads it\n  train.json, metrics.jsonl\n      the whole \
+config; one line for each step\n  checkpoint.safetensors\n      what --resume goes on from\n  loss.svg, \
+samples.png, samples/, evaluation.json, evaluation.svg\n      what to look at\n\nExamples:\n  ancestral \
+train\n  ancestral train --preset mnist --steps 5000 --out runs/mnist\n  ancestral train --data my/pictures \
+--config my.toml --out runs/mine\n  ancestral train --resume --out runs/mnist")]
 pub struct Args {
     /// The config to start from [default: digits]
     #[arg(long, value_parser = choices::presets())]
@@ -95,7 +84,7 @@ impl Args {
 }
 
 /// Trains until the last step, or until asked to stop.
-pub fn run(args: &Args) -> Result<Outcome> {
+pub fn run(args: &Args) -> Result<Exit> {
     let out = args.out();
     let checkpoint = out.join(resume::FILE);
     let (mut config, state) = if args.resume {
@@ -140,7 +129,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
             "stopped after step {step} with a checkpoint; go on with: ancestral train --resume --out {}",
             run.out.display()
         ));
-        return Ok(Outcome::Passed);
+        return Ok(Exit::Passed);
     }
     run.finish(&validation)
 }
@@ -214,7 +203,7 @@ impl Run {
     }
 
     /// The model folder, the last pictures and plots, the evaluation, and what is printed at the end.
-    fn finish(&self, validation: &data::Dataset) -> Result<Outcome> {
+    fn finish(&self, validation: &data::Dataset) -> Result<Exit> {
         let model = self.trainer.pipeline()?;
         let sha256 = pipeline::write(&model, &self.out.join("model"))?;
         self.draw_grid(&self.out.join("samples.png"))?;
@@ -229,7 +218,7 @@ impl Run {
         print(format!("pictures   {}", self.out.join("samples.png").display()))?;
         print(format!("model      {}", self.out.join("model").display()))?;
         print(format!("SHA-256    {sha256}  unet/diffusion_pytorch_model.safetensors"))?;
-        Ok(Outcome::Passed)
+        Ok(Exit::Passed)
     }
 }
 

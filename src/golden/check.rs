@@ -8,8 +8,8 @@ use serde::Serialize;
 use super::case::{Case, Tensor, read_tensors};
 use super::judge::{Judgement, Verdict, judge};
 use super::kit::{Entry, Manifest};
-use super::npy;
 use super::probes::orders_of;
+use crate::npy;
 
 use crate::{Error, Result, atomic};
 

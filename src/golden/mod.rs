@@ -24,7 +24,6 @@ pub mod check;
 pub mod judge;
 pub mod kit;
 pub mod mutants;
-mod npy;
 pub mod ops;
 pub mod oracle;
 pub mod precision;

@@ -16,7 +16,7 @@ pub type Part = &'static str;
 
 /// The time that one part took on all threads, and its multiply-adds.
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Time {
+pub struct Spent {
     /// Seconds of threads, without those of parts inside of it.
     pub seconds: f64,
     /// Multiply-adds of its products.
@@ -24,7 +24,7 @@ pub struct Time {
 }
 
 /// The times of each layer, by the place of its weight, and of what belongs to none.
-pub type Times = BTreeMap<(Option<usize>, Part), Time>;
+pub type Times = BTreeMap<(Option<usize>, Part), Spent>;
 
 static RECORDING: AtomicBool = AtomicBool::new(false);
 static TIMES: Mutex<Times> = Mutex::new(Times::new());

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::table::table;
 use crate::layers::Layout;
-use crate::layers::stopwatch::{Part, Time, Times};
+use crate::layers::stopwatch::{Part, Spent, Times};
 
 /// The times of some steps, beside those of a machine that would do nothing but multiply and add.
 #[derive(Clone, Copy, Debug)]
@@ -24,14 +24,14 @@ pub struct Breakdown<'a> {
 impl Breakdown<'_> {
     /// A row for each part, the longest first, and one for what no thread was timed in: the optimizer, waiting.
     pub fn by_part(&self) -> String {
-        let mut parts: BTreeMap<&str, Time> = BTreeMap::new();
+        let mut parts: BTreeMap<&str, Spent> = BTreeMap::new();
         for ((_, part), time) in self.times {
             let sum = parts.entry(part).or_default();
             sum.seconds += time.seconds;
             sum.multiply_adds += time.multiply_adds;
         }
         let timed: f64 = self.times.values().map(|time| time.seconds).sum();
-        parts.insert("optimizer, waiting", Time { seconds: (self.thread_seconds - timed).max(0.0), multiply_adds: 0 });
+        parts.insert("optimizer, waiting", Spent { seconds: (self.thread_seconds - timed).max(0.0), multiply_adds: 0 });
         let mut parts: Vec<_> = parts.into_iter().collect();
         parts.sort_by(|a, b| b.1.seconds.total_cmp(&a.1.seconds));
         let rows: Vec<_> = parts.iter().map(|(part, time)| self.row(vec![part.to_string()], time)).collect();
@@ -50,7 +50,7 @@ impl Breakdown<'_> {
 
     /// The same for scripts: a list of objects, `gflops` null where there is no product.
     pub fn to_json(&self, layout: &Layout) -> Value {
-        let object = |((start, part), time): (&(Option<usize>, Part), &Time)| {
+        let object = |((start, part), time): (&(Option<usize>, Part), &Spent)| {
             json!({
                 "layer": layer(layout, *start), "part": part, "thread_ms": 1e3 * time.seconds / self.steps as f64,
                 "share": time.seconds / self.thread_seconds, "gflops": gflops(time),
@@ -59,7 +59,7 @@ impl Breakdown<'_> {
         self.times.iter().map(object).collect()
     }
 
-    fn row(&self, mut cells: Vec<String>, time: &Time) -> Vec<String> {
+    fn row(&self, mut cells: Vec<String>, time: &Spent) -> Vec<String> {
         cells.extend([
             format!("{:.3}", 1e3 * time.seconds / self.steps as f64),
             format!("{:.1}", 100.0 * time.seconds / self.thread_seconds),
@@ -79,7 +79,7 @@ fn layer(layout: &Layout, start: Option<usize>) -> String {
 }
 
 /// GFLOP/s of one thread, where the part is a product.
-fn gflops(time: &Time) -> Option<f64> {
+fn gflops(time: &Spent) -> Option<f64> {
     (time.multiply_adds > 0).then(|| 2e-9 * time.multiply_adds as f64 / time.seconds)
 }
 
@@ -89,7 +89,7 @@ mod tests {
 
     #[test]
     fn breakdown_adds_up_the_layers_of_a_part_and_shows_what_was_not_timed() {
-        let time = |seconds, multiply_adds| Time { seconds, multiply_adds };
+        let time = |seconds, multiply_adds| Spent { seconds, multiply_adds };
         let times = Times::from([
             ((Some(0), "forward"), time(0.5, 5_000_000_000)),
             ((Some(9), "forward"), time(0.25, 2_500_000_000)),

@@ -1,31 +1,32 @@
-//! What people look at: pictures, animations, plots, tables and progress.
+//! What people look at: pictures, animations, plots and tables.
 //!
 //! | module | shows |
 //! |---|---|
 //! | [`pixels`] | an image in [−1, 1] as a PNG file |
-//! | [`npy`] | images as numbers, for NumPy |
-//! | [`grid`] | many images side by side |
-//! | [`strip`] | the reverse process, one column a moment |
+//! | [`grid`](grid()) | many images side by side |
+//! | [`strip`] | the reverse process, one column for each moment |
+//! | [`film`] | what is kept of a reverse process for a strip or an animation |
 //! | [`animation`] | pictures one after another, as a GIF file |
-//! | [`plot`] | the loss by step, the error by timestep, as SVG files |
+//! | `plot` | the loss by step, the error by timestep, as SVG files (feature `plot`) |
 //! | [`table`] | metrics in aligned columns of text |
-//! | [`progress`] | how far a long run has come |
 //!
 //! Nothing here flows back into a computed value, so times and platform functions are allowed.
 
 pub mod animation;
 pub mod breakdown;
-pub mod grid;
-pub mod npy;
+pub mod film;
+mod grid;
 pub mod pixels;
+#[cfg(feature = "plot")]
 #[allow(clippy::disallowed_methods)] // a point's place in a plot is for the eye; no computed value depends on it
 pub mod plot;
-pub mod progress;
 pub mod strip;
 pub mod table;
 
 mod glyphs;
+#[cfg(feature = "plot")]
 #[allow(clippy::disallowed_methods)] // a point's place in a plot is for the eye; no computed value depends on it
 mod panel;
 
+pub use grid::{grid, near_square};
 pub use pixels::Picture;

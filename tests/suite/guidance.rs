@@ -5,6 +5,7 @@ use std::path::Path;
 use ancestral::Error;
 use ancestral::data::{self, Shape, Split};
 use ancestral::diffusion::Prediction;
+use ancestral::models::{Conditions, Time};
 use ancestral::pipeline::Pipeline;
 use ancestral::sample::{Sampler, Settings, Spacing, draw, timesteps};
 use ancestral::train::{Config, Preset, Trainer};
@@ -96,4 +97,63 @@ fn training_by_classes_on_images_without_labels_is_refused() {
     let data = data::Dataset::new("no labels", shape, vec![0; 16 * 16 * 3]);
     let error = Trainer::new(conditional(), data, None).unwrap_err().to_string();
     assert!(error.contains("num_class_embeds") && error.contains("no labels"), "{error}");
+}
+
+/// Picture 0 of class 1 after one step to the image at guidance 3, from the network's own outputs by the formula of the paper.
+#[test]
+fn guidance_of_three_is_the_formula_of_the_paper_on_the_networks_outputs() {
+    let mut trainer = trainer(conditional());
+    for _ in 0..5 {
+        trainer.step().expect("a finite step");
+    }
+    let model = trainer.pipeline().expect("a model");
+    let settings = Settings {
+        seed: 1,
+        sampler: Sampler::Ddim,
+        timesteps: vec![700],
+        class: Some(1),
+        guidance: 3.0,
+        ..Settings::new(&model).expect("settings")
+    };
+    let mut x_t = None;
+    let drawn = draw(&model, &settings, 0..1, |moment| {
+        x_t = Some(moment.step.x_t.clone());
+        Ok(())
+    });
+    let (drawn, x_t) = (drawn.expect("a picture"), x_t.expect("a step"));
+    let output = |label: usize| {
+        let conditions = Conditions { time: Time::Steps(&[699.0]), labels: Some(&[label]) };
+        model.network().predict(model.weights(), x_t.clone(), conditions).expect("an output")
+    };
+    let (class, none) = (output(1), output(4));
+    assert!((&class - &none).iter().any(|d| d.abs() > 1e-4), "the class matters, so w does");
+    let level = model.scheduler().schedule.level(700);
+    for (((&drawn, &x_t), &class), &none) in drawn.iter().zip(&x_t).zip(&class).zip(&none) {
+        let eps = 3.0 * f64::from(class) - 2.0 * f64::from(none); // (1 + w) eps(class) - w eps(none), the paper's w = 2
+        let x_0 = ((f64::from(x_t) - level.sigma() * eps) / level.signal()).clamp(-1.0, 1.0);
+        // Float32, and a division by √ᾱ = 0.27.
+        assert!((f64::from(drawn) - x_0).abs() < 2e-5, "{drawn} {x_0}");
+    }
+}
+
+/// Images without noise are told apart by their labels alone: the share of hidden labels is that of steps in which the row of
+/// "no class" learned.
+#[test]
+fn labels_are_hidden_as_often_as_the_config_says() {
+    // One image per step: AdamW moves the row of the class embedding whose label was shown, and no other before it was.
+    let steps = 400;
+    let mut config = Config { steps, batch_size: 1, ema_decay: 0.0, ..conditional() };
+    config.optimizer.beta1 = 0.0;
+    let mut trainer = trainer(config);
+    let table = trainer.network().layout().entries.iter().find(|e| e.name == "class_embedding.weight");
+    let table = table.expect("a conditional network").span;
+    let row = |trainer: &Trainer| trainer.state().weights[table][4 * table.len / 5..].to_vec();
+    let mut hidden = 0;
+    for _ in 0..steps {
+        let before = row(&trainer);
+        trainer.step().expect("a finite step");
+        hidden += u32::from(row(&trainer) != before);
+    }
+    let (expected, deviation) = (0.25 * steps as f64, (steps as f64 * 0.25 * 0.75).sqrt());
+    assert!((f64::from(hidden) - expected).abs() < 5.0 * deviation, "{hidden} of {steps} labels were hidden");
 }

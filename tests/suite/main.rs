@@ -1,5 +1,6 @@
 //! The library as a user has it, in one test binary: against foreign numbers, and against itself run otherwise.
 
+mod callers;
 mod contract;
 mod elementary_sweep;
 mod golden;
@@ -7,6 +8,7 @@ mod guidance;
 mod layers;
 mod optimizer;
 mod peer;
+mod published;
 mod reproducibility;
 mod schedulers;
 mod selftest;

@@ -8,7 +8,7 @@ use std::time::Instant;
 use serde_json::json;
 
 use self::workload::{Mode, with_step};
-use super::{Outcome, choices, print};
+use super::{Exit, choices, print};
 use crate::layers::stopwatch::{self, Times};
 use crate::models::Network;
 use crate::numerics::{instruction_set, peak};
@@ -20,17 +20,15 @@ use crate::{Error, Result};
 /// The flags of `bench`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The last line of output is one JSON object: median_s, min_s (seconds a step), gflops, peak_fraction (of the
-highest FMA peak measured between the steps, on as many threads), usual_peak_fraction (of the median of those peaks: what
-the machine gave in the same seconds, neighbours and clock included), peak_mb (of the whole process). With --layers --json it also has
-layers, a list: layer, part, thread_ms (a step), share, gflops (null where there is no product).
-
-Examples:
-  ancestral bench --preset mnist --batch-size 64 --mode train --threads 2
-  ancestral bench --preset cifar10 --batch-size 4 --mode forward
-  ancestral bench --batch-size 1 --mode forward --layers       # where the time of a sampling step goes
-  ancestral bench --batch-size 1 --mode sample --seconds 0     # one digit, a thousand steps
-  ancestral bench --config wider.toml                          # a network of your own")]
+The last line of output is one JSON object: median_s, min_s (seconds per step), gflops, peak_fraction (of \
+the highest FMA peak measured between the steps, on as many threads), usual_peak_fraction (of the \
+median of those peaks: what the machine gave in the same seconds, neighbours and clock included), \
+peak_mb (of the whole process). With --layers --json it also has layers, a list: layer, part, thread_ms \
+(per step), share, gflops (null where there is no product).\n\nExamples:\n  ancestral bench --preset \
+mnist --batch-size 64 --mode train --threads 2\n  ancestral bench --preset cifar10 --batch-size 4 \
+--mode forward\n  ancestral bench --batch-size 1 --mode forward --layers\n      where the time of \
+a sampling step goes\n  ancestral bench --batch-size 1 --mode sample --seconds 0\n      one digit, \
+a thousand steps\n  ancestral bench --config wider.toml\n      a network of your own")]
 pub struct Args {
     /// Whose network
     #[arg(long, value_parser = choices::presets(), default_value = "mnist")]
@@ -56,7 +54,7 @@ pub struct Args {
 }
 
 /// Measures steps and prints them.
-pub fn run(args: &Args) -> Result<Outcome> {
+pub fn run(args: &Args) -> Result<Exit> {
     if !args.seconds.is_finite() || args.seconds < 0.0 {
         return Err(Error::value("--seconds", "a number of seconds, 0 or more", args.seconds));
     }
@@ -103,7 +101,7 @@ pub fn run(args: &Args) -> Result<Outcome> {
         }
     }
     print(object)?;
-    Ok(Outcome::Passed)
+    Ok(Exit::Passed)
 }
 
 /// Seconds of the steps and GFLOP/s of the peak between them, both ascending, and with `--layers` the times of the parts
