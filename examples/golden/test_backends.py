@@ -1,6 +1,6 @@
 """numpy_backend against pytorch_backend, both in float64, on random inputs: outputs and every gradient.
 
-Prints a line a case with the largest |difference| / largest |value| of a tensor; exits 1 above 1e-12.
+Prints one line for each case with the largest |difference| / largest |value| of a tensor; exits 1 above 1e-12.
 Schedules and samplers of diffusers run on float64 tables (pytorch_float64.py); its own float32 tables are compared too.
 """
 

@@ -2,7 +2,7 @@
 
     python test_oracle.py path/to/ancestral [SEED]
 
-Prints a line a case with the largest difference as a fraction of the tensor's largest element; exits 1 above 1e-10. Gradients that
+Prints one line for each case with the largest difference as a fraction of the tensor's largest element; exits 1 above 1e-10. Gradients that
 are zero but for rounding (a key's bias) are compared with the largest gradient of the case.
 """
 

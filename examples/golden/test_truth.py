@@ -2,7 +2,7 @@
 
     python test_truth.py data/golden
 
-Prints a line a case with the largest difference of each source in units of the tolerance, in which float32 errors are
+Prints one line for each case with the largest difference of each source in units of the tolerance, in which float32 errors are
 near 1 and float64 errors near 1e-9. Exits 1 above 1e-5, and where no source knows a tensor; without PyTorch networks are
 skipped.
 """

@@ -109,7 +109,7 @@ pub fn to_json(results: &[(&'static str, Evaluation)]) -> String {
     serde_json::to_string_pretty(&object).expect("numbers are JSON") + "\n"
 }
 
-/// The table that people read: a row a bin, a block a subject, the total last.
+/// The table that people read: one row for each bin, one block for each subject, the total last.
 pub fn to_table(results: &[(&'static str, Evaluation)]) -> String {
     let headers = ["weights", "t", "MSE", "RMSE", "MAE", "R2", "linear MSE"];
     let mut rows = Vec::new();

@@ -85,7 +85,7 @@ struct Check {
     /// Only this operation; may be repeated [default: all]
     #[arg(long, value_name = "OP")]
     op: Vec<String>,
-    /// Print one JSON object instead of a line a case
+    /// Print one JSON object instead of one line for each case
     #[arg(long)]
     json: bool,
 }

@@ -9,7 +9,7 @@
 //! | [`level`] | x = signal·x₀ + sigma·ε | a place on the noise axis |
 //! | [`forward`] | q(x_t \| x₀) = N(√ᾱ_t·x₀, (1−ᾱ_t)·I) | Ho et al. 2020, Eq. 4 |
 //! | [`prediction`] | ε̂ ↔ x̂₀ ↔ v̂ | Ho et al. 2020, Eq. 9; Salimans and Ho 2022, § 4 |
-//! | [`posterior`] | q(x_{t−1} \| x_t, x₀) = N(μ̃_t, β̃_t·I) | Ho et al. 2020, Eq. 6 and 7 |
+//! | [`posterior`] | q(x_{t−1} \| x_t, x₀) = N(μ̃_t, β̃_t·I) | Ho et al. 2020, Eq. 6 and Eq. 7 |
 //! | [`loss`] | L_simple = E ‖ε − ε̂‖² | Ho et al. 2020, Eq. 14 |
 
 pub mod forward;

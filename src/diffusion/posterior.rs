@@ -1,4 +1,4 @@
-//! The way back when the image is known: q(x_s | x_t, x₀) for s < t (Ho et al. 2020, Eq. 6 and 7).
+//! The way back when the image is known: q(x_s | x_t, x₀) for s < t (Ho et al. 2020, Eq. 6 and Eq. 7).
 //!
 //! The chain may be strided: s = `t_prev` is t − 1 in the full chain and any earlier time in a respaced one, whose step
 //! from s to t keeps α = ᾱ_t/ᾱ_s and adds β = 1 − α (Nichol and Dhariwal 2021, § 4). By Bayes' rule

@@ -7,7 +7,7 @@
 //! v   = a·ε  − σ·x₀         ε  = σ·x_t + a·v          (Salimans and Ho 2022, § 4)
 //! ```
 //!
-//! x₀ from ε is x₀ = (x_t − σ·ε)/a (Ho et al. 2020, Eq. 9 and 15), and ε from x₀ is ε = (x_t − a·x₀)/σ. The first
+//! x₀ from ε is x₀ = (x_t − σ·ε)/a (Ho et al. 2020, Eq. 9 and Eq. 15), and ε from x₀ is ε = (x_t − a·x₀)/σ. The first
 //! divides by a, which amplifies an error of ε̂ by 1/√SNR, and is impossible where ᾱ_t = 0; [`Prediction::check`]
 //! refuses that. The second divides by σ, which is above 0 from t = 1 on.
 

@@ -1,6 +1,6 @@
 //! The precisions in which a case is computed: f64 for the truth, f32 for the bits, and f64 with noise for the tolerance.
 //!
-//! A tolerance shall say how far a correct float32 implementation may be from the truth, whatever its order of addition and
+//! A tolerance is to say how far a correct float32 implementation may be from the truth, whatever its order of addition and
 //! whatever its elementary functions. So the float64 computation is run many times, and the result of every operation is
 //! moved by a random relative error of up to u = 2⁻²⁴ (Parker 1997, "Monte Carlo arithmetic"): the spread of the results
 //! is the float32 error that the computation has by its nature. An operation that happens to be exact is
