@@ -17,6 +17,7 @@
 //! | [`report`] | what people look at: image grids, animations, plots, tables, progress |
 
 #![deny(missing_docs)]
+#![deny(unsafe_code)] // allowed kernel by kernel, with the proof beside it
 
 pub mod atomic;
 pub mod checkpoint;

@@ -7,11 +7,11 @@
 
 use std::arch::x86_64::*;
 
-use super::Transpose;
+use super::kernels::Transpose;
 use crate::numerics::instruction_set::{InstructionSet, current};
 
 /// [`transpose`], where the processor has what it needs.
-pub(crate) fn transpose_of_f32() -> Option<Transpose<f32>> {
+pub(super) fn transpose_of_f32() -> Option<Transpose<f32>> {
     (current() == InstructionSet::Avx512).then_some(transpose)
 }
 
