@@ -31,6 +31,7 @@
 //! The arrays of the library are those of [`ndarray`], which is exported again under that name.
 
 #![deny(missing_docs)]
+#![deny(unsafe_code)] // allowed kernel by kernel, with the proof beside it
 
 pub mod atomic;
 pub mod checkpoint;

@@ -15,6 +15,7 @@ use std::sync::{Mutex, PoisonError};
 
 use num_traits::{One, Zero};
 
+use crate::numerics::gemm::Kernels;
 use crate::numerics::{Fused, Real, elementary};
 
 /// The largest relative error of one rounding to float32: 2⁻²⁴.
@@ -134,6 +135,8 @@ impl Display for Noisy {
         Display::fmt(&self.0, f)
     }
 }
+
+impl Kernels for Noisy {}
 
 impl Real for Noisy {
     const NAME: &'static str = "noisy";

@@ -21,36 +21,45 @@
 use ndarray::{Array, Dimension};
 
 use super::stopwatch::timed;
-use super::{flat, flat_mut};
+use super::{Kept, flat, flat_mut};
 use crate::numerics::instruction_set::every_instruction_set;
-use crate::numerics::{Fused, Native, Real, buffer_pool};
+use crate::numerics::{Fused, Native, Real};
 
 /// y = x σ(x), element by element.
-pub fn silu<F: Real, D: Dimension>(x: &Array<F, D>) -> Array<F, D> {
-    let mut y = buffer_pool::clone(x);
+pub fn silu<F: Real, D: Dimension>(x: impl Into<Kept<F, D>>) -> Array<F, D> {
+    let mut y = x.into().into_owned();
     timed(None, "silu", 0, || silu_each(flat_mut(&mut y)));
     y
 }
 
 /// dx = dy σ(x) (1 + x (1 − σ(x))).
-pub fn silu_backward<F: Real, D: Dimension>(x: &Array<F, D>, mut dy: Array<F, D>) -> Array<F, D> {
+///
+/// # Panics
+/// If dy has another shape than x.
+pub fn silu_backward<F: Real, D: Dimension>(x: impl Into<Kept<F, D>>, dy: impl Into<Kept<F, D>>) -> Array<F, D> {
+    let (x, mut dy) = (x.into(), dy.into().into_owned());
     assert_eq!(x.raw_dim(), dy.raw_dim(), "silu: dy has the shape of x");
-    timed(None, "silu, gradient", 0, || times_silu_gradient(flat(x), flat_mut(&mut dy)));
+    timed(None, "silu, gradient", 0, || times_silu_gradient(flat(&x), flat_mut(&mut dy)));
     dy
 }
 
-/// y = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))), element by element, in place.
-pub fn gelu_tanh<F: Real, D: Dimension>(mut x: Array<F, D>) -> Array<F, D> {
+/// y = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))), element by element.
+pub fn gelu_tanh<F: Real, D: Dimension>(x: impl Into<Kept<F, D>>) -> Array<F, D> {
+    let mut x = x.into().into_owned();
     let half = F::from_f64(0.5);
     flat_mut(&mut x).iter_mut().for_each(|x| *x = half * *x * (F::one() + gelu_tanh_of(*x)));
     x
 }
 
 /// dx of [`gelu_tanh`].
-pub fn gelu_tanh_backward<F: Real, D: Dimension>(x: &Array<F, D>, mut dy: Array<F, D>) -> Array<F, D> {
+///
+/// # Panics
+/// If dy has another shape than x.
+pub fn gelu_tanh_backward<F: Real, D: Dimension>(x: impl Into<Kept<F, D>>, dy: impl Into<Kept<F, D>>) -> Array<F, D> {
+    let (x, mut dy) = (x.into(), dy.into().into_owned());
     assert_eq!(x.raw_dim(), dy.raw_dim(), "gelu: dy has the shape of x");
     let (half, three_b) = (F::from_f64(0.5), F::from_f64(3.0 * GELU_B));
-    for (dy, &x) in flat_mut(&mut dy).iter_mut().zip(flat(x)) {
+    for (dy, &x) in flat_mut(&mut dy).iter_mut().zip(flat(&x)) {
         let tanh = gelu_tanh_of(x);
         let slope = F::from_f64(GELU_A) * (F::one() + three_b * x * x);
         *dy *= half * (F::one() + tanh) + half * x * (F::one() - tanh * tanh) * slope;
@@ -109,7 +118,7 @@ mod tests {
             &(normal(40, 1) * 3.0),
             2,
             |_, x| (silu(x), x.clone()),
-            |_, x, dy, _| silu_backward(&x, dy.clone()),
+            |_, x, dy, _| silu_backward(x, dy),
         )
         .expect("the gradient is right");
     }
@@ -120,15 +129,15 @@ mod tests {
             &ParameterVector(vec![]),
             &(normal(40, 1) * 2.0),
             2,
-            |_, x| (gelu_tanh(x.clone()), x.clone()),
-            |_, x, dy, _| gelu_tanh_backward(&x, dy.clone()),
+            |_, x| (gelu_tanh(x), x.clone()),
+            |_, x, dy, _| gelu_tanh_backward(x, dy),
         )
         .expect("the gradient is right");
     }
 
     #[test]
     fn silu_far_from_zero_is_zero_or_the_identity() {
-        let y = silu(&ndarray::arr1(&[-120.0f32, 0.0, 120.0]));
+        let y = silu(ndarray::arr1(&[-120.0f32, 0.0, 120.0]));
         assert!(y[0].abs() < 1e-45 * 1e3 && y[1] == 0.0 && y[2] == 120.0, "{y}");
     }
 }

@@ -23,9 +23,9 @@ use std::ops::Range;
 
 use ndarray::{Array3, Ix3};
 
-use super::flat;
 use super::softmax::{softmax, softmax_backward};
-use crate::numerics::buffer_pool::{self, Aligned, Kept};
+use super::{Kept, flat};
+use crate::numerics::buffer_pool::{self, Aligned};
 use crate::numerics::gemm::{Epilogue, Matrix, matrix_product};
 use crate::numerics::{Real, parallel};
 
@@ -40,8 +40,17 @@ pub struct Cache<F: Real> {
 /// o = softmax(q kᵀ / √d) v for each head.
 ///
 /// # Shapes
-/// q (n, tokens, c), k and v (n, tokens of the keys, c), to o of q's shape. `heads` divides c.
-pub fn attention<F: Real>(q: Array3<F>, k: Array3<F>, v: Array3<F>, heads: usize) -> (Array3<F>, Cache<F>) {
+/// q (n, tokens, c), k and v (n, tokens of the keys, c), to o of q's shape.
+///
+/// # Panics
+/// If the shapes do not agree, an axis has length 0, or `heads` does not divide c.
+pub fn attention<F: Real>(
+    q: impl Into<Kept<F, Ix3>>,
+    k: impl Into<Kept<F, Ix3>>,
+    v: impl Into<Kept<F, Ix3>>,
+    heads: usize,
+) -> (Array3<F>, Cache<F>) {
+    let (q, k, v) = (q.into(), k.into(), v.into());
     let (n, tokens, c) = q.dim();
     assert!(
         k.dim() == v.dim() && k.dim().0 == n && k.dim().2 == c,
@@ -64,11 +73,15 @@ pub fn attention<F: Real>(q: Array3<F>, k: Array3<F>, v: Array3<F>, heads: usize
             matrix_product(Matrix::new(p, tokens, keys), of(&v), &mut o[head * d..], c, Epilogue::Overwrite);
         }
     });
-    (o.into_array((n, tokens, c)), Cache { qkv: [q, k, v].map(Kept::from), p, heads })
+    (o.into_array((n, tokens, c)), Cache { qkv: [q, k, v], p, heads })
 }
 
 /// (dq, dk, dv).
-pub fn attention_backward<F: Real>(Cache { qkv: [q, k, v], p, heads }: Cache<F>, d_o: &Array3<F>) -> [Array3<F>; 3] {
+///
+/// # Panics
+/// If do has another shape than o.
+pub fn attention_backward<F: Real>(cache: Cache<F>, d_o: impl Into<Kept<F, Ix3>>) -> [Array3<F>; 3] {
+    let (Cache { qkv: [q, k, v], p, heads }, d_o) = (cache, d_o.into());
     let ((_, tokens, c), keys) = (q.dim(), k.dim().1);
     assert_eq!(d_o.dim(), q.dim(), "attention: do has the shape of q");
     let d = c / heads;
@@ -80,8 +93,8 @@ pub fn attention_backward<F: Real>(Cache { qkv: [q, k, v], p, heads }: Cache<F>,
         let mut ds = buffer_pool::take(tokens * keys);
         for (head, p) in p.chunks(tokens * keys).enumerate() {
             let of = |x| matrix_of_head(x, image, head * d..(head + 1) * d);
-            matrix_product(Matrix::new(p, tokens, keys).t(), of(d_o), &mut dv[head * d..], c, Epilogue::Overwrite);
-            matrix_product(of(d_o), of(&v).t(), &mut ds, keys, Epilogue::Overwrite);
+            matrix_product(Matrix::new(p, tokens, keys).t(), of(&d_o), &mut dv[head * d..], c, Epilogue::Overwrite);
+            matrix_product(of(&d_o), of(&v).t(), &mut ds, keys, Epilogue::Overwrite);
             softmax_backward(p, &mut ds, keys);
             ds.iter_mut().for_each(|ds| *ds *= scale);
             let ds = Matrix::new(&ds, tokens, keys);

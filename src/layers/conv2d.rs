@@ -41,9 +41,9 @@ use super::narrow;
 use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
 use super::weights::Use;
-use super::{Layout, ParameterVector, Span, Weights, flat};
+use super::{Kept, Layout, ParameterVector, Span, Weights, flat};
 use crate::numerics::Real;
-use crate::numerics::buffer_pool::{self, Kept};
+use crate::numerics::buffer_pool;
 use crate::numerics::gemm::{Epilogue, Gather, Matrix, Panels, Right, product};
 
 /// A kernel, a bias and a geometry.
@@ -63,13 +63,14 @@ pub struct Cache<F: Real>(Kept<F, Ix4>);
 impl Conv2d {
     /// Parameters `NAME.weight` (kh, kw, c_in, c_out) and `NAME.bias`, with PyTorch's first values.
     pub fn new(layout: &mut Layout, name: &str, c_in: usize, c_out: usize, window: Window) -> Self {
-        let fan_in = window.kernel.0 * window.kernel.1 * c_in;
+        let (kh, kw) = window.kernel();
+        let fan_in = kh * kw * c_in;
         Self::with_init(layout, name, c_in, c_out, window, Init::Uniform(1.0 / (fan_in as f64).sqrt()))
     }
 
     /// The same, with other first values.
     pub fn with_init(layout: &mut Layout, name: &str, c_in: usize, c_out: usize, window: Window, init: Init) -> Self {
-        let weight = layout.add(format!("{name}.weight"), Axes::Conv { kernel: window.kernel, c_in, c_out }, init);
+        let weight = layout.add(format!("{name}.weight"), Axes::Conv { kernel: window.kernel(), c_in, c_out }, init);
         let bias = layout.add(format!("{name}.bias"), Axes::Same(vec![c_out]), init);
         Conv2d { weight, bias, c_in, c_out, window }
     }
@@ -78,6 +79,9 @@ impl Conv2d {
     ///
     /// # Shapes
     /// x (n, h, w, c_in) to y (n, oh, ow, c_out), oh and ow as [`Window::output`] says.
+    ///
+    /// # Panics
+    /// If x has other channels than the weight, or is smaller than the kernel with its padding.
     pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix4>>) -> (Array4<F>, Cache<F>) {
         let x = x.into();
         self.forward_padded(w, timed(Some(self.weight), "padding", 0, || self.window.pad(x)))
@@ -87,7 +91,15 @@ impl Conv2d {
     ///
     /// # Shapes
     /// padded (n, h + top + bottom, w + left + right, c_in) to y (n, oh, ow, c_out).
-    pub fn forward_padded<F: Real>(&self, w: &dyn Weights<F>, padded: Kept<F, Ix4>) -> (Array4<F>, Cache<F>) {
+    ///
+    /// # Panics
+    /// If the image has other channels than the weight, or is smaller than the kernel.
+    pub fn forward_padded<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        padded: impl Into<Kept<F, Ix4>>,
+    ) -> (Array4<F>, Cache<F>) {
+        let padded = padded.into();
         let (n, height, width, c) = padded.dim();
         assert_eq!(c, self.c_in, "conv2d: x has {c} channels, the weight takes {}", self.c_in);
         let (oh, ow) = self.window.without_padding().output((height, width));
@@ -110,69 +122,70 @@ impl Conv2d {
     ///
     /// # Shapes
     /// dy (n, oh, ow, c_out) to dx (n, h, w, c_in).
+    ///
+    /// # Panics
+    /// If dy has another size than y.
     pub fn backward<F: Real>(
         &self,
         w: &dyn Weights<F>,
         cache: Cache<F>,
-        dy: &Array4<F>,
+        dy: impl Into<Kept<F, Ix4>>,
         grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
+        let dy = dy.into();
         let (n, height, width, _) = cache.0.dim();
-        let [left, right, top, bottom] = self.window.padding;
-        self.parameter_gradients(cache, dy, grads);
+        let [left, right, top, bottom] = self.window.padding();
+        self.parameter_gradients(cache, dy.clone(), grads);
         self.input_gradient(w, dy, (n, height - top - bottom, width - left - right))
     }
 
     /// dW and db alone, for a first layer whose dx nobody reads.
+    ///
+    /// # Panics
+    /// If dy has another size than y.
     pub fn parameter_gradients<F: Real>(
         &self,
         Cache(padded): Cache<F>,
-        dy: &Array4<F>,
+        dy: impl Into<Kept<F, Ix4>>,
         grads: &mut ParameterVector<F>,
     ) {
+        let dy = dy.into();
         let (pixels, taps) = (self.window.pixels(padded.dim()), self.window.taps(padded.dim().2, self.c_in));
         assert_eq!(dy.len(), pixels.len() * self.c_out, "conv2d: dy {:?} has the shape of y", dy.dim());
         timed(Some(self.weight), "weight gradient", dy.len() * taps.len(), || {
             if narrow::suits(&self.window, self.c_out) {
                 let dw = &mut grads[self.weight];
-                return narrow::weight_gradient(&self.window, flat(&padded), padded.dim(), flat(dy), dw);
+                return narrow::weight_gradient(&self.window, flat(&padded), padded.dim(), flat(&dy), dw);
             }
             let columns_transposed = Gather { data: flat(&padded), rows: &taps, steps: &pixels };
             let mut product =
                 |dy| product(columns_transposed, dy, &mut grads[self.weight], self.c_out, Epilogue::Accumulate);
-            let dy = Matrix::new(flat(dy), pixels.len(), self.c_out);
+            let dy = Matrix::new(flat(&dy), pixels.len(), self.c_out);
             match Right::in_place(dy) {
                 Some(dy) => product(dy),
                 None => product(dy.panels().as_right()),
             }
         });
-        add_bias_gradient(flat(dy), &mut grads[self.bias]);
+        add_bias_gradient(flat(&dy), &mut grads[self.bias]);
     }
 
     /// dx = col2im(dy · Wᵀ), phase by phase: see the orders of addition above.
     fn input_gradient<F: Real>(
         &self,
         w: &dyn Weights<F>,
-        dy: &Array4<F>,
+        dy: Kept<F, Ix4>,
         (n, h, width): (usize, usize, usize),
     ) -> Array4<F> {
-        let stride = self.window.stride;
-        let [left, _, top, _] = self.window.padding;
+        let (stride, kernel, [left, _, top, _]) = (self.window.stride(), self.window.kernel(), self.window.padding());
         if stride == 1 {
-            return self.phase(
-                w,
-                dy,
-                n,
-                Phase::new(0, 1, top, self.window.kernel.0, h),
-                Phase::new(0, 1, left, self.window.kernel.1, width),
-            );
+            return self.phase(w, dy, n, Phase::new(0, 1, top, kernel.0, h), Phase::new(0, 1, left, kernel.1, width));
         }
         let mut dx = Array4::zeros((n, h, width, self.c_in));
         for remainder in (0..stride * stride).map(|i| (i / stride, i % stride)) {
-            let rows = Phase::new(remainder.0, stride, top, self.window.kernel.0, h);
-            let columns = Phase::new(remainder.1, stride, left, self.window.kernel.1, width);
+            let rows = Phase::new(remainder.0, stride, top, kernel.0, h);
+            let columns = Phase::new(remainder.1, stride, left, kernel.1, width);
             if rows.taps > 0 && columns.taps > 0 && rows.pixels > 0 && columns.pixels > 0 {
-                let part = self.phase(w, dy, n, rows, columns);
+                let part = self.phase(w, dy.clone(), n, rows, columns);
                 let (first_row, first_column) = (rows.first(top), columns.first(left));
                 let every = |first: usize| ndarray::Slice::new(first as isize, None, stride as isize);
                 let mut pixels = dx.slice_axis_mut(ndarray::Axis(1), every(first_row));
@@ -184,12 +197,12 @@ impl Conv2d {
     }
 
     /// The gradient of the pixels of one phase: a convolution at stride 1 of dy with the taps that they see, flipped.
-    fn phase<F: Real>(&self, w: &dyn Weights<F>, dy: &Array4<F>, n: usize, rows: Phase, columns: Phase) -> Array4<F> {
+    fn phase<F: Real>(&self, w: &dyn Weights<F>, dy: Kept<F, Ix4>, n: usize, rows: Phase, columns: Phase) -> Array4<F> {
         let (size, kernel) = ((rows.pixels, columns.pixels), (rows.taps, columns.taps));
         let with_margins = (size.0 + kernel.0 - 1, size.1 + kernel.1 - 1);
         let margins = || region(dy, rows.margin(), columns.margin(), with_margins);
         let padded = timed(Some(self.weight), "padding", 0, margins);
-        let window = Window { kernel, stride: 1, padding: [0; 4] };
+        let window = Window::new(kernel, 1, [0; 4]).expect("a phase without taps has no pixels to compute");
         let (pixels, taps) = (window.pixels(padded.dim()), window.taps(padded.dim().2, self.c_out));
 
         // Row (tap, o) of the flipped and transposed weight: the taps that this phase sees, in descending order.
@@ -197,7 +210,7 @@ impl Conv2d {
             let (tap, o) = (kernel.0 * kernel.1 - 1 - k / self.c_out, k % self.c_out);
             let kh = rows.remainder + tap / kernel.1 * rows.stride;
             let kw = columns.remainder + tap % kernel.1 * columns.stride;
-            (kh * self.window.kernel.1 + kw) * self.c_in * self.c_out + o
+            (kh * self.window.kernel().1 + kw) * self.c_in * self.c_out + o
         };
         let copy = |weight: &[F]| Panels::from_rows(weight, taps.len(), self.c_in, self.c_out, row);
         let phase = rows.remainder * rows.stride + columns.remainder;

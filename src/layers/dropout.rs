@@ -4,9 +4,9 @@
 //! The numbers of an image come from its own stream, keyed by (seed, "train.dropout", step, image of the batch, layer),
 //! so they depend neither on the microbatch nor on the thread that it is in. Proven by central differences.
 
-use ndarray::Array4;
+use ndarray::{Array4, Ix4};
 
-use super::flat_mut;
+use super::{Kept, flat_mut};
 use crate::numerics::Real;
 use crate::numerics::rng::Stream;
 
@@ -24,11 +24,17 @@ pub struct Key {
 /// y = x m / (1 − p), and the factors m / (1 − p), in place of which there is `None` if nothing is dropped.
 ///
 /// `layer` tells this dropout from the others of the network; `p` is in 0..1.
-pub fn dropout<F: Real>(mut x: Array4<F>, p: f64, layer: u64, key: Option<Key>) -> (Array4<F>, Option<Array4<F>>) {
+pub fn dropout<F: Real>(
+    x: impl Into<Kept<F, Ix4>>,
+    p: f64,
+    layer: u64,
+    key: Option<Key>,
+) -> (Array4<F>, Option<Array4<F>>) {
+    let mut x = x.into().into_owned();
     let Some(key) = key.filter(|_| p > 0.0) else { return (x, None) };
     let kept = F::from_f64(1.0 / (1.0 - p));
     let mut factors = Array4::zeros(x.dim());
-    let size = x.len() / x.dim().0;
+    let size = (x.len() / x.dim().0.max(1)).max(1);
     for (image, factors) in flat_mut(&mut factors).chunks_mut(size).enumerate() {
         let indices = [key.step, (key.first_image + image) as u64, layer];
         let mut stream = Stream::keyed(key.seed, "train.dropout", &indices);
@@ -38,8 +44,9 @@ pub fn dropout<F: Real>(mut x: Array4<F>, p: f64, layer: u64, key: Option<Key>) 
     (x, Some(factors))
 }
 
-/// dx = dy m / (1 − p).
-pub fn dropout_backward<F: Real>(factors: Option<Array4<F>>, mut dy: Array4<F>) -> Array4<F> {
+/// dx = dy m / (1 − p), of the factors that [`dropout`] gave.
+pub fn dropout_backward<F: Real>(factors: Option<Array4<F>>, dy: impl Into<Kept<F, Ix4>>) -> Array4<F> {
+    let mut dy = dy.into().into_owned();
     if let Some(factors) = factors {
         dy *= &factors;
     }
@@ -61,8 +68,8 @@ mod tests {
             &ParameterVector(vec![]),
             &normal((2, 3, 4, 5), 1),
             2,
-            |_, x| dropout(x.clone(), 0.4, 0, Some(KEY)),
-            |_, f, dy, _| dropout_backward(f, dy.clone()),
+            |_, x| dropout(x, 0.4, 0, Some(KEY)),
+            |_, f, dy, _| dropout_backward(f, dy),
         )
         .expect("the gradient is right");
     }

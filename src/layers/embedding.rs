@@ -17,10 +17,10 @@
 //! y_n = E_label(n), a row of a table. Each row is read by the images of its class: dE_k = Σ over n with label k of dy_n,
 //! in ascending n. Proven by central differences and PyTorch's numbers through a conditional U-Net.
 
-use ndarray::Array2;
+use ndarray::{Array2, Ix2};
 
 use super::parameters::{Axes, Init};
-use super::{Layout, ParameterVector, Span, Weights, flat, shaped};
+use super::{Kept, Layout, ParameterVector, Span, Weights, flat, shaped};
 use crate::numerics::{Real, elementary};
 
 /// Which of the conventions of a sinusoidal embedding.
@@ -58,7 +58,7 @@ impl TimeEmbedding {
     }
 }
 
-/// A table of a vector a class.
+/// A table with one vector per class.
 #[derive(Clone, Debug)]
 pub struct ClassEmbedding {
     pub(crate) weight: Span,
@@ -73,10 +73,13 @@ impl ClassEmbedding {
         ClassEmbedding { weight, classes, dim }
     }
 
-    /// The rows of the labels; each label is below the number of classes.
+    /// The rows of the labels.
     ///
     /// # Shapes
     /// labels (n) to (n, dim).
+    ///
+    /// # Panics
+    /// If a label is not below the number of classes.
     pub fn forward<F: Real>(&self, w: &dyn Weights<F>, labels: &[usize]) -> Array2<F> {
         let table = &w[self.weight];
         let row = |&label: &usize| {
@@ -87,8 +90,16 @@ impl ClassEmbedding {
     }
 
     /// dE added into `grads`; labels have no gradient.
-    pub fn backward<F: Real>(&self, labels: &[usize], dy: &Array2<F>, grads: &mut ParameterVector<F>) {
-        for (label, dy) in labels.iter().zip(flat(dy).chunks(self.dim)) {
+    ///
+    /// # Shapes
+    /// dy (n, dim), a row for each label.
+    ///
+    /// # Panics
+    /// If a label is not below the number of classes, or dy has not the shape of the rows.
+    pub fn backward<F: Real>(&self, labels: &[usize], dy: impl Into<Kept<F, Ix2>>, grads: &mut ParameterVector<F>) {
+        let dy = dy.into();
+        assert_eq!(dy.dim(), (labels.len(), self.dim), "class embedding: dy has the shape of the rows");
+        for (label, dy) in labels.iter().zip(flat(&dy).chunks(self.dim)) {
             let row = &mut grads[self.weight][label * self.dim..][..self.dim];
             row.iter_mut().zip(dy).for_each(|(g, &dy)| *g += dy);
         }

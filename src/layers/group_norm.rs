@@ -31,14 +31,13 @@ use ndarray::{Array4, Ix4};
 use super::activation::{silu_gradient_of, silu_of};
 use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
-use super::{Layout, ParameterVector, Span, Weights, flat, flat_mut};
+use super::{Kept, Layout, ParameterVector, Span, Weights, flat, flat_mut};
 use crate::numerics::Real;
-use crate::numerics::buffer_pool::Kept;
 use crate::numerics::instruction_set::every_instruction_set;
 use crate::numerics::sum::{column_sums, map_columns};
 use crate::numerics::{buffer_pool, parallel};
 
-/// A scale and a shift a channel, and the number of groups.
+/// A scale and a shift for each channel, and the number of groups.
 #[derive(Clone, Debug)]
 pub struct GroupNorm {
     pub(crate) weight: Span,
@@ -81,6 +80,9 @@ impl GroupNorm {
     ///
     /// # Shapes
     /// x (n, h, w, c) to y of the same shape.
+    ///
+    /// # Panics
+    /// If x has another number of channels than the norm.
     pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix4>>) -> (Array4<F>, Cache<F>) {
         self.forward_with(w, x.into(), [0; 4], normalise)
     }
@@ -145,14 +147,17 @@ impl GroupNorm {
     ///
     /// # Shapes
     /// dy (n, h, w, c) to dx of the same shape.
+    ///
+    /// # Panics
+    /// If dy has another shape than x.
     pub fn backward<F: Real>(
         &self,
         w: &dyn Weights<F>,
         cache: Cache<F>,
-        dy: Array4<F>,
+        dy: impl Into<Kept<F, Ix4>>,
         grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
-        self.backward_with(w, cache, dy, grads, affine_gradients)
+        self.backward_with(w, cache, dy.into(), grads, affine_gradients)
     }
 
     /// The same for [`forward_silu`](Self::forward_silu): what silu was given is computed again.
@@ -160,20 +165,21 @@ impl GroupNorm {
         &self,
         w: &dyn Weights<F>,
         cache: Cache<F>,
-        dy: Array4<F>,
+        dy: impl Into<Kept<F, Ix4>>,
         grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
-        self.backward_with(w, cache, dy, grads, silu_and_affine_gradients)
+        self.backward_with(w, cache, dy.into(), grads, silu_and_affine_gradients)
     }
 
     fn backward_with<F: Real>(
         &self,
         w: &dyn Weights<F>,
         Cache { x, moments }: Cache<F>,
-        mut dy: Array4<F>,
+        dy: Kept<F, Ix4>,
         grads: &mut ParameterVector<F>,
         affine_gradients: AffineGradients<F>,
     ) -> Array4<F> {
+        let mut dy = dy.into_owned();
         assert_eq!(x.dim(), dy.dim(), "group_norm: dy has the shape of x");
         let (_, h, width, c) = x.dim();
         let (size, gamma, beta) = (h * width * c, &w[self.weight], &w[self.bias]);
@@ -206,7 +212,7 @@ impl GroupNorm {
     }
 }
 
-/// A pair a group, as two rows of a number a channel.
+/// A pair for each group, as two rows of one number per channel.
 fn per_channel<F: Real>(of_groups: &[(F, F)], channels: usize) -> [Vec<F>; 2] {
     let of_group = channels / of_groups.len();
     let row = |pick: fn(&(F, F)) -> F| (0..channels).map(|c| pick(&of_groups[c / of_group])).collect();

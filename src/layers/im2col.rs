@@ -17,25 +17,63 @@
 
 use ndarray::{Array4, Ix4};
 
-use super::{flat, shaped};
-use crate::numerics::buffer_pool::{self, Kept};
-use crate::numerics::{Real, parallel};
+use super::{Kept, flat, shaped};
+use crate::numerics::{Real, buffer_pool, parallel};
+use crate::{Error, Result};
 
 /// The geometry of a convolution: what an output pixel sees.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Window {
-    /// Kernel height and width.
-    pub kernel: (usize, usize),
-    /// Input pixels from one output pixel to the next, both ways; at least 1.
-    pub stride: usize,
-    /// Zeros added around the image: left, right, top, bottom.
-    pub padding: [usize; 4],
+    kernel: (usize, usize),
+    stride: usize,
+    padding: [usize; 4],
 }
 
 impl Window {
-    /// A kernel k x k with the same padding on all sides.
+    /// The largest side of a kernel, stride and padding.
+    pub const MAX: usize = 1 << 24;
+
+    /// A kernel of this height and width, that moves by `stride` pixels from one output pixel to the next, over an image with
+    /// so many zeros around it: left, right, top, bottom.
+    ///
+    /// # Errors
+    /// If the kernel has no pixel, the stride is 0, or one of the numbers is above [`Window::MAX`].
+    pub fn new(kernel: (usize, usize), stride: usize, padding: [usize; 4]) -> Result<Self> {
+        let (kh, kw) = kernel;
+        for (field, expected, smallest, found) in [
+            ("convolution: kernel height", "1 or more pixels", 1, kh),
+            ("convolution: kernel width", "1 or more pixels", 1, kw),
+            ("convolution: stride", "1 or more pixels", 1, stride),
+            ("convolution: padding", "0 or more pixels", 0, padding.into_iter().fold(0, usize::max)),
+        ] {
+            if !(smallest..=Self::MAX).contains(&found) {
+                return Err(Error::value(field, format!("{expected}, at most {}", Self::MAX), found));
+            }
+        }
+        Ok(Window { kernel, stride, padding })
+    }
+
+    /// A kernel k x k with the same padding on all sides, for sizes that a program says itself.
+    ///
+    /// # Panics
+    /// Where [`Window::new`] returns an error: if the kernel or the stride is 0.
     pub fn square(kernel: usize, stride: usize, padding: usize) -> Self {
-        Window { kernel: (kernel, kernel), stride, padding: [padding; 4] }
+        Self::new((kernel, kernel), stride, [padding; 4]).unwrap_or_else(|error| panic!("{error}"))
+    }
+
+    /// Kernel height and width.
+    pub fn kernel(&self) -> (usize, usize) {
+        self.kernel
+    }
+
+    /// Input pixels from one output pixel to the next, both ways.
+    pub fn stride(&self) -> usize {
+        self.stride
+    }
+
+    /// Zeros around the image: left, right, top, bottom.
+    pub fn padding(&self) -> [usize; 4] {
+        self.padding
     }
 
     /// The same over an image that has its padding written out.
@@ -57,19 +95,23 @@ impl Window {
     }
 
     /// The image with its padding written out, shape (n, h + top + bottom, w + left + right, c).
-    pub fn pad<F: Real>(&self, x: Kept<F, Ix4>) -> Kept<F, Ix4> {
+    pub fn pad<F: Real>(&self, x: impl Into<Kept<F, Ix4>>) -> Kept<F, Ix4> {
+        let x = x.into();
         let [left, right, top, bottom] = self.padding;
         let (_, h, w, _) = x.dim();
         if self.padding == [0; 4] {
             x
         } else {
-            region(&x, top as isize, left as isize, (h + top + bottom, w + left + right)).into()
+            region(x, top as isize, left as isize, (h + top + bottom, w + left + right)).into()
         }
     }
 
     /// Where the window of each output pixel starts in a padded image (n, h, w, c): n·oh·ow addresses.
+    ///
+    /// # Panics
+    /// If the image is smaller than the kernel.
     pub fn pixels(&self, (n, h, w, c): (usize, usize, usize, usize)) -> Vec<usize> {
-        let (oh, ow) = ((h - self.kernel.0) / self.stride + 1, (w - self.kernel.1) / self.stride + 1);
+        let (oh, ow) = self.without_padding().output((h, w));
         let mut starts = Vec::with_capacity(n * oh * ow);
         for (image, y) in (0..n).flat_map(|image| (0..oh).map(move |y| (image, y))) {
             let row = (image * h + y * self.stride) * w * c;
@@ -88,11 +130,17 @@ impl Window {
 }
 
 /// The rows and columns of x moved down by `top` and right by `left` into an image of another size, zeros where x has none.
-pub fn region<F: Real>(x: &Array4<F>, top: isize, left: isize, (height, width): (usize, usize)) -> Array4<F> {
+pub fn region<F: Real>(
+    x: impl Into<Kept<F, Ix4>>,
+    top: isize,
+    left: isize,
+    (height, width): (usize, usize),
+) -> Array4<F> {
+    let x = x.into();
     let (n, h, w, c) = x.dim();
     let mut out = buffer_pool::take(n * height * width * c);
     let (first, last) = (left.max(0) as usize, (w as isize + left).clamp(0, width as isize) as usize); // columns of out
-    let x = flat(x);
+    let x = flat(&x);
     parallel::in_parts(&mut out, height * width * c, width * c, |at, rows| {
         for (i, out) in rows.chunks_mut(width * c).enumerate() {
             let row = at / (width * c) + i;
@@ -111,8 +159,11 @@ pub fn region<F: Real>(x: &Array4<F>, top: isize, left: isize, (height, width): 
 }
 
 /// The matrix (n·oh·ow, kh·kw·c) of all windows.
-pub fn im2col<F: Real>(x: &Array4<F>, window: Window) -> Vec<F> {
-    let padded = window.pad(x.clone().into());
+///
+/// # Panics
+/// If the padded image is smaller than the kernel.
+pub fn im2col<F: Real>(x: impl Into<Kept<F, Ix4>>, window: Window) -> Vec<F> {
+    let padded = window.pad(x);
     let (_, _, w, c) = padded.dim();
     let taps = window.taps(w, c);
     let padded_data = flat(&padded);
@@ -132,7 +183,7 @@ pub fn col2im<F: Real>(matrix: &[F], dim: (usize, usize, usize, usize), window: 
             padded[pixel + tap] += value;
         }
     }
-    region(&shaped((n, height, width, c), padded), -(top as isize), -(left as isize), (h, w))
+    region(shaped((n, height, width, c), padded), -(top as isize), -(left as isize), (h, w))
 }
 
 #[cfg(test)]
@@ -146,6 +197,31 @@ mod tests {
         Window { kernel: (2, 5), stride: 3, padding: [4, 0, 1, 2] },
         Window { kernel: (1, 1), stride: 2, padding: [0, 0, 0, 0] },
     ];
+
+    #[test]
+    fn window_that_sees_nothing_or_does_not_move_is_refused_by_what_is_wrong() {
+        for (kernel, stride, padding, said) in [
+            ((0, 3), 1, [1; 4], "kernel height: expected 1 or more pixels"),
+            ((3, 0), 1, [1; 4], "kernel width"),
+            ((3, 3), 0, [1; 4], "stride: expected 1 or more pixels, at most 16777216, found 0"),
+            ((3, 3), 1, [0, usize::MAX, 0, 0], "padding: expected 0 or more pixels, at most"),
+        ] {
+            let refusal = Window::new(kernel, stride, padding).unwrap_err().to_string();
+            assert!(refusal.contains(said), "{refusal}");
+        }
+    }
+
+    #[test]
+    #[should_panic(expected = "stride: expected 1 or more pixels")]
+    fn square_window_without_a_stride_panics_with_what_is_wrong() {
+        Window::square(3, 0, 1);
+    }
+
+    #[test]
+    #[should_panic(expected = "does not fit into 2 padded pixels")]
+    fn pixels_of_an_image_smaller_than_the_kernel_panic() {
+        Window::square(3, 1, 0).pixels((1, 2, 5, 1));
+    }
 
     #[test]
     fn im2col_element_is_the_pixel_under_the_tap() {

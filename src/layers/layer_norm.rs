@@ -12,9 +12,9 @@
 //! The cache keeps x̂ and r. Sums are the 16 lanes of [`sum_by`], in f64; the variance is two-pass. Proven by central
 //! differences and PyTorch's numbers.
 
-use ndarray::Array2;
+use ndarray::{Array2, Ix2};
 
-use super::{flat, flat_mut};
+use super::{Kept, flat, flat_mut};
 use crate::numerics::Real;
 use crate::numerics::sum::{sum, sum_by};
 
@@ -29,7 +29,8 @@ pub struct Cache<F> {
 ///
 /// # Shapes
 /// x (rows, features) to the same shape.
-pub fn layer_norm<F: Real>(mut x: Array2<F>, norm_eps: f64) -> (Array2<F>, Cache<F>) {
+pub fn layer_norm<F: Real>(x: impl Into<Kept<F, Ix2>>, norm_eps: f64) -> (Array2<F>, Cache<F>) {
+    let mut x = x.into().into_owned();
     let n = x.ncols();
     let mut r = Vec::with_capacity(x.nrows());
     for row in flat_mut(&mut x).chunks_mut(n) {
@@ -44,7 +45,11 @@ pub fn layer_norm<F: Real>(mut x: Array2<F>, norm_eps: f64) -> (Array2<F>, Cache
 }
 
 /// dx = r (dy − m₁ − x̂ m₂).
-pub fn layer_norm_backward<F: Real>(Cache { x_hat, r }: Cache<F>, mut dy: Array2<F>) -> Array2<F> {
+///
+/// # Panics
+/// If dy has another shape than x.
+pub fn layer_norm_backward<F: Real>(Cache { x_hat, r }: Cache<F>, dy: impl Into<Kept<F, Ix2>>) -> Array2<F> {
+    let mut dy = dy.into().into_owned();
     assert_eq!(x_hat.dim(), dy.dim(), "layer_norm: dy has the shape of x");
     let n = dy.ncols();
     for ((dy, x_hat), r) in flat_mut(&mut dy).chunks_mut(n).zip(flat(&x_hat).chunks(n)).zip(r) {
@@ -69,8 +74,8 @@ mod tests {
             &ParameterVector(vec![]),
             &normal((3, 19), 1),
             2,
-            |_, x| layer_norm(x.clone(), 1e-6),
-            |_, cache, dy, _| layer_norm_backward(cache, dy.clone()),
+            |_, x| layer_norm(x, 1e-6),
+            |_, cache, dy, _| layer_norm_backward(cache, dy),
         )
         .expect("the gradient is right");
     }

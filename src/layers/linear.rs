@@ -16,9 +16,9 @@ use ndarray::{Array2, Ix2};
 use super::parameters::{Axes, Init};
 use super::stopwatch::timed;
 use super::weights::Use;
-use super::{Layout, ParameterVector, Span, Weights, flat};
+use super::{Kept, Layout, ParameterVector, Span, Weights, flat};
 use crate::numerics::Real;
-use crate::numerics::buffer_pool::{self, Kept};
+use crate::numerics::buffer_pool;
 use crate::numerics::gemm::{Epilogue, Matrix, matrix_product, panel_product};
 use crate::numerics::sum::plain_column_sums;
 
@@ -52,6 +52,9 @@ impl Linear {
     ///
     /// # Shapes
     /// x (rows, inputs) to y (rows, outputs).
+    ///
+    /// # Panics
+    /// If x has another number of features than the weight.
     pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: impl Into<Kept<F, Ix2>>) -> (Array2<F>, Cache<F>) {
         let x = x.into();
         let (rows, inputs) = x.dim();
@@ -70,16 +73,19 @@ impl Linear {
     ///
     /// # Shapes
     /// dy (rows, outputs) to dx (rows, inputs).
+    ///
+    /// # Panics
+    /// If dy has another shape than y.
     pub fn backward<F: Real>(
         &self,
         w: &dyn Weights<F>,
         Cache(x): Cache<F>,
-        dy: &Array2<F>,
+        dy: impl Into<Kept<F, Ix2>>,
         grads: &mut ParameterVector<F>,
     ) -> Array2<F> {
-        let rows = x.nrows();
+        let (rows, dy) = (x.nrows(), dy.into());
         assert_eq!(dy.dim(), (rows, self.outputs), "linear: dy has the shape of y");
-        let dy = Matrix::new(flat(dy), rows, self.outputs);
+        let dy = Matrix::new(flat(&dy), rows, self.outputs);
         let x_transposed = Matrix::new(flat(&x), rows, self.inputs).t();
         timed(Some(self.weight), "weight gradient", x.len() * self.outputs, || {
             matrix_product(x_transposed, dy, &mut grads[self.weight], self.outputs, Epilogue::Accumulate)

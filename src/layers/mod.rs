@@ -2,15 +2,20 @@
 //!
 //! # Conventions
 //!
-//! - An activation is `Array4<F>` of shape (n, h, w, c): image, row, column, channel; channels last and without gaps. A
-//!   sequence is `Array3<F>` (n, tokens, c), a batch of vectors `Array2<F>` (rows, c).
+//! - An activation is `Array4<F>` of shape (n, h, w, c): image, row, column, channel; channels last. A sequence is `Array3<F>`
+//!   (n, tokens, c), a batch of vectors `Array2<F>` (rows, c).
+//! - Layers take every array by value, as `impl Into<`[`Kept`]`>`, forward and backward alike, and return plain arrays. Give
+//!   the array itself if you need it no more: its memory becomes the result, or goes back to the pool for the next array. Make
+//!   it `Kept` and give a clone, which is the same array, if you read it again. A reference is copied. So is an
+//!   array with gaps, such as one with permuted axes: inside of a layer all are contiguous.
 //! - `dx` is ∂L/∂x and has the shape of x. Input gradients are returned, parameter gradients are added into `grads`,
 //!   which has the type of the parameters themselves: [`ParameterVector`].
 //! - A layer holds no numbers, only [`Span`]s: where its parameters lie in the flat vector of the model. So one
 //!   architecture serves f32 and f64, and gradients, moments and averages are vectors of the same layout.
 //! - `forward` returns the result and a cache, which `backward` takes by move. Without a backward pass the cache is
 //!   dropped at once.
-//! - A wrong shape between layers is a bug of this crate and panics with the layer and both shapes.
+//! - A wrong shape, an axis of length 0 among them, is a bug of whoever puts layers together: it panics with the layer and
+//!   both shapes. [`UNet`](crate::models::unet::UNet) checks what it is given and returns an error instead.
 
 pub mod activation;
 pub mod attention;
@@ -31,13 +36,14 @@ pub mod weights;
 
 use ndarray::{Array, Dimension};
 
+pub use crate::numerics::buffer_pool::Kept;
 pub use parameters::{Layout, ParameterVector, Span};
 pub use weights::{Prepared, Weights};
 
 use crate::numerics::instruction_set::every_instruction_set;
 use crate::numerics::{Real, parallel};
 
-/// The numbers of an activation in order; every activation is without gaps.
+/// The numbers of an array in order; it has no gaps, as [`Kept`] and the results of layers have none.
 pub(crate) fn flat<F, D: Dimension>(x: &Array<F, D>) -> &[F] {
     x.as_slice().expect("activations are contiguous")
 }

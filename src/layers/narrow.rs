@@ -20,7 +20,7 @@ const TAPS: usize = 32;
 
 /// Whether a convolution to this many channels is done here.
 pub(super) fn suits(window: &Window, c_out: usize) -> bool {
-    c_out <= FEW && window.stride == 1
+    c_out <= FEW && window.stride() == 1
 }
 
 /// y = im2col(x) · W + b of images that have their padding written out.
@@ -42,7 +42,7 @@ pub(super) fn forward<F: Real>(
     let images = x.chunks(size * c).zip(y.chunks_mut(oh * ow * c_out)).collect();
     parallel::deal(images, |(x, y): (&[F], &mut [F])| {
         // The last pixels have others beside them whose sums nobody reads, and these have windows.
-        let mut planes = buffer_pool::take(size * c + PIXELS + window.kernel.1);
+        let mut planes = buffer_pool::take(size * c + PIXELS + window.kernel().1);
         planes[size * c..].fill(F::zero());
         transpose(x, c, &mut planes[..size * c]);
         let mut sums = buffer_pool::take((oh * w).next_multiple_of(PIXELS)); // oh rows of the padded width
@@ -67,8 +67,8 @@ pub(super) fn weight_gradient<F: Real>(
     dw: &mut [F],
 ) {
     let (_, _, w, c) = dim;
-    let (pixels, run) = (window.pixels(dim), window.kernel.1 * c);
-    let c_out = dw.len() / (window.kernel.0 * run);
+    let (pixels, run) = (window.pixels(dim), window.kernel().1 * c);
+    let c_out = dw.len() / (window.kernel().0 * run);
     let rows = dw.chunks_mut(run * c_out).enumerate().collect();
     parallel::deal(rows, |(kh, dw): (usize, &mut [F])| {
         for o in 0..c_out {

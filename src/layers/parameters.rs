@@ -3,6 +3,7 @@
 //! The optimizer, the average, clipping, checkpoints and microbatch gradients all see a slice of numbers; layers see their own
 //! [`Span`] of it; files see names and shapes. The names are those of `diffusers`, the order is that of construction.
 
+use std::collections::HashSet;
 use std::ops::{Index, IndexMut};
 
 use crate::numerics::instruction_set::every_instruction_set;
@@ -72,13 +73,18 @@ pub struct Entry {
 pub struct Layout {
     /// The tensors in their fixed order.
     pub entries: Vec<Entry>,
+    names: HashSet<String>,
     len: usize,
 }
 
 impl Layout {
     /// Adds a tensor behind the others. Sizes saturate: a layout holds no numbers, and what builds one from a file
     /// refuses a count out of reach before it allocates them.
+    ///
+    /// # Panics
+    /// If there is a tensor of this name: both would get the same first values, and a file could hold only one.
     pub fn add(&mut self, name: String, axes: Axes, init: Init) -> Span {
+        assert!(self.names.insert(name.clone()), "layout: two tensors are called {name}");
         let len = axes.shape().into_iter().fold(1, usize::saturating_mul);
         let span = Span { start: self.len, len };
         self.len = self.len.saturating_add(len);
@@ -211,6 +217,15 @@ mod tests {
         let axes = Axes::Linear { inputs: 2, outputs: 3 };
         assert_eq!(axes.from_file(&[0, 1, 2, 3, 4, 5]), [0, 2, 4, 1, 3, 5]);
         assert_eq!(axes.to_file(&[0, 2, 4, 1, 3, 5]), [0, 1, 2, 3, 4, 5]);
+    }
+
+    #[test]
+    #[should_panic(expected = "layout: two tensors are called norm.bias")]
+    fn layout_with_a_second_tensor_of_one_name_panics_with_the_name() {
+        let mut layout = Layout::default();
+        for name in ["norm.weight", "norm.bias", "norm.bias"] {
+            layout.add(name.into(), Axes::Same(vec![3]), Init::Normal);
+        }
     }
 
     #[test]

@@ -12,16 +12,16 @@
 
 use std::ops::Range;
 
-use ndarray::Array4;
+use ndarray::{Array4, Ix4};
 
-use super::flat;
+use super::{Kept, flat};
 use crate::numerics::{Real, buffer_pool, parallel};
 
 /// Each pixel as a square of four.
 ///
 /// # Shapes
 /// x (n, h, w, c) to y (n, 2h, 2w, c).
-pub fn upsample_nearest_2x<F: Real>(x: &Array4<F>) -> Array4<F> {
+pub fn upsample_nearest_2x<F: Real>(x: impl Into<Kept<F, Ix4>>) -> Array4<F> {
     upsample_nearest_2x_padded(x, [0; 4])
 }
 
@@ -29,11 +29,15 @@ pub fn upsample_nearest_2x<F: Real>(x: &Array4<F>) -> Array4<F> {
 ///
 /// # Shapes
 /// x (n, h, w, c) to y (n, 2h + top + bottom, 2w + left + right, c).
-pub fn upsample_nearest_2x_padded<F: Real>(x: &Array4<F>, [left, right, top, bottom]: [usize; 4]) -> Array4<F> {
+pub fn upsample_nearest_2x_padded<F: Real>(
+    x: impl Into<Kept<F, Ix4>>,
+    [left, right, top, bottom]: [usize; 4],
+) -> Array4<F> {
+    let x = x.into();
     let (n, h, w, c) = x.dim();
     let (height, width) = (2 * h + top + bottom, 2 * w + left + right);
     let mut y = buffer_pool::take(n * height * width * c);
-    let x = flat(x);
+    let x = flat(&x);
     parallel::in_parts(&mut y, height * width * c, width * c, |at, rows| {
         for (row, y) in (at / (width * c)..).zip(rows.chunks_mut(width * c)) {
             let (image, row) = (row / height, row % height);
@@ -56,31 +60,37 @@ pub fn upsample_nearest_2x_padded<F: Real>(x: &Array4<F>, [left, right, top, bot
 }
 
 /// dx of [`upsample_nearest_2x`]: the sum of each square of four.
-pub fn upsample_nearest_2x_backward<F: Real>(dy: &Array4<F>) -> Array4<F> {
-    sum_of_squares_of_four(dy)
+///
+/// # Panics
+/// If the height or width of dy is odd.
+pub fn upsample_nearest_2x_backward<F: Real>(dy: impl Into<Kept<F, Ix4>>) -> Array4<F> {
+    sum_of_squares_of_four(dy.into())
 }
 
 /// The mean of each square of four pixels.
 ///
 /// # Shapes
 /// x (n, 2h, 2w, c) to y (n, h, w, c).
-pub fn average_pool_2x<F: Real>(x: &Array4<F>) -> Array4<F> {
+///
+/// # Panics
+/// If the height or width is odd.
+pub fn average_pool_2x<F: Real>(x: impl Into<Kept<F, Ix4>>) -> Array4<F> {
     let quarter = F::from_f64(0.25);
-    sum_of_squares_of_four(x).mapv_into(|sum| sum * quarter)
+    sum_of_squares_of_four(x.into()).mapv_into(|sum| sum * quarter)
 }
 
 /// dx of [`average_pool_2x`]: a quarter of dy, four times.
-pub fn average_pool_2x_backward<F: Real>(dy: &Array4<F>) -> Array4<F> {
+pub fn average_pool_2x_backward<F: Real>(dy: impl Into<Kept<F, Ix4>>) -> Array4<F> {
     let quarter = F::from_f64(0.25);
     upsample_nearest_2x(dy).mapv_into(|dy| dy * quarter)
 }
 
 /// (x₀₀ + x₀₁) + (x₁₀ + x₁₁) of each square of four pixels.
-fn sum_of_squares_of_four<F: Real>(x: &Array4<F>) -> Array4<F> {
+fn sum_of_squares_of_four<F: Real>(x: Kept<F, Ix4>) -> Array4<F> {
     let (n, h, w, c) = x.dim();
     assert!(h % 2 == 0 && w % 2 == 0, "resample: {h} x {w} pixels are not whole squares of four");
     let mut sums = buffer_pool::take(x.len() / 4);
-    let x = flat(x);
+    let x = flat(&x);
     parallel::in_parts(&mut sums, h / 2 * (w / 2) * c, w / 2 * c, |at, sums| {
         for (rows, sums) in x[4 * at..].chunks(2 * w * c).zip(sums.chunks_mut(w / 2 * c)) {
             let (upper, lower) = rows.split_at(w * c);
@@ -100,11 +110,15 @@ fn sum_of_squares_of_four<F: Real>(x: &Array4<F>) -> Array4<F> {
 ///
 /// # Shapes
 /// a (n, h, w, c₁) and b (n, h, w, c₂) to (n, h, w, c₁ + c₂).
-pub fn concat_channels<F: Real>(a: &Array4<F>, b: &Array4<F>) -> Array4<F> {
+///
+/// # Panics
+/// If they differ in more than their channels.
+pub fn concat_channels<F: Real>(a: impl Into<Kept<F, Ix4>>, b: impl Into<Kept<F, Ix4>>) -> Array4<F> {
+    let (a, b) = (a.into(), b.into());
     assert!(a.shape()[..3] == b.shape()[..3], "skip concatenation: {:?} and {:?}", a.dim(), b.dim());
     let (n, h, w, c1) = a.dim();
     let c2 = b.dim().3;
-    let (c, a, b) = (c1 + c2, flat(a), flat(b));
+    let (c, a, b) = (c1 + c2, flat(&a), flat(&b));
     let mut y = buffer_pool::take(a.len() + b.len());
     parallel::in_parts(&mut y, h * w * c, c, |at, pixels| {
         let (a, b) = (a[at / c * c1..].chunks(c1), b[at / c * c2..].chunks(c2));
@@ -117,10 +131,14 @@ pub fn concat_channels<F: Real>(a: &Array4<F>, b: &Array4<F>) -> Array4<F> {
 }
 
 /// (da, db) of [`concat_channels`], with the c₁ channels of a first.
-pub fn split_channels<F: Real>(dy: &Array4<F>, c1: usize) -> (Array4<F>, Array4<F>) {
+///
+/// # Panics
+/// If dy has fewer channels than c₁.
+pub fn split_channels<F: Real>(dy: impl Into<Kept<F, Ix4>>, c1: usize) -> (Array4<F>, Array4<F>) {
+    let dy = dy.into();
     let (n, h, w, c) = dy.dim();
     let part = |channels: Range<usize>| {
-        let (dy, width) = (flat(dy), channels.len());
+        let (dy, width) = (flat(&dy), channels.len());
         let mut part = buffer_pool::take(n * h * w * width);
         parallel::in_parts(&mut part, h * w * width, width, |at, pixels| {
             let dy = dy[at / width * c..].chunks(c);
@@ -153,9 +171,9 @@ mod tests {
 
     #[test]
     fn upsampled_and_padded_at_once_has_the_bits_of_one_after_the_other() {
-        let (x, window) = (normal((2, 3, 4, 5), 1), Window { kernel: (1, 1), stride: 1, padding: [1, 2, 3, 4] });
-        let padded = window.pad(upsample_nearest_2x(&x).into());
-        assert_eq!(upsample_nearest_2x_padded(&x, window.padding), *padded);
+        let (x, window) = (normal((2, 3, 4, 5), 1), Window::new((1, 1), 1, [1, 2, 3, 4]).expect("a window"));
+        let padded = window.pad(upsample_nearest_2x(&x));
+        assert_eq!(upsample_nearest_2x_padded(&x, window.padding()), *padded);
         assert_eq!((padded.dim(), padded[[1, 8, 8, 4]]), ((2, 13, 11, 5), x[[1, 2, 3, 4]]));
     }
 
@@ -174,7 +192,7 @@ mod tests {
     #[test]
     fn average_pool_of_an_upsampled_image_is_the_image() {
         let x = normal((2, 3, 4, 5), 1);
-        assert_eq!(average_pool_2x(&upsample_nearest_2x(&x)), x); // sums of four equal numbers and a quarter are exact
+        assert_eq!(average_pool_2x(upsample_nearest_2x(&x)), x); // sums of four equal numbers and a quarter are exact
     }
 
     #[test]

@@ -2,10 +2,9 @@
 //!
 //! A pass makes hundreds of arrays of a few dozen sizes, the same at every step. To ask the system for each again costs
 //! a page fault every 4 KiB, and zeros that nobody reads. So what is no longer needed is put on a pool of its thread
-//! (`give`), and taken from there (`take`) with its old numbers: who takes memory writes all of it.
+//! (`give`), and taken from there (`take`) with its old numbers, so all of them have to be written before any is read.
 //!
-//! What has lain on the pool while hundreds of others were taken belongs to work that is over, and goes back to the
-//! allocator.
+//! What lies in the pool while hundreds of others are taken belongs to work that is over, and goes back to the allocator.
 
 use std::any::{Any, TypeId};
 use std::cell::RefCell;
@@ -62,15 +61,16 @@ fn numbers<F: Real>(len: usize) -> Vec<F> {
     let mut x = fitting(len).unwrap_or_default();
     x.resize(len.max(x.len()), F::zero());
     if cfg!(debug_assertions) {
-        x.fill(F::from_f64(f64::NAN)); // whoever does not write all of it is found out
+        x.fill(F::from_f64(f64::NAN)); // shows where something is read before it is written
     }
     x
 }
 
-/// A copy of `x`.
+/// A copy of `x`, contiguous whether or not `x` is.
 pub(crate) fn clone<F: Real, D: Dimension>(x: &Array<F, D>) -> Array<F, D> {
-    let mut copy = take(x.len());
-    copy.copy_from_slice(x.as_slice().expect("activations are contiguous"));
+    let Some(numbers) = x.as_slice() else { return x.as_standard_layout().into_owned() };
+    let mut copy = take(numbers.len());
+    copy.copy_from_slice(numbers);
     copy.into_array(x.raw_dim())
 }
 
@@ -152,16 +152,37 @@ impl<F: Real> Drop for Aligned<F> {
     }
 }
 
-/// An array that several may keep: a clone is the same array. When the last lets go, its memory goes onto the pool.
+/// An array that several may keep: a clone is the same array. When the last of them is dropped, the memory goes back to the
+/// pool.
+///
+/// It is contiguous: an array that is not is copied on the way in.
 #[derive(Debug)]
 pub struct Kept<F: Real, D: Dimension>(Arc<Owned<F, D>>);
 
 #[derive(Debug)]
 struct Owned<F: Real, D: Dimension>(Option<Array<F, D>>);
 
+impl<F: Real, D: Dimension> Kept<F, D> {
+    /// The array, to be changed: itself if nobody else keeps it, else a copy.
+    pub fn into_owned(self) -> Array<F, D> {
+        match Arc::try_unwrap(self.0) {
+            Ok(mut owned) => owned.0.take().expect("it is there until it is dropped"),
+            Err(shared) => clone(&Kept(shared)),
+        }
+    }
+}
+
 impl<F: Real, D: Dimension> From<Array<F, D>> for Kept<F, D> {
     fn from(x: Array<F, D>) -> Self {
+        let x = if x.is_standard_layout() { x } else { clone(&x) };
         Kept(Arc::new(Owned(Some(x))))
+    }
+}
+
+/// A copy.
+impl<F: Real, D: Dimension> From<&Array<F, D>> for Kept<F, D> {
+    fn from(x: &Array<F, D>) -> Self {
+        clone(x).into()
     }
 }
 
@@ -208,6 +229,27 @@ mod tests {
         let again = clone(&smaller);
         assert_eq!((again.as_ptr(), in_the_pool()), (place, 0));
         assert_eq!(again, smaller);
+    }
+
+    #[test]
+    fn kept_array_is_handed_out_itself_by_the_last_who_keeps_it_and_copied_by_the_others() {
+        let kept = Kept::from(Array::from_vec(vec![1.0f32, 2.0, 3.0]));
+        let place = kept.as_ptr();
+        let copy = kept.clone().into_owned();
+        assert_ne!(copy.as_ptr(), place);
+        assert_eq!(copy, *kept);
+        assert_eq!(kept.into_owned().as_ptr(), place);
+    }
+
+    #[test]
+    fn kept_array_is_contiguous_whatever_it_is_made_from() {
+        let x = Array::from_shape_fn((2, 3, 5), |(i, j, k)| (100 * i + 10 * j + k) as f32);
+        let permuted = x.permuted_axes([2, 0, 1]);
+        assert!(permuted.as_slice().is_none());
+        for kept in [Kept::from(&permuted), Kept::from(permuted.clone())] {
+            assert_eq!(*kept, permuted);
+            assert!(kept.as_slice().is_some());
+        }
     }
 
     #[test]

@@ -9,7 +9,7 @@
 
 use std::hint::black_box;
 
-use rayon::ThreadPool;
+use rayon::{BroadcastContext, ThreadPool};
 
 use crate::{Error, Result};
 
@@ -25,8 +25,8 @@ pub struct Environment {
 }
 
 impl Environment {
-    /// That of the current thread, found by computing with numbers that the compiler does not know.
-    #[inline(never)] // its arithmetic shall not move past what its caller does to the thread
+    /// What the current thread does, found by computing with numbers that the compiler does not know.
+    #[inline(never)] // its arithmetic must not move past what its caller does to the thread
     pub fn of_this_thread() -> Self {
         Environment {
             flushes_results: flushes_results(),
@@ -53,7 +53,20 @@ impl Environment {
 /// # Errors
 /// The first such thread, with what it does and what to do about it.
 pub fn check(pool: &ThreadPool) -> Result<()> {
-    refuse(pool.broadcast(|context| (format!("thread {} of the pool", context.index()), Environment::of_this_thread())))
+    refuse(pool.broadcast(of_thread))
+}
+
+/// [`check`] for the pool that parallel work of the calling thread runs on, which may be one of its threads. It waits until each
+/// thread of the pool has answered.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_current() -> Result<()> {
+    refuse(rayon::broadcast(of_thread))
+}
+
+fn of_thread(context: BroadcastContext) -> (String, Environment) {
+    (format!("thread {} of the pool", context.index()), Environment::of_this_thread())
 }
 
 fn refuse(of_pool: Vec<(String, Environment)>) -> Result<()> {
@@ -66,16 +79,6 @@ fn refuse(of_pool: Vec<(String, Environment)>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// [`check`] for the pool that parallel work of the calling thread runs on.
-///
-/// # Errors
-/// As [`check`].
-pub fn check_current() -> Result<()> {
-    refuse(rayon::broadcast(|context| {
-        (format!("thread {} of the pool", context.index()), Environment::of_this_thread())
-    }))
 }
 
 /// Half of the smallest normal number is a subnormal number; operands are normal. Its bits are looked at, because to
@@ -170,6 +173,29 @@ mod tests {
                 let refusal = check(&pool(bits)).unwrap_err().to_string();
                 assert!(refusal.starts_with("thread 1 of the pool: ") && refusal.contains("-ffast-math"), "{refusal}");
             }
+        }
+
+        #[test]
+        fn check_current_refuses_one_thread_of_the_pool_that_it_is_called_in_from_any_thread() {
+            let from_each = |pool: &ThreadPool| pool.broadcast(|_| check_current());
+            from_each(&pool(0)).into_iter().for_each(|checked| checked.expect("nothing is wrong"));
+            for bits in [FTZ, DAZ, ROUND[0]] {
+                for (caller, checked) in from_each(&pool(bits)).into_iter().enumerate() {
+                    let place = if caller == 1 { "the calling thread: " } else { "thread 1 of the pool: " };
+                    let refusal = checked.unwrap_err().to_string();
+                    assert!(refusal.starts_with(place), "from thread {caller}: {refusal}");
+                }
+            }
+        }
+
+        #[test]
+        fn check_current_inside_of_parallel_work_comes_back() {
+            use rayon::prelude::*;
+            let work = |pool: ThreadPool| pool.install(|| (0..64).into_par_iter().map(|_| check_current()).collect());
+            let fine: Vec<Result<()>> = work(pool(0));
+            assert!(fine.into_iter().all(|checked| checked.is_ok()));
+            let refused: Vec<Result<()>> = work(pool(DAZ));
+            assert!(refused.into_iter().all(|checked| checked.is_err()));
         }
 
         #[test]

@@ -27,17 +27,20 @@
 mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
+mod kernels;
+mod matrix;
 mod panels;
 mod rectangle;
 #[cfg(target_arch = "x86_64")]
 mod square;
 mod tiles;
 
-use std::ops::Range;
-
+pub(crate) use kernels::Kernels;
+pub use matrix::{Matrix, matrix_product, panel_product};
 pub use panels::{Panels, Right};
-pub use rectangle::Rectangle;
+use rectangle::Rectangle;
 
+use super::instruction_set::every_instruction_set;
 use super::{Native, Real, parallel};
 
 /// Steps of k after which a partial sum goes to memory: part of the contract.
@@ -54,6 +57,30 @@ pub struct Gather<'a, F> {
     pub steps: &'a [usize],
 }
 
+impl<F> Gather<'_, F> {
+    /// Refuses tables of which some row and some step together lead outside of the data.
+    ///
+    /// # Panics
+    /// If they do.
+    fn check(&self) {
+        if !self.rows.is_empty() && !self.steps.is_empty() {
+            let furthest = greatest::<f32>(self.rows).checked_add(greatest::<f32>(self.steps));
+            assert!(furthest.is_some_and(|place| place < self.data.len()), "product: a table leads outside of A");
+        }
+    }
+}
+
+every_instruction_set! {
+    /// The greatest entry of a table; 0 if it is empty.
+    fn greatest<F>(table: &[usize]) -> usize {
+        let mut greatest = 0;
+        for &entry in table {
+            greatest = greatest.max(entry);
+        }
+        greatest
+    }
+}
+
 /// What C holds before the first block of a product is added.
 #[derive(Clone, Copy, Debug)]
 pub enum Epilogue<'a, F> {
@@ -65,39 +92,20 @@ pub enum Epilogue<'a, F> {
     Accumulate,
 }
 
-/// A way through the tiles of a product: some columns of C (+)= A · B (+ bias), given that part of C.
-pub type Tiles<F> = fn(Gather<F>, Right<F>, Range<usize>, Rectangle<F>, Epilogue<F>);
-
-/// The way of processors that have wider registers than every processor of the target, where this is one.
-pub(super) fn tiles_of_f32() -> Option<Tiles<f32>> {
-    #[cfg(target_arch = "x86_64")]
-    return avx512::tiles_of_f32();
-    #[cfg(not(target_arch = "x86_64"))]
-    None
-}
-
-/// A way to transpose squares: `squares[i][k][j] = columns[j][i][k]`. So sixteen columns, each with its numbers side by
-/// side, become rows of [`Panels`]. Every column has at least as many sixteens of numbers as there are squares.
-pub type Transpose<F> = fn(columns: [&[[F; 16]]; 16], squares: &mut [[[F; 16]; 16]]);
-
-/// The way of processors that have registers for it.
-pub(super) fn transpose_of_f32() -> Option<Transpose<f32>> {
-    #[cfg(target_arch = "x86_64")]
-    return square::transpose_of_f32();
-    #[cfg(not(target_arch = "x86_64"))]
-    None
-}
-
 /// C (+)= A · B (+ bias), shapes (m, k) · (k, n), with row i of C at `c[i * stride..][..n]`.
 ///
 /// Parts of C are computed in parallel where the caller is not itself a microbatch of parallel work. The bits are those of
 /// [`product_by_definition`].
 ///
 /// # Panics
-/// If the shapes do not agree or a table leads outside of its data.
+/// If A has not as many columns as B has rows, a table leads outside of its data, the bias has not n numbers, the stride
+/// is below n, or `c` is too short.
 pub fn product<F: Real>(a: Gather<F>, b: Right<F>, c: &mut [F], stride: usize, start: Epilogue<F>) {
     let (m, k, n) = (a.rows.len(), a.steps.len(), b.shape.1);
     assert_eq!(k, b.shape.0, "product: A has {k} columns and B has {} rows", b.shape.0);
+    if let Epilogue::OverwriteWithBias(bias) = start {
+        assert_eq!(bias.len(), n, "product: a bias of {} numbers for {n} columns", bias.len());
+    }
     let mut below = Rectangle::new(c, stride, m, n);
     if m == 0 || n == 0 {
         return;
@@ -136,73 +144,28 @@ fn share([m, k, n]: [usize; 3], data: usize, threads: usize) -> (usize, usize) {
     if threads == 1 {
         return (m, n); // each part would read all of B again, or of A
     }
-    let work = m * k * n;
+    let work = m.saturating_mul(k).saturating_mul(n);
     let of_a_thread = (work / WORTH_MORE / threads).clamp(1, MOST);
     let tasks = (of_a_thread * threads).min(work / WORTH_A_TASK).max(1);
     let cuts_evenly = |by: &usize| tasks.is_multiple_of(*by) && n.is_multiple_of(by * COLUMNS);
-    let by_columns = if data < k * n { (2..=tasks).rev().find(cuts_evenly).unwrap_or(1) } else { 1 };
+    let by_columns = if data < k.saturating_mul(n) { (2..=tasks).rev().find(cuts_evenly).unwrap_or(1) } else { 1 };
     (m.div_ceil(tasks / by_columns), n / by_columns)
-}
-
-/// A matrix in somebody's memory: element (i, j) is `data[i * row + j * column]`.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a, F> {
-    /// The numbers, from the first element on.
-    pub data: &'a [F],
-    /// Rows and columns.
-    pub shape: (usize, usize),
-    /// From a row to the next.
-    pub row: usize,
-    /// From a column to the next.
-    pub column: usize,
-}
-
-impl<'a, F> Matrix<'a, F> {
-    /// A matrix without gaps, row after row.
-    pub fn new(data: &'a [F], rows: usize, columns: usize) -> Self {
-        Matrix { data, shape: (rows, columns), row: columns, column: 1 }
-    }
-
-    /// The transposed matrix, in the same memory.
-    pub fn t(self) -> Self {
-        Matrix { data: self.data, shape: (self.shape.1, self.shape.0), row: self.column, column: self.row }
-    }
-}
-
-impl<F: Real> Matrix<'_, F> {
-    /// A copy as the right matrix of a product.
-    pub fn panels(self) -> Panels<F> {
-        Panels::new(self.data, self.shape.0, self.shape.1, self.row, self.column)
-    }
-}
-
-/// C (+)= A · B (+ bias) for two plain matrices.
-///
-/// # Panics
-/// If the shapes do not agree.
-pub fn matrix_product<F: Real>(a: Matrix<F>, b: Matrix<F>, c: &mut [F], stride: usize, start: Epilogue<F>) {
-    assert_eq!(a.shape.1, b.shape.0, "matrix_product: {:?} times {:?}", a.shape, b.shape);
-    match Right::in_place(b) {
-        Some(b) => panel_product(a, b, c, stride, start),
-        None => panel_product(a, b.panels().as_right(), c, stride, start),
-    }
-}
-
-/// C (+)= A · B (+ bias) for a plain matrix and one in panels: [`product`] with the tables `i · row` and `k · column`.
-///
-/// # Panics
-/// If the shapes do not agree.
-pub fn panel_product<F: Real>(a: Matrix<F>, b: Right<F>, c: &mut [F], stride: usize, start: Epilogue<F>) {
-    let rows: Vec<usize> = (0..a.shape.0).map(|i| i * a.row).collect();
-    let steps: Vec<usize> = (0..a.shape.1).map(|k| k * a.column).collect();
-    product(Gather { data: a.data, rows: &rows, steps: &steps }, b, c, stride, start);
 }
 
 /// The definition of every product in this crate, one element at a time: see the [module](self).
 ///
 /// A has the rows and steps of `a`; B is (k, n) and C is (m, n), both without gaps.
+///
+/// # Panics
+/// If a table leads outside of its data, or B, C or the bias has not as many numbers as its shape says.
 pub fn product_by_definition<F: Real>(a: Gather<F>, b: &[F], c: &mut [F], start: Epilogue<F>) {
+    a.check();
     let n = c.len() / a.rows.len().max(1);
+    assert_eq!(c.len(), a.rows.len() * n, "product: C has whole rows");
+    assert!(c.is_empty() || b.len() == a.steps.len() * n, "product: B is {} x {n}", a.steps.len());
+    if let Epilogue::OverwriteWithBias(bias) = start {
+        assert_eq!(bias.len(), n, "product: a bias of {} numbers for {n} columns", bias.len());
+    }
     for (i, &row) in a.rows.iter().enumerate() {
         for j in 0..n {
             let c = &mut c[i * n + j];

@@ -4,10 +4,11 @@ use std::fmt::{Debug, Display};
 use std::iter::Sum;
 use std::ops::{AddAssign, DivAssign, MulAssign, Neg, SubAssign};
 
-use super::gemm::{self, Tiles, Transpose};
+use super::gemm::Kernels;
 use super::{Fused, elementary, fused};
 
-/// A binary floating-point number whose every operation rounds the same way on every machine.
+/// A binary floating-point number whose every operation rounds the same way on every machine: f32 and f64. No other crate
+/// can add a type.
 ///
 /// The arithmetic operators and [`fma`](Real::fma) are rounded once by IEEE 754; the elementary functions are those of
 /// [`elementary`], never the platform's. Where fused multiply-add comes from is `P`: in a hot loop the path's
@@ -25,6 +26,7 @@ pub trait Real:
     + MulAssign
     + DivAssign
     + Sum
+    + Kernels
 {
     /// `f32` or `f64`, for messages.
     const NAME: &'static str;
@@ -45,18 +47,10 @@ pub trait Real:
     fn tanh<P: Fused>(self) -> Self;
     /// Neither infinite nor NaN.
     fn is_finite(self) -> bool;
-    /// A faster way through products than that of every processor, where this one has it: the same bits.
-    fn tiles() -> Option<Tiles<Self>> {
-        None
-    }
-    /// A faster way to transpose sixteen columns of sixteen numbers than one by one, where this processor has it.
-    fn transpose() -> Option<Transpose<Self>> {
-        None
-    }
 }
 
 macro_rules! real {
-    ($type:ident, $fma:path, $exp:path, $sigmoid:path, $tanh:path, $tiles:expr, $transpose:expr) => {
+    ($type:ident, $fma:path, $exp:path, $sigmoid:path, $tanh:path) => {
         impl Real for $type {
             const NAME: &'static str = stringify!($type);
 
@@ -93,23 +87,9 @@ macro_rules! real {
             fn is_finite(self) -> bool {
                 $type::is_finite(self)
             }
-            fn tiles() -> Option<Tiles<Self>> {
-                $tiles
-            }
-            fn transpose() -> Option<Transpose<Self>> {
-                $transpose
-            }
         }
     };
 }
 
-real!(
-    f32,
-    fused::fma_f32,
-    elementary::exp_f32::<P>,
-    elementary::sigmoid_f32::<P>,
-    elementary::tanh_f32::<P>,
-    gemm::tiles_of_f32(),
-    gemm::transpose_of_f32()
-);
-real!(f64, fused::fma_f64, elementary::exp, elementary::sigmoid, elementary::tanh, None, None);
+real!(f32, fused::fma_f32, elementary::exp_f32::<P>, elementary::sigmoid_f32::<P>, elementary::tanh_f32::<P>);
+real!(f64, fused::fma_f64, elementary::exp, elementary::sigmoid, elementary::tanh);

@@ -21,8 +21,8 @@ pub(super) fn links(chain: &mut Chain) -> Result<()> {
     let windows = [
         ("conv_3x3", Window::square(3, 1, 1), 29),
         ("conv_1x1", Window::square(1, 1, 0), 5),
-        ("conv_3x3_stride_2", Window { kernel: (3, 3), stride: 2, padding: [0, 1, 0, 1] }, 5),
-        ("conv_5x2_stride_3", Window { kernel: (5, 2), stride: 3, padding: [0, 2, 4, 1] }, 5),
+        ("conv_3x3_stride_2", Window::new((3, 3), 2, [0, 1, 0, 1])?, 5),
+        ("conv_5x2_stride_3", Window::new((5, 2), 3, [0, 2, 4, 1])?, 5),
         ("conv_1x1_stride_2", Window::square(1, 2, 0), 5),
     ];
     for (name, window, c_in) in windows {
@@ -51,7 +51,7 @@ fn convolution(chain: &mut Chain, name: &str, window: Window, c_in: usize) {
     let w = weights(&layout);
     let (y, cache) = conv.forward(&w, numbers((2, 6, 8, c_in), 1));
     let mut grads = ParameterVector::zeros(layout.count());
-    let dx = conv.backward(&w, cache, &numbers(y.dim(), 2), &mut grads);
+    let dx = conv.backward(&w, cache, numbers(y.dim(), 2), &mut grads);
     chain.numbers(format!("layers.{name}_forward"), flat(&y));
     chain.numbers(format!("layers.{name}_input_gradient"), flat(&dx));
     chain.numbers(format!("layers.{name}_weight_gradient"), &grads.0);
@@ -63,7 +63,7 @@ fn linear(chain: &mut Chain) {
     let w = weights(&layout);
     let (y, cache) = linear.forward(&w, numbers((9, 37), 1));
     let mut grads = ParameterVector::zeros(layout.count());
-    let dx = linear.backward(&w, cache, &numbers(y.dim(), 2), &mut grads);
+    let dx = linear.backward(&w, cache, numbers(y.dim(), 2), &mut grads);
     chain.numbers("layers.linear", &[flat(&y), flat(&dx), &grads.0].concat());
 }
 
@@ -90,15 +90,15 @@ fn softmax_and_attention(chain: &mut Chain) {
     chain.numbers("layers.softmax", &[p, ds].concat());
 
     let (y, cache) = attention(numbers((2, 19, 6), 1), numbers((2, 17, 6), 2), numbers((2, 17, 6), 3), 2);
-    let [dq, dk, dv] = attention_backward(cache, &numbers(y.dim(), 4));
+    let [dq, dk, dv] = attention_backward(cache, numbers(y.dim(), 4));
     chain.numbers("layers.attention_forward", flat(&y));
     chain.numbers("layers.attention_backward", &[flat(&dq), flat(&dk), flat(&dv)].concat());
 }
 
 fn activations(chain: &mut Chain) {
     let (x, dy) = (numbers(1001, 1).mapv(|x| 4.0 * x), numbers(1001, 2));
-    chain.numbers("layers.silu", &[flat(&silu(&x)), flat(&silu_backward(&x, dy.clone()))].concat());
-    let gelu = [gelu_tanh(x.clone()), gelu_tanh_backward(&x, dy)];
+    chain.numbers("layers.silu", &[flat(&silu(&x)), flat(&silu_backward(&x, &dy))].concat());
+    let gelu = [gelu_tanh(&x), gelu_tanh_backward(x, dy)];
     chain.numbers("layers.gelu", &[flat(&gelu[0]), flat(&gelu[1])].concat());
     let key = Key { seed: 1, step: 2, first_image: 3 };
     chain.numbers("layers.dropout", flat(&dropout(numbers((2, 5, 7, 3), 1), 0.3, 4, Some(key)).0));

@@ -43,7 +43,7 @@ pub fn res_block<F: Precision>(request: &Request) -> Result<Results<F>> {
     let mut layout = Layout::default();
     let block = ResBlock::new(&mut layout, "layer", c_in, c_out, 0, &settings);
     let w = request.parameters(&layout)?;
-    let (y, cache) = block.forward(&w, x, &silu(&temb), None, &mut Trace::off());
+    let (y, cache) = block.forward(&w, x, silu(&temb), None, &mut Trace::off());
     let y = channels_first(y);
     let dy = request.grad_output::<F>(y.shape())?;
     let mut results = vec![named("output", y)];
@@ -52,7 +52,7 @@ pub fn res_block<F: Precision>(request: &Request) -> Result<Results<F>> {
         let mut d_silu = ndarray::Array2::zeros(temb.dim());
         let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
         results.push(named("grad.x", channels_first(block.backward(&w, cache, dy, &mut d_silu, &mut grads))));
-        results.push(named("grad.temb", silu_backward(&temb, d_silu).into_dyn()));
+        results.push(named("grad.temb", silu_backward(temb, d_silu).into_dyn()));
         results.extend(request.gradients(&layout, &grads));
     }
     Ok(results)

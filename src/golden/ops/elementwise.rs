@@ -38,12 +38,12 @@ fn with_gradient<F: Precision>(
 
 pub fn silu<F: Precision>(request: &Request) -> Result<Results<F>> {
     let x = request.array::<F>("x")?;
-    with_gradient(request, activation::silu(&x), |dy| activation::silu_backward(&x, dy))
+    with_gradient(request, activation::silu(&x), |dy| activation::silu_backward(x, dy))
 }
 
 pub fn gelu_tanh<F: Precision>(request: &Request) -> Result<Results<F>> {
     let x = request.array::<F>("x")?;
-    with_gradient(request, activation::gelu_tanh(x.clone()), |dy| activation::gelu_tanh_backward(&x, dy))
+    with_gradient(request, activation::gelu_tanh(&x), |dy| activation::gelu_tanh_backward(x, dy))
 }
 
 /// Over the last axis.

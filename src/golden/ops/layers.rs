@@ -51,7 +51,7 @@ pub fn linear<F: Precision>(request: &Request) -> Result<Results<F>> {
     let mut results = vec![named("output", y)];
     if let Some(dy) = dy {
         let mut grads = ParameterVector::zeros(layout.count());
-        results.push(named("grad.x", like(&x, layer.backward(&w, cache, &rows(&dy), &mut grads))));
+        results.push(named("grad.x", like(&x, layer.backward(&w, cache, rows(&dy), &mut grads))));
         results.extend(request.gradients(&layout, &grads));
     }
     Ok(results)
@@ -68,11 +68,12 @@ pub fn conv2d<F: Precision>(request: &Request) -> Result<Results<F>> {
         ));
     };
     request.check_shape("input.weight", &[c_out, x.dim().3, kh, kw], weight.shape())?;
-    let window = Window { kernel: (kh, kw), stride: request.attribute("stride", 1)?, padding: padding(request)? };
-    let [left, right, top, bottom] = window.padding;
-    if !(1..=1 << 16).contains(&window.stride) {
-        return Err(request.refuse("attribute stride", "1 or more", window.stride));
+    let (stride, padding) = (request.attribute("stride", 1)?, padding(request)?);
+    if !(1..=1 << 16).contains(&stride) {
+        return Err(request.refuse("attribute stride", "1 or more", stride));
     }
+    let window = Window::new((kh, kw), stride, padding)?;
+    let [left, right, top, bottom] = padding;
     let padded = (x.dim().1 + top + bottom, x.dim().2 + left + right);
     if padded.0 < kh || padded.1 < kw {
         let expected = format!("a padded image of at least the kernel's {kh} x {kw} pixels");
@@ -91,7 +92,7 @@ pub fn conv2d<F: Precision>(request: &Request) -> Result<Results<F>> {
     if let Some(dy) = dy {
         let mut grads = ParameterVector::zeros(layout.count());
         let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
-        results.push(named("grad.x", channels_first(layer.backward(&w, cache, &dy, &mut grads))));
+        results.push(named("grad.x", channels_first(layer.backward(&w, cache, dy, &mut grads))));
         results.extend(request.gradients(&layout, &grads));
     }
     Ok(results)
@@ -202,7 +203,7 @@ pub fn attention<F: Precision>(request: &Request) -> Result<Results<F>> {
     let (o, cache) = heads_attend(q, k, v, heads);
     let mut results = vec![named("output", o.into_dyn())];
     if let Some(d_o) = request.grad_output::<F>(&[n, tokens, c])? {
-        let gradients = attention_backward(cache, &d_o.into_dimensionality().expect("three axes"));
+        let gradients = attention_backward(cache, d_o.into_dimensionality::<ndarray::Ix3>().expect("three axes"));
         let names = ["grad.q", "grad.k", "grad.v"];
         results.extend(names.iter().zip(gradients).map(|(name, gradient)| named(name, gradient.into_dyn())));
     }
@@ -221,19 +222,19 @@ pub fn heads(request: &Request, channels: usize) -> Result<usize> {
 /// A linear map of images without parameters.
 fn resample<F: Precision>(
     request: &Request,
-    forward: fn(&Array4<F>) -> Array4<F>,
-    backward: fn(&Array4<F>) -> Array4<F>,
+    forward: fn(Array4<F>) -> Array4<F>,
+    backward: fn(Array4<F>) -> Array4<F>,
     check: impl Fn(&Array4<F>) -> std::result::Result<(), Error>,
 ) -> Result<Results<F>> {
     let x = request.images::<F>("x")?;
     check(&x)?;
     request.check_size("output", &[4, x.len()])?;
-    let y = channels_first(forward(&x));
+    let y = channels_first(forward(x));
     let dy = request.grad_output::<F>(y.shape())?;
     let mut results = vec![named("output", y)];
     if let Some(dy) = dy {
         let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
-        results.push(named("grad.x", channels_first(backward(&dy))));
+        results.push(named("grad.x", channels_first(backward(dy))));
     }
     Ok(results)
 }
@@ -264,7 +265,7 @@ pub fn class_embedding<F: Precision>(request: &Request) -> Result<Results<F>> {
     let mut results = vec![named("output", table.forward(&w, &labels).into_dyn())];
     if let Some(dy) = request.grad_output::<F>(&[labels.len(), dim])? {
         let mut grads = ParameterVector::zeros(layout.count());
-        table.backward(&labels, &dy.into_dimensionality().expect("two axes"), &mut grads);
+        table.backward(&labels, dy.into_dimensionality::<ndarray::Ix2>().expect("two axes"), &mut grads);
         results.extend(request.gradients(&layout, &grads));
     }
     Ok(results)

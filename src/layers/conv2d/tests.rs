@@ -8,16 +8,20 @@ use crate::numerics::gemm::{BLOCK, product_by_definition};
 use crate::numerics::rng::normal;
 
 /// Every geometry that a U-Net has, and some that none has; h, w, c_in, c_out and n pairwise different.
-const WINDOWS: [Window; 8] = [
-    Window { kernel: (3, 3), stride: 1, padding: [1, 1, 1, 1] },
-    Window { kernel: (1, 1), stride: 1, padding: [0, 0, 0, 0] },
-    Window { kernel: (3, 3), stride: 2, padding: [1, 1, 1, 1] },
-    Window { kernel: (3, 3), stride: 2, padding: [0, 1, 0, 1] },
-    Window { kernel: (5, 2), stride: 3, padding: [0, 2, 4, 1] },
-    Window { kernel: (2, 4), stride: 1, padding: [3, 0, 0, 2] },
-    Window { kernel: (1, 1), stride: 2, padding: [0, 0, 0, 0] },
-    Window { kernel: (2, 1), stride: 3, padding: [2, 2, 3, 0] },
+const WINDOWS: [((usize, usize), usize, [usize; 4]); 8] = [
+    ((3, 3), 1, [1, 1, 1, 1]),
+    ((1, 1), 1, [0, 0, 0, 0]),
+    ((3, 3), 2, [1, 1, 1, 1]),
+    ((3, 3), 2, [0, 1, 0, 1]),
+    ((5, 2), 3, [0, 2, 4, 1]),
+    ((2, 4), 1, [3, 0, 0, 2]),
+    ((1, 1), 2, [0, 0, 0, 0]),
+    ((2, 1), 3, [2, 2, 3, 0]),
 ];
+
+fn windows() -> impl Iterator<Item = Window> {
+    WINDOWS.into_iter().map(|(kernel, stride, padding)| Window::new(kernel, stride, padding).expect("a window"))
+}
 
 fn conv(window: Window, c_in: usize, c_out: usize) -> (Conv2d, ParameterVector<f64>) {
     let mut layout = Layout::default();
@@ -27,7 +31,7 @@ fn conv(window: Window, c_in: usize, c_out: usize) -> (Conv2d, ParameterVector<f
 
 #[test]
 fn conv2d_gradients_equal_central_differences() {
-    for window in WINDOWS {
+    for window in windows() {
         let (conv, w) = conv(window, 3, 4);
         let x = normal((2, 6, 7, 3), 2);
         check(&w, &x, 3, |w, x| conv.forward(w, x.clone()), |w, cache, dy, grads| conv.backward(w, cache, dy, grads))
@@ -37,7 +41,7 @@ fn conv2d_gradients_equal_central_differences() {
 
 #[test]
 fn conv2d_with_a_flipped_sign_in_its_backward_pass_is_caught() {
-    let (conv, w) = conv(WINDOWS[2], 3, 4);
+    let (conv, w) = conv(Window::square(3, 2, 1), 3, 4);
     let wrong = |w: &ParameterVector<f64>, cache: Cache<f64>, dy: &Array4<f64>, grads: &mut ParameterVector<f64>| {
         let dx = conv.backward(w, cache, dy, grads);
         grads[conv.bias].iter_mut().for_each(|g| *g = -*g);
@@ -52,12 +56,12 @@ fn conv2d_has_the_bits_of_im2col_and_the_product_by_definition() {
     let bits = |x: &[f32]| x.iter().map(|x| x.to_bits()).collect::<Vec<_>>();
     // K above one block of 256, and the pixels at stride 1; a last panel of 3 columns, and two so narrow that they are none.
     let c_in = 35;
-    for (window, c_out) in WINDOWS.into_iter().flat_map(|window| [(window, 19), (window, 3), (window, 1)]) {
+    for (window, c_out) in windows().flat_map(|window| [(window, 19), (window, 3), (window, 1)]) {
         let (conv, w) = conv(window, c_in, c_out);
         let (w, x) = (w.cast::<f32>(), normal((2, 12, 13, c_in), 2).mapv(|x| x as f32));
         let (y, cache) = conv.forward(&w, x.clone());
         let matrix = im2col(&x, window);
-        let (k, pixels) = (window.kernel.0 * window.kernel.1 * c_in, y.len() / c_out);
+        let (k, pixels) = (window.kernel().0 * window.kernel().1 * c_in, y.len() / c_out);
         let (rows, steps): (Vec<usize>, Vec<usize>) = ((0..pixels).map(|p| p * k).collect(), (0..k).collect());
 
         let mut expected = vec![f32::NAN; y.len()];
@@ -83,7 +87,7 @@ fn input_gradient_by_definition(
     dy: &Array4<f32>,
     (n, h, width, c_in): (usize, usize, usize, usize),
 ) -> Vec<f32> {
-    let (kernel, s, [left, _, top, _]) = (conv.window.kernel, conv.window.stride, conv.window.padding);
+    let (kernel, s, [left, _, top, _]) = (conv.window.kernel(), conv.window.stride(), conv.window.padding());
     let (_, oh, ow, c_out) = dy.dim();
     let mut dx = Vec::new();
     for (image, y, x, i) in
@@ -110,13 +114,13 @@ fn input_gradient_by_definition(
 
 #[test]
 fn conv2d_input_gradient_equals_col2im() {
-    for window in WINDOWS {
+    for window in windows() {
         let (conv, w) = conv(window, 3, 4);
         let x = normal((2, 6, 7, 3), 2);
         let (y, cache) = conv.forward(&w, x.clone());
         let dy = normal(y.dim(), 3);
         let dx = conv.backward(&w, cache, &dy, &mut ParameterVector::zeros(w.0.len()));
-        let k = window.kernel.0 * window.kernel.1 * 3;
+        let k = window.kernel().0 * window.kernel().1 * 3;
         let weight = &w[conv.weight];
         let matrix: Vec<f64> = flat(&dy)
             .chunks(4)

@@ -18,14 +18,8 @@ fn group_norm_gradients_equal_central_differences() {
     for groups in [1, 3, 6] {
         let (norm, w) = norm(6, groups);
         let x = normal((2, 3, 5, 6), 1) * 2.0 + 0.7;
-        check(
-            &w,
-            &x,
-            2,
-            |w, x| norm.forward(w, x.clone()),
-            |w, cache, dy, grads| norm.backward(w, cache, dy.clone(), grads),
-        )
-        .unwrap_or_else(|error| panic!("{groups} groups: {error}"));
+        check(&w, &x, 2, |w, x| norm.forward(w, x.clone()), |w, cache, dy, grads| norm.backward(w, cache, dy, grads))
+            .unwrap_or_else(|error| panic!("{groups} groups: {error}"));
     }
 }
 
@@ -40,7 +34,7 @@ fn group_norm_with_silu_has_the_bits_of_one_after_the_other() {
     let (y, fused_cache) = norm.forward_silu(&w, x);
     assert_eq!(bits(&y), bits(&silu(&between)));
     let [mut grads, mut fused_grads] = [ParameterVector::zeros(w.0.len()), ParameterVector::zeros(w.0.len())];
-    let dx = norm.backward(&w, cache, silu_backward(&between, dy.clone()), &mut grads);
+    let dx = norm.backward(&w, cache, silu_backward(between, &dy), &mut grads);
     assert_eq!(bits(&norm.backward_silu(&w, fused_cache, dy, &mut fused_grads)), bits(&dx));
     assert_eq!(fused_grads, grads);
 }
@@ -49,10 +43,10 @@ fn group_norm_with_silu_has_the_bits_of_one_after_the_other() {
 fn group_norm_that_writes_padding_has_the_bits_of_padding_afterwards() {
     let (norm, w) = norm(20, 4); // channels: a strip of 16 and four of one
     let (w, x) = (w.cast::<f32>(), normal((3, 4, 5, 20), 1).mapv(|x| x as f32));
-    let window = Window { kernel: (2, 3), stride: 1, padding: [1, 2, 3, 0] };
+    let window = Window::new((2, 3), 1, [1, 2, 3, 0]).expect("a window");
     let plain = norm.forward_silu(&w, x.clone()).0;
-    let padded = norm.forward_silu_padded(&w, x, window.padding).0;
-    assert_eq!(padded, *window.pad(plain.into()));
+    let padded = norm.forward_silu_padded(&w, x, window.padding()).0;
+    assert_eq!(padded, *window.pad(plain));
 }
 
 #[test]

@@ -20,10 +20,10 @@ use crate::layers::group_norm::{self, GroupNorm};
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::stopwatch::timed;
-use crate::layers::{Layout, ParameterVector, Weights, add_to};
+use crate::layers::{Kept, Layout, ParameterVector, Weights, add_to};
 use crate::models::Trace;
 use crate::numerics::Real;
-use crate::numerics::buffer_pool::{self, Kept};
+use crate::numerics::buffer_pool;
 
 /// A norm, four projections and the number of heads.
 #[derive(Clone, Debug)]
@@ -116,23 +116,22 @@ impl AttentionBlock {
         &self,
         w: &dyn Weights<F>,
         cache: Cache<F>,
-        mut dy: Array4<F>,
+        dy: impl Into<Kept<F, Ix4>>,
         grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
+        let mut dy = dy.into().into_owned();
         divide(&mut dy, self.scale_factor);
         let (n, height, width, c) = dy.dim();
         let pixels = n * height * width;
-        let d_out = dy.into_shape_with_order((pixels, c)).expect("pixels as rows");
-        let d_o = self.to_out.backward(w, cache.to_out, &d_out, grads);
+        let dy = Kept::from(dy.into_shape_with_order((pixels, c)).expect("pixels as rows"));
+        let d_o = self.to_out.backward(w, cache.to_out, dy.clone(), grads);
         let d_o = d_o.into_shape_with_order((n, height * width, self.inner)).expect("rows as tokens");
         let multiply_adds = 4 * pixels * height * width * self.inner;
-        let attend = || attention_backward(cache.attention, &d_o);
+        let attend = || attention_backward(cache.attention, d_o);
         let d_qkv = timed(Some(self.to_qkv[0].weight), "attention, gradient", multiply_adds, attend);
         let mut projections = self.to_qkv.iter().zip(cache.to_qkv).zip(d_qkv).map(|((linear, cache), d)| {
             let d = d.into_shape_with_order((pixels, self.inner)).expect("tokens as rows");
-            let dh = linear.backward(w, cache, &d, grads);
-            buffer_pool::give(d);
-            dh
+            linear.backward(w, cache, d, grads)
         });
         let mut dh = projections.next().expect("q, k and v");
         projections.for_each(|d| {
@@ -143,7 +142,7 @@ impl AttentionBlock {
         if let (Some(norm), Some(cache)) = (&self.group_norm, cache.group_norm) {
             dx = norm.backward(w, cache, dx, grads);
         }
-        let dy = d_out.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
+        let dy = dy.into_owned().into_shape_with_order((n, height, width, c)).expect("rows as pixels");
         add_to(&mut dx, &dy);
         buffer_pool::give(dy);
         dx

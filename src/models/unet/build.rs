@@ -111,7 +111,7 @@ impl Builder<'_> {
             kept.push(c_out);
             // diffusers' padding 0 means one row and column of zeros at the bottom and right, as TensorFlow's SAME.
             let padding = if config.downsample_padding == 0 { [0, 1, 0, 1] } else { [1; 4] };
-            let window = Window { kernel: (3, 3), stride: 2, padding };
+            let window = Window::new((3, 3), 2, padding).expect("three by three pixels, every second");
             Conv2d::new(self.layout, &format!("{name}.downsamplers.0.conv"), c_out, c_out, window)
         });
         Level { blocks, resample }

@@ -1,18 +1,20 @@
 //! `config.json` of a diffusers `UNet2DModel`: every field of it, with diffusers' defaults.
 
+mod image;
+mod rules;
+
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::{Error, Result};
+
+pub use image::MAX_ACTIVATION;
 
 /// The version of diffusers whose fields these are.
 pub const DIFFUSERS_VERSION: &str = "0.42.1";
 
 /// The most parameters of a network: 4 GiB of float32, four times as much in training.
 pub const MAX_PARAMETERS: usize = 1 << 30;
-
-/// The most numbers that one image may have between two layers: 1 GiB of float32.
-pub const MAX_ACTIVATION: usize = 1 << 28;
 
 /// Height and width of the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -154,165 +156,9 @@ impl UNetConfig {
         serde_json::to_string_pretty(&fields).expect("JSON is text") + "\n"
     }
 
-    /// Refuses, with the field's name and value, what this crate cannot compute.
-    ///
-    /// # Errors
-    /// The first field that does not hold.
-    pub fn validate(&self, place: &str) -> Result<()> {
-        let check = |holds: bool, field: &str, expected: &str, found: &dyn std::fmt::Debug| {
-            let found = || excerpt(&format!("{found:?}"));
-            if holds { Ok(()) } else { Err(Error::value(format!("{place}: {field}"), expected, found())) }
-        };
-        let all_of = |list: &[String], known: [&str; 2]| list.iter().all(|name| known.contains(&name.as_str()));
-        let levels = self.block_out_channels.len();
-        let channels = |c: usize| (1..=1 << 16).contains(&c);
-        check(channels(self.in_channels), "in_channels", "a number of channels", &self.in_channels)?;
-        check(channels(self.out_channels), "out_channels", "a number of channels", &self.out_channels)?;
-        check(
-            self.time_embedding_type == "positional",
-            "time_embedding_type",
-            "\"positional\"",
-            &self.time_embedding_type,
-        )?;
-        check(
-            self.time_embedding_dim.is_none_or(channels),
-            "time_embedding_dim",
-            "null or a length",
-            &self.time_embedding_dim,
-        )?;
-        check((1..=16).contains(&levels), "block_out_channels", "1 to 16 resolutions", &self.block_out_channels)?;
-        check(
-            self.block_out_channels.iter().all(|&c| channels(c)),
-            "block_out_channels",
-            "numbers of channels",
-            &self.block_out_channels,
-        )?;
-        let (down, up) = (&self.down_block_types, &self.up_block_types);
-        check(
-            all_of(down, ["DownBlock2D", "AttnDownBlock2D"]),
-            "down_block_types",
-            "DownBlock2D or AttnDownBlock2D",
-            down,
-        )?;
-        check(all_of(up, ["UpBlock2D", "AttnUpBlock2D"]), "up_block_types", "UpBlock2D or AttnUpBlock2D", up)?;
-        check(down.len() == levels, "down_block_types", "one for each of block_out_channels", down)?;
-        check(up.len() == levels, "up_block_types", "one for each of block_out_channels", up)?;
-        let mid = self.mid_block_type.as_deref();
-        check(
-            mid.is_none_or(|m| m == "UNetMidBlock2D"),
-            "mid_block_type",
-            "\"UNetMidBlock2D\" or null",
-            &self.mid_block_type,
-        )?;
-        check((1..=64).contains(&self.layers_per_block), "layers_per_block", "1 to 64", &self.layers_per_block)?;
-        let factor = self.mid_block_scale_factor;
-        check(factor.is_finite() && factor > 0.0, "mid_block_scale_factor", "a positive number", &factor)?;
-        check(
-            self.downsample_padding <= 1,
-            "downsample_padding",
-            "0 or 1, with which sizes halve",
-            &self.downsample_padding,
-        )?;
-        check(self.downsample_type == "conv", "downsample_type", "\"conv\"", &self.downsample_type)?;
-        check(self.upsample_type == "conv", "upsample_type", "\"conv\"", &self.upsample_type)?;
-        check((0.0..1.0).contains(&self.dropout), "dropout", "a probability in 0..1", &self.dropout)?;
-        check(["silu", "swish"].contains(&self.act_fn.as_str()), "act_fn", "\"silu\"", &self.act_fn)?;
-        let smallest = *self.block_out_channels.iter().min().expect("checked above");
-        let head = self.attention_head_dim;
-        check(
-            head.is_none_or(|d| (1..=smallest).contains(&d)),
-            "attention_head_dim",
-            "null or 1 to the fewest channels",
-            &head,
-        )?;
-        let groups_fit = |g: usize| g > 0 && self.block_out_channels.iter().all(|c| c.is_multiple_of(g));
-        check(
-            groups_fit(self.norm_num_groups),
-            "norm_num_groups",
-            "a divisor of all block_out_channels",
-            &self.norm_num_groups,
-        )?;
-        check(
-            self.attn_norm_num_groups.is_none_or(groups_fit),
-            "attn_norm_num_groups",
-            "null or a divisor of all block_out_channels",
-            &self.attn_norm_num_groups,
-        )?;
-        check(self.norm_eps.is_finite() && self.norm_eps > 0.0, "norm_eps", "a positive number", &self.norm_eps)?;
-        let time = self.resnet_time_scale_shift.as_str();
-        check(
-            ["default", "scale_shift"].contains(&time),
-            "resnet_time_scale_shift",
-            "\"default\" or \"scale_shift\"",
-            &time,
-        )?;
-        check(self.class_embed_type.is_none(), "class_embed_type", "null", &self.class_embed_type)?;
-        check(
-            self.num_class_embeds.is_none_or(channels),
-            "num_class_embeds",
-            "null or a number of classes",
-            &self.num_class_embeds,
-        )?;
-        let half = (self.block_out_channels[0] / 2) as f64;
-        check(
-            half > self.freq_shift && self.freq_shift.is_finite(),
-            "freq_shift",
-            "less than half of the first block's channels",
-            &self.freq_shift,
-        )?;
-        match self.image_size() {
-            Some(size) => self.check_image(size, &format!("{place}: sample_size")),
-            None => Ok(()),
-        }
-    }
-
     /// The length of the time vector.
     pub fn time_channels(&self) -> usize {
         self.time_embedding_dim.unwrap_or(4 * self.block_out_channels[0])
-    }
-
-    /// Height and width, where the configuration says them.
-    pub fn image_size(&self) -> Option<(usize, usize)> {
-        self.sample_size.map(|size| match size {
-            SampleSize::Square(side) => (side, side),
-            SampleSize::Rectangle([height, width]) => (height, width),
-        })
-    }
-
-    /// Refuses images that do not halve as often as there are resolutions, or that would take more memory than
-    /// [`MAX_ACTIVATION`] between two layers.
-    ///
-    /// # Errors
-    /// If height or width is 0 or no multiple of 2 to the number of downsamplings, or the images are too large.
-    pub fn check_image(&self, (height, width): (usize, usize), field: &str) -> Result<()> {
-        let multiple = 1 << (self.block_out_channels.len() - 1);
-        let fits = |side: usize| side > 0 && side <= 1 << 14 && side.is_multiple_of(multiple);
-        if !fits(height) || !fits(width) {
-            let expected = format!("multiples of {multiple}, at most 16384");
-            return Err(Error::value(field, expected, format!("{height} x {width}")));
-        }
-        let numbers = self.largest_activation((height, width));
-        if numbers > MAX_ACTIVATION {
-            let expected = format!("images with at most {MAX_ACTIVATION} numbers between two layers");
-            return Err(Error::value(field, expected, format!("{height} x {width}, with {numbers}")));
-        }
-        Ok(())
-    }
-
-    /// The numbers of one image where they are most: the channels of all pixels, or the scores of an attention.
-    fn largest_activation(&self, (height, width): (usize, usize)) -> usize {
-        let levels = self.block_out_channels.len();
-        let outside = self.in_channels.max(self.out_channels) * height * width;
-        let at = |level: usize| {
-            let (channels, pixels) = (self.block_out_channels[level], (height >> level) * (width >> level));
-            let attends = self.down_block_types[level] == "AttnDownBlock2D"
-                || self.up_block_types[levels - 1 - level] == "AttnUpBlock2D"
-                || (level + 1 == levels && self.add_attention && self.mid_block_type.is_some());
-            let heads = channels / self.attention_head_dim.unwrap_or(channels);
-            let scores = if attends { pixels.saturating_mul(pixels).saturating_mul(heads) } else { 0 };
-            (channels * pixels).max(scores)
-        };
-        (0..levels).map(at).fold(outside, usize::max)
     }
 }
 
@@ -325,64 +171,4 @@ fn excerpt(text: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn config_written_and_read_is_the_same() {
-        let config = UNetConfig {
-            sample_size: Some(SampleSize::Rectangle([16, 24])),
-            num_class_embeds: Some(11),
-            ..Default::default()
-        };
-        assert_eq!(UNetConfig::from_json(&config.to_json(), "config.json").expect("our own file"), config);
-    }
-
-    #[test]
-    fn config_with_an_unsupported_value_is_refused_by_name_and_value() {
-        for (field, value) in [
-            ("act_fn", "\"mish\""),
-            ("time_embedding_type", "\"fourier\""),
-            ("downsample_type", "\"resnet\""),
-            ("resnet_time_scale_shift", "\"spatial\""),
-            ("class_embed_type", "\"timestep\""),
-            ("norm_num_groups", "5"),
-            ("attention_head_dim", "0"),
-            ("layers_per_block", "0"),
-            ("dropout", "1.0"),
-            ("sample_size", "30"),
-            ("down_block_types", "[\"SkipDownBlock2D\"]"),
-            ("freq_shift", "200"),
-            ("downsample_padding", "2"),
-            ("block_out_channels", "[]"),
-            ("in_channels", "0"),
-            ("norm_eps", "-1.0"),
-            ("mid_block_type", "\"UNetMidBlock2DCrossAttn\""),
-        ] {
-            let error =
-                UNetConfig::from_json(&format!("{{\"{field}\": {value}}}"), "config.json").unwrap_err().to_string();
-            assert!(error.contains(field), "{error}");
-            assert!(error.contains(value.trim_matches(['"', '[', ']'])), "{error}");
-        }
-        for (field, value) in [("new_field", "1"), ("layers_per_block", "\"two\""), ("sample_size", "\"big\"")] {
-            let text = format!("{{\"{field}\": {value}}}");
-            let error = UNetConfig::from_json(&text, "config.json").unwrap_err().to_string();
-            assert!(error.contains(field), "{error}");
-        }
-    }
-
-    #[test]
-    fn config_of_images_out_of_reach_is_refused_by_the_tensor_that_is_too_large() {
-        // Pixels times channels: 1024 · 1024 · 224 is below 2²⁸. An attention on 512 · 512 tokens is not.
-        let plain = "\"down_block_types\": [\"DownBlock2D\"], \"up_block_types\": [\"UpBlock2D\"], \
-            \"block_out_channels\": [224], \"add_attention\": false";
-        let read = |side: usize, rest: &str| {
-            UNetConfig::from_json(&format!("{{\"sample_size\": {side}, {rest}}}"), "config.json")
-        };
-        assert!(read(1024, plain).is_ok());
-        for (side, rest) in [(2048, plain), (1024, "\"dropout\": 0.0")] {
-            let error = read(side, rest).unwrap_err().to_string();
-            assert!(error.contains("sample_size") && error.contains("268435456"), "{error}");
-        }
-    }
-}
+mod tests;

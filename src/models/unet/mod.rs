@@ -20,7 +20,7 @@ mod cost;
 pub mod res_block;
 mod tape;
 
-use ndarray::{Array2, Array4, Ix4};
+use ndarray::{Array2, Array4, Ix2, Ix4};
 
 use super::{Conditions, Taps, Time, Trace};
 use crate::layers::activation::{silu, silu_backward};
@@ -184,36 +184,34 @@ impl UNet {
             for blocks in &level.blocks {
                 let skip = kept.pop().expect("as many results kept as blocks on the way up");
                 tape.concat(h.dim().3);
-                let both = concat_channels(&h, &skip);
-                drop((h, skip));
-                h = run_blocks(blocks, w, both.into(), &silu_emb, key, tape);
+                h = run_blocks(blocks, w, concat_channels(h, skip).into(), &silu_emb, key, tape);
             }
             if let Some(double) = &level.resample {
-                let doubled = upsample_nearest_2x_padded(&h, double.window.padding);
-                drop(h);
-                let (y, cache) = double.forward_padded(w, doubled.into());
+                let doubled = upsample_nearest_2x_padded(h, double.window.padding());
+                let (y, cache) = double.forward_padded(w, doubled);
                 tape.trace.layer(double.weight, &y);
                 tape.conv(cache);
                 h = y.into();
             }
         }
         tape.trace.layer_of(self.conv_norm_out.weight, || self.conv_norm_out.forward(w, h.clone()).0);
-        let (padded, cache) = self.conv_norm_out.forward_silu_padded(w, h, self.conv_out.window.padding);
+        let (padded, cache) = self.conv_norm_out.forward_silu_padded(w, h, self.conv_out.window.padding());
         tape.norm(cache);
-        let (y, cache) = self.conv_out.forward_padded(w, padded.into());
+        let (y, cache) = self.conv_out.forward_padded(w, padded);
         tape.conv(cache);
         y
     }
 
     /// silu(emb), shape (n, time_channels): what every residual block is told.
-    fn embed<F: Real>(&self, w: &dyn Weights<F>, conditions: Conditions, tape: &mut Tape<F>) -> Array2<F> {
+    fn embed<F: Real>(&self, w: &dyn Weights<F>, conditions: Conditions, tape: &mut Tape<F>) -> Kept<F, Ix2> {
         let [first, second] = &self.time_linears;
         let sinusoids = match conditions.time {
             Time::Steps(t) => self.time_proj.embed(t),
             Time::Embedded(embedding) => embedding.mapv(F::from_f64),
         };
         let (h, cache) = first.forward(w, sinusoids);
-        let (mut emb, second_cache) = second.forward(w, silu(&h));
+        let h = Kept::from(h);
+        let (mut emb, second_cache) = second.forward(w, silu(h.clone()));
         tape.trace.block(second.weight, &emb);
         tape.linear(cache, h);
         if let (Some(table), Some(labels)) = (&self.class_embedding, conditions.labels) {
@@ -221,9 +219,10 @@ impl UNet {
             tape.trace.layer(table.weight, &of_class);
             emb += &of_class;
         }
-        let silu_emb = silu(&emb);
+        let emb = Kept::from(emb);
+        let silu_emb = silu(emb.clone());
         tape.linear(second_cache, emb);
-        silu_emb
+        silu_emb.into()
     }
 
     /// Gradients of all parameters from dy = ∂L/∂(prediction), added into `grads`.
@@ -239,8 +238,7 @@ impl UNet {
         grads: &mut ParameterVector<F>,
     ) {
         let (dh, d_silu_emb) = self.backward_to_conv_in(w, &mut tape, dy, grads);
-        self.conv_in.parameter_gradients(tape.pop_conv(), &dh, grads);
-        buffer_pool::give(dh);
+        self.conv_in.parameter_gradients(tape.pop_conv(), dh, grads);
         self.embed_backward(w, tape, labels, d_silu_emb, grads);
     }
 
@@ -257,7 +255,7 @@ impl UNet {
         grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
         let (dh, d_silu_emb) = self.backward_to_conv_in(w, &mut tape, dy, grads);
-        let mut dx = self.conv_in.backward(w, tape.pop_conv(), &dh, grads);
+        let mut dx = self.conv_in.backward(w, tape.pop_conv(), dh, grads);
         if self.config.center_input_sample {
             dx.mapv_inplace(|dx| dx + dx);
         }
@@ -280,15 +278,11 @@ impl UNet {
         let mut d_kept = Vec::new();
         for level in self.up.iter().rev() {
             if let Some(double) = &level.resample {
-                let d_doubled = double.backward(w, tape.pop_conv(), &dh, grads);
-                buffer_pool::give(dh);
-                dh = upsample_nearest_2x_backward(&d_doubled);
-                buffer_pool::give(d_doubled);
+                dh = upsample_nearest_2x_backward(double.backward(w, tape.pop_conv(), dh, grads));
             }
             for blocks in level.blocks.iter().rev() {
                 let d_both = run_blocks_backward(blocks, w, tape, dh, &mut d_silu_emb, grads);
-                let (d, d_skip) = split_channels(&d_both, tape.pop_concat());
-                buffer_pool::give(d_both);
+                let (d, d_skip) = split_channels(d_both, tape.pop_concat());
                 dh = d;
                 d_kept.push(d_skip);
             }
@@ -301,8 +295,7 @@ impl UNet {
         for level in self.down.iter().rev() {
             if let Some(half) = &level.resample {
                 add_gradient(&mut dh, take());
-                let before = half.backward(w, tape.pop_conv(), &dh, grads);
-                buffer_pool::give(std::mem::replace(&mut dh, before));
+                dh = half.backward(w, tape.pop_conv(), dh, grads);
             }
             for blocks in level.blocks.iter().rev() {
                 add_gradient(&mut dh, take());
@@ -323,13 +316,13 @@ impl UNet {
     ) {
         let [first, second] = &self.time_linears;
         let (cache, emb) = tape.pop_linear();
-        let d_emb = silu_backward(&emb, d_silu_emb);
+        let d_emb = Kept::from(silu_backward(emb, d_silu_emb));
         if let (Some(table), Some(labels)) = (&self.class_embedding, labels) {
-            table.backward(labels, &d_emb, grads);
+            table.backward(labels, d_emb.clone(), grads);
         }
-        let dh = second.backward(w, cache, &d_emb, grads);
+        let dh = second.backward(w, cache, d_emb, grads);
         let (cache, before_silu) = tape.pop_linear();
-        first.backward(w, cache, &silu_backward(&before_silu, dh), grads);
+        first.backward(w, cache, silu_backward(before_silu, dh), grads);
     }
 }
 
@@ -343,11 +336,11 @@ fn run_blocks<F: Real>(
     (res, attention): &(ResBlock, Option<AttentionBlock>),
     w: &dyn Weights<F>,
     h: Kept<F, Ix4>,
-    silu_emb: &Array2<F>,
+    silu_emb: &Kept<F, Ix2>,
     key: Option<Key>,
     tape: &mut Tape<F>,
 ) -> Kept<F, Ix4> {
-    let (mut y, cache) = res.forward(w, h, silu_emb, key, &mut tape.trace);
+    let (mut y, cache) = res.forward(w, h, silu_emb.clone(), key, &mut tape.trace);
     tape.res(cache);
     if let Some(attention) = attention {
         let (attended, cache) = attention.forward(w, y, &mut tape.trace);

@@ -18,7 +18,7 @@
 //! Sums over pixels are [`column_sums`](crate::numerics::sum::column_sums). Source: diffusers' forward; the gradient is derived here. Proven by central differences of the whole network and PyTorch's
 //! gradients of every parameter.
 
-use ndarray::{Array2, Array4, Ix4};
+use ndarray::{Array2, Array4, Ix2, Ix4};
 
 use crate::layers::activation::{silu, silu_backward};
 use crate::layers::conv2d::{self, Conv2d};
@@ -27,9 +27,9 @@ use crate::layers::group_norm::{self, GroupNorm};
 use crate::layers::im2col::Window;
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
-use crate::layers::{Layout, ParameterVector, Weights, add_to, flat, flat_mut, shaped};
+use crate::layers::{Kept, Layout, ParameterVector, Weights, add_to, flat, flat_mut, shaped};
 use crate::models::Trace;
-use crate::numerics::buffer_pool::{self, Kept};
+use crate::numerics::buffer_pool;
 use crate::numerics::instruction_set::every_instruction_set;
 use crate::numerics::sum::plain_column_sums;
 use crate::numerics::{Native, Real, parallel};
@@ -79,10 +79,10 @@ pub struct Cache<F: Real> {
 
 /// What becomes of the second norm where time scales and shifts it.
 #[derive(Debug)]
-struct Modulated<F> {
+struct Modulated<F: Real> {
     normed: Array4<F>,
     u: Array2<F>,
-    before_silu: Array4<F>,
+    before_silu: Kept<F, Ix4>,
 }
 
 impl ResBlock {
@@ -119,7 +119,7 @@ impl ResBlock {
         &self,
         w: &dyn Weights<F>,
         x: impl Into<Kept<F, Ix4>>,
-        silu_emb: &Array2<F>,
+        silu_emb: impl Into<Kept<F, Ix2>>,
         key: Option<dropout::Key>,
         trace: &mut Trace<F>,
     ) -> (Array4<F>, Cache<F>) {
@@ -130,25 +130,26 @@ impl ResBlock {
             (y, cache)
         });
         trace.layer_of(self.norm1.weight, || self.norm1.forward(w, x.clone()).0);
-        let (h, norm1) = self.norm1.forward_silu_padded(w, x, self.conv1.window.padding);
-        let (mut h, conv1) = self.conv1.forward_padded(w, h.into());
+        let (h, norm1) = self.norm1.forward_silu_padded(w, x, self.conv1.window.padding());
+        let (mut h, conv1) = self.conv1.forward_padded(w, h);
         trace.layer(self.conv1.weight, &h);
-        let (u, time) = self.time_emb_proj.forward(w, silu_emb.clone());
+        let (u, time) = self.time_emb_proj.forward(w, silu_emb);
         trace.layer(self.time_emb_proj.weight, &u);
         if !self.settings.scale_shift {
             each_image(&mut h, &u, |h, u| add_to_pixels(h, u));
         }
         trace.layer_of(self.norm2.weight, || self.norm2.forward(w, h.clone()).0);
-        let padding = self.conv2.window.padding;
+        let padding = self.conv2.window.padding();
         let drop_and_pad = |h| {
             let (h, dropped) = dropout(h, self.settings.dropout, self.index, key);
-            (self.conv2.window.pad(h.into()), dropped)
+            (self.conv2.window.pad(h), dropped)
         };
         let (padded, norm2, modulated, dropped) = if self.settings.scale_shift {
             let (normed, norm2) = self.norm2.forward(w, h);
             let mut before_silu = buffer_pool::clone(&normed);
             each_image(&mut before_silu, &u, |h, u| scale_and_shift(h, u));
-            let (padded, dropped) = drop_and_pad(silu(&before_silu));
+            let before_silu = Kept::from(before_silu);
+            let (padded, dropped) = drop_and_pad(silu(before_silu.clone()));
             (padded, norm2, Some(Modulated { normed, u, before_silu }), dropped)
         } else if key.is_some() && self.settings.dropout > 0.0 {
             let (h, norm2) = self.norm2.forward_silu(w, h);
@@ -179,16 +180,18 @@ impl ResBlock {
         &self,
         w: &dyn Weights<F>,
         cache: Cache<F>,
-        mut dy: Array4<F>,
+        dy: impl Into<Kept<F, Ix4>>,
         d_silu_emb: &mut Array2<F>,
         grads: &mut ParameterVector<F>,
     ) -> Array4<F> {
+        let mut dy = dy.into().into_owned();
         divide(&mut dy, self.settings.scale_factor);
-        let dh = self.conv2.backward(w, cache.conv2, &dy, grads);
+        let dy = Kept::from(dy);
+        let dh = self.conv2.backward(w, cache.conv2, dy.clone(), grads);
         let dh = dropout_backward(cache.dropped, dh);
         let (dh, du) = match cache.modulated {
             Some(Modulated { normed, u, before_silu }) => {
-                let mut dh = silu_backward(&before_silu, dh);
+                let mut dh = silu_backward(before_silu, dh);
                 let du = scale_shift_gradient(&normed, &u, &mut dh);
                 (self.norm2.backward(w, cache.norm2, dh, grads), du)
             }
@@ -198,16 +201,14 @@ impl ResBlock {
                 (dh, du)
             }
         };
-        *d_silu_emb += &self.time_emb_proj.backward(w, cache.time, &du, grads);
-        let d_silu1 = self.conv1.backward(w, cache.conv1, &dh, grads);
-        buffer_pool::give(dh);
+        *d_silu_emb += &self.time_emb_proj.backward(w, cache.time, du, grads);
+        let d_silu1 = self.conv1.backward(w, cache.conv1, dh, grads);
         let mut dx = self.norm1.backward_silu(w, cache.norm1, d_silu1, grads);
-        if let (Some(conv), Some(cache)) = (&self.conv_shortcut, cache.shortcut) {
-            let of_x = conv.backward(w, cache, &dy, grads);
-            buffer_pool::give(std::mem::replace(&mut dy, of_x));
-        }
-        add_to(&mut dx, &dy);
-        buffer_pool::give(dy);
+        let d_direct = match (&self.conv_shortcut, cache.shortcut) {
+            (Some(conv), Some(cache)) => conv.backward(w, cache, dy, grads).into(),
+            _ => dy,
+        };
+        add_to(&mut dx, &d_direct);
         dx
     }
 }

@@ -1,9 +1,9 @@
 //! The caches of one forward pass, as a stack: pushed in the order of the layers, popped in reverse.
 
-use ndarray::Array2;
+use ndarray::Ix2;
 
 use super::{attention_block, res_block};
-use crate::layers::{conv2d, group_norm, linear};
+use crate::layers::{Kept, conv2d, group_norm, linear};
 use crate::models::Trace;
 use crate::numerics::Real;
 
@@ -19,7 +19,7 @@ pub struct Tape<F: Real> {
 #[derive(Debug)]
 enum Entry<F: Real> {
     Conv(conv2d::Cache<F>),
-    Linear(linear::Cache<F>, Array2<F>),
+    Linear(linear::Cache<F>, Kept<F, Ix2>),
     Norm(group_norm::Cache<F>),
     Res(Box<res_block::Cache<F>>),
     Attention(Box<attention_block::Cache<F>>),
@@ -54,7 +54,7 @@ impl<F: Real> Tape<F> {
     }
 
     /// A linear layer, and what came out of it before an activation.
-    pub(super) fn linear(&mut self, cache: linear::Cache<F>, before_silu: Array2<F>) {
+    pub(super) fn linear(&mut self, cache: linear::Cache<F>, before_silu: Kept<F, Ix2>) {
         self.push(|| Entry::Linear(cache, before_silu));
     }
 
@@ -91,7 +91,7 @@ macro_rules! pop {
 
 pop! {
     pop_conv: Entry::Conv(cache) => cache, conv2d::Cache<F>;
-    pop_linear: Entry::Linear(cache, before_silu) => (cache, before_silu), (linear::Cache<F>, Array2<F>);
+    pop_linear: Entry::Linear(cache, before_silu) => (cache, before_silu), (linear::Cache<F>, Kept<F, Ix2>);
     pop_norm: Entry::Norm(cache) => cache, group_norm::Cache<F>;
     pop_res: Entry::Res(cache) => *cache, res_block::Cache<F>;
     pop_attention: Entry::Attention(cache) => *cache, attention_block::Cache<F>;

@@ -15,15 +15,16 @@ use std::arch::x86_64::*;
 use std::ops::Range;
 
 use super::ahead::A_STEP;
+use super::kernels::Tiles;
 use super::tiles::{Kernel, Tile, each_tile};
-use super::{Epilogue, Gather, Panels, Rectangle, Right, Tiles};
+use super::{Epilogue, Gather, Panels, Rectangle, Right};
 use crate::numerics::instruction_set::{InstructionSet, current};
 
 /// Columns of a panel, and lanes of a register.
 const LANES: usize = Panels::<f32>::WIDTH;
 
 /// These tiles, where the processor has them.
-pub(crate) fn tiles_of_f32() -> Option<Tiles<f32>> {
+pub(super) fn tiles_of_f32() -> Option<Tiles<f32>> {
     (current() == InstructionSet::Avx512).then_some(tiles)
 }
 
@@ -93,6 +94,8 @@ unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut Rectang
     let last = a.steps.len().saturating_sub(1);
     assert!(a.steps.is_empty() || b.len() >= (V - 1) * panel + last * step + LANES);
     let mut acc = [[_mm512_setzero_ps(); V]; R];
+    // Without a step nothing is known of the rows' places, and nothing is read.
+    let row: [*const f32; R] = std::array::from_fn(|i| a.data.as_ptr().wrapping_add(a.rows[i]));
     // SAFETY: places in A are the caller's promise; those in B were asserted; to fetch is not to read.
     unsafe {
         if adds {
@@ -103,7 +106,6 @@ unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut Rectang
                 }
             }
         }
-        let row: [*const f32; R] = std::array::from_fn(|i| a.data.as_ptr().add(a.rows[i]));
         let mut b = b.as_ptr();
         let mut soon = soon.chunks(SPAN * A_STEP);
         for steps in a.steps.chunks(SPAN) {

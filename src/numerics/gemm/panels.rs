@@ -24,13 +24,14 @@ impl<F: Real> Panels<F> {
     /// # Panics
     /// If the last element lies outside of `b`.
     pub fn new(b: &[F], steps: usize, columns: usize, step: usize, column: usize) -> Self {
+        Matrix { data: b, shape: (steps, columns), row: step, column }.check();
         Self::from_rows(b, steps, columns, column, |k| k * step)
     }
 
     /// Copies the (k, n) matrix whose element (k, j) is `b[row(k) + j * column]`.
     ///
     /// # Panics
-    /// If an element lies outside of `b`.
+    /// If an element lies outside of `b`, or the copy would have more numbers than an address can tell apart.
     pub fn from_rows(
         b: &[F],
         steps: usize,
@@ -48,17 +49,12 @@ impl<F: Real> Panels<F> {
 
     /// The matrix as kernels read it.
     pub fn as_right(&self) -> Right<'_, F> {
-        Right {
-            data: &self.data,
-            shape: (self.steps, self.columns),
-            step: Self::WIDTH,
-            panel: Self::WIDTH * self.steps,
-        }
+        Right::new(&self.data, (self.steps, self.columns), Self::WIDTH, Self::WIDTH.saturating_mul(self.steps))
     }
 }
 
 /// The right matrix of a product, shape (k, n), as kernels read it: the WIDTH numbers of step k in panel p are
-/// `data[p * panel + k * step..][..WIDTH]`.
+/// `data[p * panel + k * step..][..WIDTH]`. All of them lie in `data`: [`Right::new`] has seen it.
 #[derive(Clone, Copy, Debug)]
 pub struct Right<'a, F> {
     pub(super) data: &'a [F],
@@ -68,14 +64,30 @@ pub struct Right<'a, F> {
 }
 
 impl<'a, F: Real> Right<'a, F> {
+    /// # Panics
+    /// If a number of it lies outside of `data`.
+    fn new(data: &'a [F], shape: (usize, usize), step: usize, panel: usize) -> Self {
+        let (steps, width) = (shape.0, Panels::<F>::WIDTH);
+        let end = || {
+            let of_last_panel = (shape.1.div_ceil(width) - 1).checked_mul(panel)?;
+            of_last_panel.checked_add((steps - 1).checked_mul(step)?)?.checked_add(width)
+        };
+        let inside = steps == 0 || shape.1 == 0 || end().is_some_and(|end| end <= data.len());
+        assert!(inside, "product: B is too short for {} x {}", shape.0, shape.1);
+        Right { data, shape, step, panel }
+    }
+
     /// A matrix read where it lies, if it consists of whole panels and a tile reads its rows from end to end: what a
     /// narrower tile reads of them falls into so few places of the first cache that it drives itself out.
+    ///
+    /// # Panics
+    /// If an element lies outside of the data.
     pub fn in_place(b: Matrix<'a, F>) -> Option<Self> {
         let width = Panels::<F>::WIDTH;
         let of_a_tile = if F::tiles().is_some() { 4 * width } else { width }; // four panels with AVX-512, else one
-        let whole = b.column == 1 && b.shape.1.is_multiple_of(width);
+        let whole = b.column == 1 && b.shape.0 > 0 && b.shape.1.is_multiple_of(width);
         let near = b.row <= of_a_tile;
-        (whole && near).then_some(Right { data: b.data, shape: b.shape, step: b.row, panel: width })
+        (whole && near).then(|| Right::new(b.data, b.shape, b.row, width))
     }
 
     /// The numbers from column `first` on, which is the first of a panel, and from row `step` on.
@@ -93,7 +105,13 @@ fn packed<F: Real, const N: usize>(
     row: impl Fn(usize) -> usize + Sync,
 ) -> Aligned<F> {
     let panels = columns.div_ceil(N);
-    let mut data = buffer_pool::take(panels * N * steps);
+    let numbers = panels.checked_mul(N).and_then(|of_a_step| of_a_step.checked_mul(steps));
+    let mut data = buffer_pool::take(numbers.expect("panels: more numbers than there are addresses"));
+    if data.is_empty() {
+        return data;
+    }
+    let last_column = (columns - 1).checked_mul(column);
+    assert!(last_column.is_some_and(|at| at < b.len()), "panels: the last column lies outside of B");
     // A task has some steps of all panels, so that it reads B in the order in which it lies in memory.
     let mut later = Rectangle::new(&mut data, N * steps, panels, N * steps);
     let mut parts = Vec::new();

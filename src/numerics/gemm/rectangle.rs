@@ -24,7 +24,9 @@ impl<'c, F> Rectangle<'c, F> {
     /// # Panics
     /// If `c` is too short for it, or the rows overlap.
     pub fn new(c: &'c mut [F], stride: usize, rows: usize, columns: usize) -> Self {
-        let fits = columns <= stride && (rows == 0 || (rows - 1) * stride + columns <= c.len());
+        let end = |last: usize| last.checked_mul(stride)?.checked_add(columns);
+        let inside = rows.checked_sub(1).is_none_or(|last| end(last).is_some_and(|end| end <= c.len()));
+        let fits = columns <= stride && inside;
         assert!(fits, "product: C is too short for {rows} x {columns}");
         Rectangle { first: c.as_mut_ptr(), stride, rows, columns, memory: PhantomData }
     }

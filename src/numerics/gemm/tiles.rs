@@ -59,7 +59,7 @@ pub(super) struct Tile<'a, F> {
 /// These columns of C, tile by tile; `c` has them and the rows of A.
 ///
 /// # Panics
-/// If a table leads outside of its data.
+/// If a table leads outside of its data, or B or C has fewer columns.
 #[inline(always)]
 pub(super) fn each_tile<F: Real, K: Kernel<F>>(
     a: Gather<F>,
@@ -68,8 +68,7 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
     mut c: Rectangle<F>,
     start: Epilogue<F>,
 ) {
-    let furthest = greatest::<F>(a.rows) + greatest::<F>(a.steps);
-    assert!(a.rows.is_empty() || a.steps.is_empty() || furthest < a.data.len(), "product: a table leads outside of A");
+    a.check();
     let width = Panels::<F>::WIDTH;
     let strips = a.rows.len().div_ceil(STRIP).max(1);
     let of_strip = a.rows.len().div_ceil(strips).max(1).next_multiple_of(WHOLE_TILES); // as even as whole tiles may be
@@ -97,7 +96,7 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
                     let (step, panel, soon) = (b.step, b.panel, ahead.next(steps.len()));
                     let (top, columns) = (strip * of_strip + tile * height, columns.clone());
                     let tile = Tile { a, b: b_data, step, panel, top, columns, soon, adds, bias };
-                    // SAFETY: every row plus every step lies in `data`, as asserted above.
+                    // SAFETY: every row plus every step lies in `data`: `check` has seen the greatest of each.
                     #[allow(unsafe_code)]
                     unsafe {
                         K::block(tile, &mut c);
@@ -106,17 +105,6 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
                 first = of_b.end;
             }
         }
-    }
-}
-
-every_instruction_set! {
-    /// The greatest entry of a table; 0 if it is empty.
-    fn greatest<F>(table: &[usize]) -> usize {
-        let mut greatest = 0;
-        for &entry in table {
-            greatest = greatest.max(entry);
-        }
-        greatest
     }
 }
 
@@ -183,9 +171,9 @@ unsafe fn sums<P: Fused, F: Real, const N: usize>(
     b_step: usize,
 ) -> [[F; N]; ROWS] {
     let mut acc = [[F::zero(); N]; ROWS];
+    let row = rows.map(|start| data.as_ptr().wrapping_add(start)); // without a step nothing is known of it
     // SAFETY: the caller's promise, element by element.
     unsafe {
-        let row = rows.map(|start| data.as_ptr().add(start));
         for (k, &step) in steps.iter().enumerate() {
             let b = *b.as_ptr().add(k * b_step).cast::<[F; N]>();
             for i in 0..ROWS {
