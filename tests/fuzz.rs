@@ -5,6 +5,7 @@ mod run;
 use std::path::Path;
 use std::sync::LazyLock;
 
+use ancestral::checkpoint::pipeline::Loaded;
 use ancestral::checkpoint::{pipeline, resume, scheduler, weights};
 use ancestral::golden::case::{Case, Tensor};
 use ancestral::golden::kit::{Draft, drafts};
@@ -286,7 +287,7 @@ proptest! {
             let bytes = if i == file { damaged(bytes, head, &damages) } else { bytes.clone() };
             std::fs::write(folder.path().join(name), bytes).expect("a file");
         }
-        if let Ok(model) = pipeline::read(folder.path()) {
+        if let Ok(Loaded { pipeline: model, .. }) = pipeline::read(folder.path()) {
             prop_assert_eq!(model.weights().0.len(), model.network().layout().count());
         }
     }

@@ -56,8 +56,7 @@ fn damaged(file: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
     let huge = "{\"a\":{\"dtype\":\"F32\",\"shape\":[1099511627776],\"data_offsets\":[0,4398046511104]}}";
     let overflows = "{\"a\":{\"dtype\":\"F32\",\"shape\":[4294967296,4294967296],\"data_offsets\":[0,0]}}";
     let nested = format!("{{\"a\":{}", "[".repeat(1 << 20));
-    let as_f16 =
-        |_: &str, shape: Vec<usize>, bytes: Vec<u8>| Some((Dtype::F16, shape, bytes[..bytes.len() / 2].to_vec()));
+    let as_i32 = |_: &str, shape: Vec<usize>, bytes: Vec<u8>| Some((Dtype::I32, shape, bytes));
     let longer =
         |_: &str, _: Vec<usize>, bytes: Vec<u8>| Some((Dtype::F32, vec![2 * bytes.len() / 4], bytes.repeat(2)));
     let nan = |_: &str, shape: Vec<usize>, mut bytes: Vec<u8>| {
@@ -77,7 +76,7 @@ fn damaged(file: &[u8]) -> Vec<(Vec<u8>, &'static str)> {
         (claims(overflows, overflows.len() as u64), "whole"),
         (claims(&nested, nested.len() as u64), "whole"),
         (claims("{}", 2), "run"),
-        (with_first_tensor(file, as_f16), "F16"),
+        (with_first_tensor(file, as_i32), "I32"),
         (with_first_tensor(file, longer), "expected"),
         (with_first_tensor(file, |_, _, _| None), "missing"),
         (with_first_tensor(file, nan), "holds"),
@@ -240,7 +239,11 @@ fn scheduler_config_out_of_range_is_refused_by_file_and_field() {
         ("beta_end", json!(2)),
         ("beta_schedule", json!("sigmoid")),
         ("prediction_type", json!("flow")),
-        ("_class_name", json!("EulerDiscreteScheduler")),
+        ("_class_name", json!("EDMEulerScheduler")),
+        ("_class_name", json!("FlowMatchEulerDiscreteScheduler")),
+        ("use_flow_sigmas", json!(true)),
+        ("timestep_type", json!("continuous")),
+        ("predict_epsilon", json!(false)),
         ("clip_sample_range", json!(0)),
     ] {
         place.write(SCHEDULER, &with(&whole, field, &value));

@@ -7,42 +7,55 @@
 //! unet/diffusion_pytorch_model.safetensors      the weights
 //! ```
 
-use std::path::{Path, PathBuf};
+use std::path::Path;
 
 use serde_json::{Value, json};
 
-use super::{scheduler, weights};
+use super::folder::{self, INDEX, SCHEDULER};
+use super::weight_files::{self, WEIGHTS};
+use super::{python_json, scheduler, weights};
 use crate::diffusion::{BetaSchedule, Prediction, Schedule};
 use crate::models::{DIFFUSERS_VERSION, Network, NetworkConfig};
 use crate::pipeline::{Pipeline, Scheduler};
 use crate::sample::Spacing;
 use crate::{Error, Result, atomic};
 
-const WEIGHTS: &str = "diffusion_pytorch_model.safetensors";
-
 /// The key of `unet/config.json` that says which class embedding stands for "no class"; diffusers skips keys with an underscore.
 const NULL_CLASS: &str = "_null_class";
 
-/// Reads a pipeline folder, a run of this program (its `model`), or a bare U-Net folder, which has the linear
-/// schedule with T = 1000.
+/// What an average of diffusers' `EMAModel` writes of itself into the network's config.json.
+const OF_THE_AVERAGE: [&str; 7] =
+    ["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
+
+/// A model as it was read.
+#[derive(Clone, Debug)]
+pub struct Loaded {
+    /// The model.
+    pub pipeline: Pipeline,
+    /// What was assumed, chosen or converted on the way: a line each, for the user to see.
+    pub notes: Vec<String>,
+}
+
+/// Reads the model in a folder: a run of this program, a pipeline, a network's folder, a checkpoint of a diffusers trainer.
+/// A network without a scheduler has the linear schedule with T = 1000 and predicts ε.
 ///
 /// # Errors
 /// A folder that is none of these, and whatever is wrong with its files, by file and field.
-pub fn read(folder: &Path) -> Result<Pipeline> {
-    let folder =
-        if folder.join("model/model_index.json").is_file() { folder.join("model") } else { folder.to_path_buf() };
-    let (unet_folder, scheduler) = if folder.join("unet").is_dir() {
-        (folder.join("unet"), scheduler::read(&folder.join("scheduler/scheduler_config.json"))?)
-    } else if folder.join("config.json").is_file() {
-        (folder.clone(), default_scheduler()?)
-    } else {
-        let problem = if folder.is_dir() { "no model is in this folder" } else { "there is no such folder" };
-        let remedy = "give a run of `ancestral train`, a diffusers pipeline folder, or a folder with config.json and its weights";
-        return Err(Error::file(&folder, problem, remedy));
+pub fn read(folder: &Path) -> Result<Loaded> {
+    let found = folder::find(folder)?;
+    let (scheduler, of_scheduler) = match &found.scheduler {
+        Some(path) => scheduler::read(path)?,
+        None => {
+            let assumed = "no scheduler_config.json: assumed linear, T = 1000, epsilon";
+            (default_scheduler()?, Some(format!("{}: {assumed}", found.network.display())))
+        }
     };
-    let (network, null_class) = read_network(&unet_folder.join("config.json"))?;
-    let weights = weights::read(&weights_file(&unet_folder)?, network.layout())?;
-    Pipeline::new(network, weights, scheduler, null_class)
+    let (network, null_class) = read_network(&found.network.join("config.json"))?;
+    let files = weight_files::find(&found.network)?;
+    let (weights, of_weights) = weights::read_all(&files.place, &files.paths, network.layout())?;
+    let pipeline = Pipeline::new(network, weights, scheduler, null_class)?;
+    let notes = found.notes.into_iter().chain(of_scheduler).chain(files.note).chain(of_weights).collect();
+    Ok(Loaded { pipeline, notes })
 }
 
 /// Writes a pipeline folder and returns the SHA-256 of its weights file.
@@ -63,20 +76,21 @@ pub fn write(pipeline: &Pipeline, folder: &Path) -> Result<String> {
     }
     let sha256 = weights::write(&folder.join("unet").join(WEIGHTS), network.layout(), pipeline.weights())?;
     atomic::write(&folder.join("unet/config.json"), format!("{config:#}\n").as_bytes())?;
-    scheduler::write(scheduler, &folder.join("scheduler/scheduler_config.json"))?;
-    atomic::write(&folder.join("model_index.json"), format!("{index:#}\n").as_bytes())?;
+    scheduler::write(scheduler, &folder.join(SCHEDULER))?;
+    atomic::write(&folder.join(INDEX), format!("{index:#}\n").as_bytes())?;
     Ok(sha256)
 }
 
 fn read_network(path: &Path) -> Result<(Network, Option<usize>)> {
-    let text = atomic::read_text(path)?;
-    let network = Network::new(NetworkConfig::from_json(&text, &path.display().to_string())?)
-        .map_err(|e| Error::file(path, e.to_string(), "use a smaller model"))?;
-    let notes: Value = serde_json::from_str(&text).expect("read as JSON above");
+    let mut fields = python_json::read_object(path)?;
+    fields.retain(|name, _| !OF_THE_AVERAGE.contains(&name.as_str()));
+    let null_class = fields.remove(NULL_CLASS).unwrap_or_default();
+    let config = NetworkConfig::from_json(&Value::Object(fields).to_string(), &path.display().to_string())?;
+    let network = Network::new(config).map_err(|e| Error::file(path, e.to_string(), "use a smaller model"))?;
     let last = network.labels().map(|labels| labels - 1);
-    match (&notes[NULL_CLASS], last) {
+    match (null_class, last) {
         (Value::Null, _) => Ok((network, None)),
-        (label, Some(last)) if *label == last => Ok((network, Some(last))),
+        (label, Some(last)) if label == last => Ok((network, Some(last))),
         (label, last) => {
             let expected = last.map_or("null: there are no classes".into(), |last| format!("{last}, the last class"));
             Err(Error::value(format!("{}: {NULL_CLASS}", path.display()), expected, label))
@@ -84,17 +98,7 @@ fn read_network(path: &Path) -> Result<(Network, Option<usize>)> {
     }
 }
 
-/// The weights of a U-Net folder.
-fn weights_file(folder: &Path) -> Result<PathBuf> {
-    let file = folder.join(WEIGHTS);
-    if !file.is_file() && folder.join("diffusion_pytorch_model.bin").is_file() {
-        let remedy = "load it in diffusers and save it with `save_pretrained(..., safe_serialization=True)`";
-        return Err(Error::file(&file, "missing: this folder has weights as a Python pickle, which runs code", remedy));
-    }
-    Ok(file)
-}
-
-/// What a bare U-Net is sampled with: the schedule of Ho et al. 2020.
+/// What a network without a scheduler is sampled with: the schedule of Ho et al. 2020.
 fn default_scheduler() -> Result<Scheduler> {
     let schedule = Schedule::new(BetaSchedule::Linear, 1000, 1e-4, 0.02)?;
     Ok(Scheduler { spacing: Spacing::Leading, ..Scheduler::new(schedule, Prediction::Epsilon, Some(1.0))? })

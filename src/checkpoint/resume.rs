@@ -1,21 +1,27 @@
 //! The state of a run in one file, `checkpoint.safetensors`: what it needs to go on to the same bits.
 //!
-//! ParameterVector `weights`, `m`, `v` and perhaps `ema`, flat, in the order of the model's layout. The metadata has one key,
-//! `state`: JSON with the contract's name, the step, and the config, from which the position in the data and all random
-//! streams follow, and the SHA-256 of all that, without which one flipped bit would be trained on unseen. The file is
-//! replaced as a whole ([`atomic`]), so there is always a whole one.
+//! Each parameter NAME of the model is there as `weights.NAME`, with AdamW's two means of gradients and of their squares as
+//! `m.NAME` and `v.NAME` (PyTorch's `exp_avg` and `exp_avg_sq`) and perhaps an average as `ema.NAME`, in PyTorch's layouts.
+//! Older files have a flat vector each, `weights`, `m`, `v`, `ema`, in the order of our memory; they are read, too.
+//! The metadata has one key, `state`: JSON with the contract's name, the step, and the config, from which the position in
+//! the data and all random streams follow, and the SHA-256 of all that, without which one flipped bit would be trained on
+//! unseen. The file is replaced as a whole ([`atomic`]), so there is always a whole one.
 
-use std::collections::HashMap;
+use std::collections::HashSet;
 use std::path::Path;
 
-use safetensors::tensor::{Dtype, SafeTensors, TensorView};
+use safetensors::tensor::{Dtype, SafeTensors};
 use serde::{Deserialize, Serialize};
 use sha2::{Digest, Sha256};
 
+use super::python_json::excerpt;
+use super::weights::{serialize, tensors};
 use crate::digest::hexadecimal;
-use crate::layers::ParameterVector;
+use crate::layers::parameters::{Axes, Init};
+use crate::layers::{Layout, ParameterVector};
 use crate::models::Network;
 use crate::numerics::CONTRACT;
+use crate::pipeline::check_weights;
 use crate::train::adamw::Moments;
 use crate::train::{Config, State};
 use crate::{Error, Result, atomic};
@@ -23,8 +29,8 @@ use crate::{Error, Result, atomic};
 /// The file's name in the folder of a run.
 pub const FILE: &str = "checkpoint.safetensors";
 
-/// The tensors' names, in the order in which they are digested.
-const TENSORS: [&str; 4] = ["weights", "m", "v", "ema"];
+/// What there is of each parameter, in the order in which it is digested.
+const VECTORS: [&str; 4] = ["weights", "m", "v", "ema"];
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -57,24 +63,24 @@ pub fn write(path: &Path, config: &Config, state: &State) -> Result<()> {
 /// What [`write()`] writes.
 ///
 /// # Errors
-/// A state that is not finite, which nothing can go on from.
+/// A state that is not finite, which nothing can go on from, or of another network than the config's.
 pub fn to_bytes(config: &Config, state: &State) -> Result<Vec<u8>> {
-    let bytes = |tensors: &ParameterVector<f32>| tensors.0.iter().flat_map(|x| x.to_le_bytes()).collect::<Vec<u8>>();
-    let tensors = [Some(&state.weights), Some(&state.moments.m), Some(&state.moments.v), state.ema.as_ref()];
-    let named = || TENSORS.into_iter().zip(tensors).filter_map(|(name, tensor)| tensor.map(|tensor| (name, tensor)));
-    if let Some((name, _)) = named().find(|(_, tensor)| tensor.0.iter().any(|x| !x.is_finite())) {
-        let remedy = "an earlier checkpoint, if there is one, is whole; train with a lower optimizer.lr".into();
-        return Err(Error::NonFinite { step: state.step, tensor: format!("`{name}` of the checkpoint"), remedy });
+    let vectors = [Some(&state.weights), Some(&state.moments.m), Some(&state.moments.v), state.ema.as_ref()];
+    let vectors = VECTORS.into_iter().zip(vectors).filter_map(|(name, vector)| Some((name, vector?)));
+    let network = Network::new(config.model.clone())?;
+    let mut data = Vec::new();
+    for (name, vector) in vectors {
+        check_weights(&network, vector, name)?;
+        if vector.0.iter().any(|x| !x.is_finite()) {
+            let remedy = "an earlier checkpoint, if there is one, is whole; train with a lower optimizer.lr".into();
+            return Err(Error::NonFinite { step: state.step, tensor: format!("`{name}` of the checkpoint"), remedy });
+        }
+        data.extend(tensors(&format!("{name}."), network.layout(), vector));
     }
-    let data: Vec<(&str, Vec<u8>)> = named().map(|(name, tensor)| (name, bytes(tensor))).collect();
     let mut header =
         Header { contract: CONTRACT.into(), step: state.step, config: config.clone(), sha256: String::new() };
-    header.sha256 = header.digest(data.iter().map(|(_, bytes)| bytes.as_slice()));
-    let header = serde_json::to_string(&header).expect("numbers and strings are JSON");
-    let views = data.iter().map(|(name, bytes)| {
-        (*name, TensorView::new(Dtype::F32, vec![bytes.len() / 4], bytes).expect("four bytes a number"))
-    });
-    Ok(safetensors::serialize(views, Some(HashMap::from([("state".into(), header)]))).expect("a header"))
+    header.sha256 = header.digest(data.iter().map(|(_, _, bytes)| bytes.as_slice()));
+    Ok(serialize(&data, ("state", serde_json::to_string(&header).expect("numbers and strings are JSON"))))
 }
 
 /// Reads the checkpoint at `path`.
@@ -111,31 +117,13 @@ pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(Config, State)> {
         return Err(bad(format!("expected a step of 0 to {}, found {}", header.config.steps, header.step)));
     }
     let network = Network::new(header.config.model.clone()).map_err(|e| bad(format!("metadata `state`: {e}")))?;
-    let count = network.layout().count();
-    let tensor = |name: &str| -> Result<ParameterVector<f32>> {
-        let view = file.tensor(name).map_err(|_| bad(format!("tensor `{name}` is missing")))?;
-        if view.dtype() != Dtype::F32 || view.shape() != [count] {
-            return Err(bad(format!(
-                "tensor `{name}`: expected F32 [{count}], found {:?} {:?}",
-                view.dtype(),
-                view.shape()
-            )));
-        }
-        let values: Vec<f32> = view.data().as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
-        if values.iter().any(|v| !v.is_finite()) {
-            return Err(bad(format!("tensor `{name}` holds a number that is not finite")));
-        }
-        Ok(ParameterVector(values))
-    };
-    let averages = header.config.ema_decay > 0.0;
-    let names = &TENSORS[..if averages { 4 } else { 3 }];
-    if let Some(name) = file.names().into_iter().find(|name| !names.contains(name)) {
-        return Err(bad(format!("tensor `{name}` is not expected")));
-    }
-    let ema = if averages { Some(tensor("ema")?) } else { None };
-    let moments = Moments { m: tensor("m")?, v: tensor("v")? };
-    let weights = tensor("weights")?;
-    let found = header.digest(names.iter().filter_map(|name| file.tensor(name).ok()).map(|view| view.data()));
+    let names = &VECTORS[..if header.config.ema_decay > 0.0 { 4 } else { 3 }];
+    let stored = Stored { file: &file, layout: &layout_of(&file, &network), bad: &bad };
+    stored.check(names)?;
+    let ema = names.get(3).map(|name| stored.vector(name)).transpose()?;
+    let moments = Moments { m: stored.vector("m")?, v: stored.vector("v")? };
+    let weights = stored.vector("weights")?;
+    let found = header.digest(names.iter().flat_map(|name| stored.contents(name)));
     if found != header.sha256 {
         return Err(bad(format!(
             "expected contents of SHA-256 {}, found {found}: they have changed since they were written",
@@ -143,4 +131,71 @@ pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(Config, State)> {
         )));
     }
     Ok((header.config, State { step: header.step, weights, moments, ema }))
+}
+
+/// How the vectors lie in the file: as the network's parameters, or in an older one as a single tensor without a name.
+fn layout_of(file: &SafeTensors, network: &Network) -> Layout {
+    if file.tensor(VECTORS[0]).is_err() {
+        return network.layout().clone();
+    }
+    let mut flat = Layout::default();
+    flat.add(String::new(), Axes::Same(vec![network.layout().count()]), Init::Zeros);
+    flat
+}
+
+/// The tensors of a checkpoint, all or none of which are believed.
+struct Stored<'a> {
+    file: &'a SafeTensors<'a>,
+    layout: &'a Layout,
+    bad: &'a dyn Fn(String) -> Error,
+}
+
+impl<'a> Stored<'a> {
+    /// The tensors of a vector, in the layout's order.
+    fn names(&self, vector: &str) -> impl Iterator<Item = String> {
+        let name = move |parameter: &String| match parameter.as_str() {
+            "" => vector.to_string(),
+            parameter => format!("{vector}.{parameter}"),
+        };
+        self.layout.entries.iter().map(move |entry| name(&entry.name))
+    }
+
+    /// Refuses tensors that are missing, not expected, or of another type or shape than those of the layout. The file then
+    /// has all the numbers that memory is asked for.
+    fn check(&self, vectors: &[&str]) -> Result<()> {
+        let mut expected = HashSet::new();
+        for vector in vectors {
+            for (name, entry) in self.names(vector).zip(&self.layout.entries) {
+                let view = self.file.tensor(&name).map_err(|_| (self.bad)(format!("tensor `{name}` is missing")))?;
+                let (shape, dtype, found) = (entry.axes.shape(), view.dtype(), view.shape());
+                if dtype != Dtype::F32 || found != shape {
+                    let problem = format!("tensor `{name}`: expected F32 {shape:?}, found {dtype:?} {found:?}");
+                    return Err((self.bad)(problem));
+                }
+                expected.insert(name);
+            }
+        }
+        match self.file.names().into_iter().find(|name| !expected.contains(*name)) {
+            Some(name) => Err((self.bad)(format!("tensor `{}` is not expected", excerpt(name)))),
+            None => Ok(()),
+        }
+    }
+
+    /// The bytes of a vector's tensors, in the layout's order.
+    fn contents(&self, vector: &str) -> impl Iterator<Item = &'a [u8]> {
+        self.names(vector).map(|name| self.file.tensor(&name).expect("checked").data())
+    }
+
+    /// A vector in the order of our memory.
+    fn vector(&self, vector: &str) -> Result<ParameterVector<f32>> {
+        let mut numbers = ParameterVector::zeros(self.layout.count());
+        for ((entry, name), bytes) in self.layout.entries.iter().zip(self.names(vector)).zip(self.contents(vector)) {
+            let values: Vec<f32> = bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+            if values.iter().any(|v| !v.is_finite()) {
+                return Err((self.bad)(format!("tensor `{name}` holds a number that is not finite")));
+            }
+            numbers[entry.span].copy_from_slice(&entry.axes.from_file(&values));
+        }
+        Ok(numbers)
+    }
 }

@@ -5,8 +5,8 @@ use std::path::{Path, PathBuf};
 use serde_json::json;
 
 use super::progress::Progress;
-use super::{Exit, print};
-use crate::checkpoint::{pipeline, resume};
+use super::{Exit, print, read_model};
+use crate::checkpoint::resume;
 use crate::data::{self, Dataset, Shape, Split};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::layers::ParameterVector;
@@ -48,7 +48,7 @@ pub struct Subject<'a> {
 
 /// Evaluates a model on validation images.
 pub fn run(args: &Args) -> Result<Exit> {
-    let model = pipeline::read(&args.model)?;
+    let model = read_model(&args.model)?;
     args.plot.as_deref().map_or(Ok(()), atomic::probe)?;
     let (height, width, channels) = model.image_shape()?;
     let data = data::load(&args.data, Split::Validation, Shape { height, width, channels })?;

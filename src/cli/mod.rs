@@ -14,10 +14,13 @@ pub use progress::note;
 
 use std::fmt::Display;
 use std::io::{self, Write};
+use std::path::Path;
 
 use clap::{Parser, Subcommand};
 
+use crate::checkpoint::pipeline::{self, Loaded};
 use crate::numerics::{environment, instruction_set};
+use crate::pipeline::Pipeline;
 use crate::{Error, Result};
 
 /// Denoising diffusion models on CPUs: the same bits everywhere, every gradient by hand.
@@ -69,6 +72,15 @@ fn print(line: impl Display) -> Result<()> {
         Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write", &cause)),
         _ => Ok(()),
     }
+}
+
+/// Reads a model, and says what was assumed of it; that nobody can read it is no error.
+fn read_model(folder: &Path) -> Result<Pipeline> {
+    let Loaded { pipeline, notes } = pipeline::read(folder)?;
+    for note in notes {
+        let _ = writeln!(io::stderr(), "note: {note}");
+    }
+    Ok(pipeline)
 }
 
 /// The same error with the flag's dashes, where the library names one of these fields, which are flags here.

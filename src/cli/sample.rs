@@ -5,8 +5,7 @@ use std::path::PathBuf;
 use serde_json::json;
 
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
-use super::{Exit, choices, flag, print};
-use crate::checkpoint::pipeline;
+use super::{Exit, choices, flag, print, read_model};
 use crate::diffusion::Variance;
 use crate::digest::sha256;
 use crate::layers::flat;
@@ -120,7 +119,7 @@ impl Args {
 
 /// Draws pictures and writes what was asked for.
 pub fn run(args: &Args) -> Result<Exit> {
-    let model = pipeline::read(&args.model)?;
+    let model = read_model(&args.model)?;
     let settings = Settings {
         seed: args.seed,
         sampler: args.sampler,

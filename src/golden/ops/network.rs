@@ -20,7 +20,7 @@ use crate::train::{Batch, Descent, State};
 /// The network of the folder that `model` names, relative to the case.
 fn model<F: Real>(request: &Request) -> Result<(Network, ParameterVector<F>)> {
     let name: String = request.required("model")?;
-    let model = pipeline::read(&request.folder().join(name))?;
+    let model = pipeline::read(&request.folder().join(name))?.pipeline;
     Ok((model.network().clone(), model.weights().cast()))
 }
 

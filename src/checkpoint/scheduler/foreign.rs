@@ -1,0 +1,86 @@
+//! Classes of diffusers whose samplers are not here, and what their fields mean for ours.
+//!
+//! Their noise is that of `DDPMScheduler`, x_t = √ᾱ_t x_0 + √(1−ᾱ_t) ε, so a model that was published with one of them can
+//! be sampled with ours. Flow matching and EDM have another noise: their classes are not in the list.
+
+use serde_json::{Value, json};
+
+/// A scheduler with the same noise and another sampler. A class that becomes a sampler here leaves the list.
+#[derive(Debug)]
+pub struct Foreign {
+    /// diffusers' name.
+    pub class: &'static str,
+    /// `beta_start` and `beta_end` where the file does not say them.
+    pub betas: (f64, f64),
+}
+
+/// Those of Ho et al. 2020, the default of most classes.
+pub const USUAL_BETAS: (f64, f64) = (1e-4, 0.02);
+
+/// Those of Rombach et al. 2022, the default of some.
+const LATENT_BETAS: (f64, f64) = (0.00085, 0.012);
+
+const SAME_NOISE: [Foreign; 16] = [
+    Foreign { class: "DDIMInverseScheduler", betas: USUAL_BETAS },
+    Foreign { class: "DDIMParallelScheduler", betas: USUAL_BETAS },
+    Foreign { class: "DDPMParallelScheduler", betas: USUAL_BETAS },
+    Foreign { class: "DEISMultistepScheduler", betas: USUAL_BETAS },
+    Foreign { class: "DPMSolverMultistepInverseScheduler", betas: USUAL_BETAS },
+    Foreign { class: "DPMSolverMultistepScheduler", betas: USUAL_BETAS },
+    Foreign { class: "DPMSolverSDEScheduler", betas: LATENT_BETAS },
+    Foreign { class: "DPMSolverSinglestepScheduler", betas: USUAL_BETAS },
+    Foreign { class: "EulerAncestralDiscreteScheduler", betas: USUAL_BETAS },
+    Foreign { class: "EulerDiscreteScheduler", betas: USUAL_BETAS },
+    Foreign { class: "HeunDiscreteScheduler", betas: LATENT_BETAS },
+    Foreign { class: "KDPM2AncestralDiscreteScheduler", betas: LATENT_BETAS },
+    Foreign { class: "KDPM2DiscreteScheduler", betas: LATENT_BETAS },
+    Foreign { class: "LMSDiscreteScheduler", betas: USUAL_BETAS },
+    Foreign { class: "PNDMScheduler", betas: USUAL_BETAS },
+    Foreign { class: "UniPCMultistepScheduler", betas: USUAL_BETAS },
+];
+
+impl Foreign {
+    /// The entry of this class.
+    pub fn of_class(class: &str) -> Option<&'static Foreign> {
+        SAME_NOISE.iter().find(|foreign| foreign.class == class)
+    }
+}
+
+/// Fields that say how other samplers walk, and one of 2022 that named a library of tensors: they change neither the noise
+/// nor what is predicted.
+pub const UNREAD: [&str; 22] = [
+    "algorithm_type",
+    "corrector_order",
+    "disable_corrector",
+    "euler_at_final",
+    "final_sigmas_type",
+    "flow_shift",
+    "interpolation_type",
+    "lambda_min_clipped",
+    "lower_order_final",
+    "noise_sampler_seed",
+    "predict_x0",
+    "predictor_order",
+    "skip_prk_steps",
+    "solver_order",
+    "solver_p",
+    "solver_type",
+    "tensor_format",
+    "time_shift_type",
+    "use_beta_sigmas",
+    "use_exponential_sigmas",
+    "use_karras_sigmas",
+    "use_lu_lambdas",
+];
+
+/// Fields of the same classes that change the noise or the times that are visited, each with the value that does not.
+pub fn without_effect() -> [(&'static str, Value); 6] {
+    [
+        ("sigma_max", Value::Null),
+        ("sigma_min", Value::Null),
+        ("timestep_type", json!("discrete")),
+        ("timestep_values", Value::Null),
+        ("use_dynamic_shifting", json!(false)),
+        ("use_flow_sigmas", json!(false)),
+    ]
+}
