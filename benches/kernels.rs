@@ -15,15 +15,13 @@ use std::hint::black_box;
 use ancestral::layers::conv2d::Conv2d;
 use ancestral::layers::im2col::Window;
 use ancestral::layers::{Layout, ParameterVector};
-use ancestral::models::UNet;
+use ancestral::models::Network;
 use ancestral::numerics::gemm::{Epilogue, Matrix, matrix_product};
 use ancestral::numerics::rng::normal;
-use ancestral::sample::draw::{Settings, draw};
-use ancestral::sample::{Ddim, Pipeline, Sampler};
-use ancestral::train::Preset;
-use ancestral::train::adamw::Moments;
-use ancestral::train::clip::{clip_factor, global_norm};
-use ancestral::train::gradient::{Batch, MICROBATCH, Zeros, loss_and_gradient};
+use ancestral::pipeline::Pipeline;
+use ancestral::sample::{Sampler, Settings, draw};
+use ancestral::train::gradient::{MICROBATCH, Zeros};
+use ancestral::train::{Batch, Descent, Preset, State};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 
 /// C = A · B at (m, k, n): square; a 3x3 convolution's shape, im2col and all; a weight gradient's; few rows.
@@ -72,25 +70,20 @@ fn training_step(criterion: &mut Criterion) {
     group.sample_size(10);
     for preset in [Preset::Tiny, Preset::Digits] {
         let config = preset.config();
-        let unet = UNet::new(config.model.clone()).expect("a preset is supported");
+        let network = Network::new(config.model.clone()).expect("a preset is supported");
         let (h, w) = config.model.image_size().expect("a preset has a size");
-        let x_t = normal((config.batch_size, h, w, config.model.in_channels), 1).mapv(|x| x as f32);
-        let t = (0..config.batch_size).map(|n| n as f64).collect();
-        let labels = config.model.num_class_embeds.map(|_| vec![0; config.batch_size]);
-        let batch = Batch { target: x_t.clone(), x_t, t, labels };
-        let mut weights: ParameterVector<f32> = unet.layout.initial(config.seed);
-        let mut moments = Moments::zeros(weights.0.len());
-        let (mut n, zeros) = (0, Zeros::default());
-        group.throughput(Throughput::Elements(3 * config.batch_size as u64 * unet.multiply_adds((h, w))));
+        let x_t = normal((config.batch_size, h, w, config.model.channels().0), 1).mapv(|x| x as f32);
+        let time = (0..config.batch_size).map(|n| n as f64).collect();
+        let labels = config.model.labels().map(|_| vec![0; config.batch_size]);
+        let batch = Batch { target: x_t.clone(), x_t, time, labels };
+        let clip_norm = config.optimizer.clip_norm;
+        let descent = Descent { adamw: config.optimizer.adamw(), clip_norm, ema_decay: 0.0 };
+        let (mut state, zeros) = (State::<f32>::new(network.layout().initial(config.seed), false), Zeros::default());
+        group.throughput(Throughput::Elements(3 * config.batch_size as u64 * network.multiply_adds((h, w))));
         group.bench_function(BenchmarkId::from_parameter(format!("{preset:?}")), |bencher| {
             bencher.iter(|| {
-                n += 1;
-                let (loss, mut grads) =
-                    loss_and_gradient(&unet, &weights, &batch, None, &zeros).expect("a batch that fits");
-                let clip = clip_factor(global_norm(&unet.layout, &grads), config.optimizer.clip_norm);
-                config.optimizer.adamw().step(n, config.optimizer.lr, clip, &mut weights, &mut grads, &mut moments);
-                zeros.give(grads);
-                loss
+                let step = state.step(&network, &batch, config.optimizer.lr, &descent, None, &zeros);
+                step.expect("a batch that fits").loss
             });
         });
     }
@@ -101,19 +94,14 @@ fn sampling_step(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sampling step");
     group.sample_size(10);
     let config = Preset::Digits.config();
-    let unet = UNet::new(config.model.clone()).expect("a preset is supported");
+    let network = Network::new(config.model.clone()).expect("a preset is supported");
     let size = config.model.image_size().expect("a preset has a size");
-    let multiply_adds = unet.multiply_adds(size);
-    let weights = unet.layout.initial(config.seed);
+    let multiply_adds = network.multiply_adds(size);
+    let weights = network.layout().initial(config.seed);
     let scheduler = config.scheduler().expect("a preset's schedule");
-    let model = Pipeline { unet, weights, scheduler, null_class: None };
-    let settings = Settings {
-        seed: 42,
-        sampler: Sampler::Ddim(Ddim::DETERMINISTIC),
-        timesteps: vec![500],
-        class: None,
-        guidance: 1.0,
-    };
+    let model = Pipeline::new(network, weights, scheduler, None).expect("parts that fit");
+    let settings =
+        Settings { sampler: Sampler::Ddim, timesteps: vec![500], ..Settings::new(&model).expect("settings") };
     for pictures in [1, 16] {
         group.throughput(Throughput::Elements(pictures * multiply_adds));
         group.bench_function(BenchmarkId::new("Digits, pictures", pictures), |bencher| {

@@ -8,10 +8,9 @@ use std::sync::LazyLock;
 use ancestral::checkpoint::{pipeline, resume, scheduler, weights};
 use ancestral::golden::case::{Case, Tensor};
 use ancestral::golden::kit::{Draft, drafts};
-use ancestral::golden::oracle::{Precision, complete};
+use ancestral::golden::oracle::{Only, complete};
 use ancestral::layers::Layout;
-use ancestral::models::UNet;
-use ancestral::models::unet::{Conditions, Time, UNetConfig};
+use ancestral::models::{Conditions, Network, Time, UNet, UNetConfig};
 use ancestral::train::{Config, State};
 use ndarray::{Array4, ArrayD};
 use proptest::prelude::*;
@@ -21,15 +20,17 @@ use serde_json::{Value, json};
 /// A run so small that thousands of its files can be read.
 static SMALL: LazyLock<(Config, State)> = LazyLock::new(|| {
     let mut config = run::config();
-    config.model.block_out_channels = vec![4];
-    config.model.down_block_types = vec!["DownBlock2D".into()];
-    config.model.up_block_types = vec!["UpBlock2D".into()];
-    config.model.mid_block_type = None;
-    config.model.sample_size = Some(ancestral::models::unet::SampleSize::Square(8));
+    let unet = config.model.unet_mut().expect("a U-Net");
+    unet.block_out_channels = vec![4];
+    unet.down_block_types = vec!["DownBlock2D".into()];
+    unet.up_block_types = vec!["UpBlock2D".into()];
+    unet.mid_block_type = None;
+    unet.sample_size = Some(ancestral::models::unet::SampleSize::Square(8));
     let state = run::state(&config);
     (config, state)
 });
-static LAYOUT: LazyLock<Layout> = LazyLock::new(|| UNet::new(SMALL.0.model.clone()).expect("supported").layout);
+static LAYOUT: LazyLock<Layout> =
+    LazyLock::new(|| Network::new(SMALL.0.model.clone()).expect("supported").layout().clone());
 static CHECKPOINT: LazyLock<Vec<u8>> = LazyLock::new(|| resume::to_bytes(&SMALL.0, &SMALL.1).expect("finite"));
 static WEIGHTS: LazyLock<Vec<u8>> = LazyLock::new(|| weights::to_bytes(&LAYOUT, &SMALL.1.weights));
 
@@ -248,7 +249,7 @@ proptest! {
         let file = at.get(&CASES).case.to_bytes();
         let file = damaged(&file, head(&file, header), &damages);
         let Ok(mut case) = Case::from_bytes(&file, Path::new("c")) else { return Ok(()) };
-        if complete(&mut case, Some(Precision::F64)).is_ok() {
+        if complete(&mut case, Some(Only::F64)).is_ok() {
             prop_assert!(case.order.iter().all(|name| case.numbers(name).iter().all(|x| x.is_finite())));
         }
     }
@@ -272,7 +273,7 @@ proptest! {
             };
             case.tensors.insert(at.get(&names).clone(), tensor);
         }
-        let _ = complete(&mut case, Some(Precision::F32));
+        let _ = complete(&mut case, Some(Only::F32));
     }
 
     #[test]
@@ -286,7 +287,7 @@ proptest! {
             std::fs::write(folder.path().join(name), bytes).expect("a file");
         }
         if let Ok(model) = pipeline::read(folder.path()) {
-            prop_assert_eq!(model.weights.0.len(), model.unet.layout.count());
+            prop_assert_eq!(model.weights().0.len(), model.network().layout().count());
         }
     }
 }

@@ -145,7 +145,7 @@ fn checkpoint_that_is_damaged_is_refused_by_file_and_left_alone() {
 fn checkpoint_of_another_model_is_not_evaluated() {
     let place = Place::new();
     let mut other = config();
-    other.model.block_out_channels = vec![4, 8];
+    other.model.unet_mut().expect("a U-Net").block_out_channels = vec![4, 8];
     place.write(CHECKPOINT, &Place::of(&other).read(CHECKPOINT));
     place.refuses("eval --model run --data shapes --images 1", &[CHECKPOINT, "parameters"]);
 }
@@ -187,7 +187,11 @@ fn model_config_out_of_reach_or_unknown_is_refused_by_file_and_field() {
         ("_null_class", json!("none")),
     ] {
         place.write(CONFIG, &with(&whole, field, &value));
-        let file = if field == "out_channels" || value.is_null() { "unet" } else { CONFIG };
+        let file = match field {
+            "out_channels" => "unet",
+            _ if value.is_null() => "UNet2DModel",
+            _ => CONFIG,
+        };
         let field = if field == "out_channels" { "conv_out" } else { field };
         place.refuses(SAMPLE, &[file, field]);
     }

@@ -73,13 +73,14 @@ impl Pipeline {
     /// A configuration without `sample_size`, or a network whose output is no image of its input's shape.
     pub fn image_shape(&self) -> Result<(usize, usize, usize)> {
         let config = self.network.config();
+        let field = |name: &str| format!("{}: {name}", config.class_name());
         let (height, width) = config
             .image_size()
-            .ok_or_else(|| Error::value("config.json: sample_size", "the height and width of the pictures", "null"))?;
+            .ok_or_else(|| Error::value(field("sample_size"), "the height and width of the pictures", "null"))?;
         let (channels, out) = config.channels();
         if channels != out {
             let expected = format!("{channels}, as many as in_channels");
-            return Err(Error::value("config.json: out_channels", expected, out));
+            return Err(Error::value(field("out_channels"), expected, out));
         }
         Ok((height, width, channels))
     }

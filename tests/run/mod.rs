@@ -7,9 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Output, Stdio};
 
 use ancestral::checkpoint::{pipeline, resume};
-use ancestral::models::UNet;
-use ancestral::sample::Pipeline;
-use ancestral::train::adamw::Moments;
+use ancestral::models::Network;
+use ancestral::pipeline::Pipeline;
 use ancestral::train::{Config, Preset, State};
 use tempfile::TempDir;
 
@@ -28,19 +27,15 @@ pub fn config() -> Config {
 
 /// First weights, as if one step had been taken.
 pub fn state(config: &Config) -> State {
-    let layout = UNet::new(config.model.clone()).expect("a preset").layout;
-    let weights = layout.initial::<f32>(config.seed);
-    State { step: 1, moments: Moments::zeros(layout.count()), ema: Some(weights.clone()), weights }
+    let network = Network::new(config.model.clone()).expect("a preset");
+    State { step: 1, ..State::new(network.layout().initial(config.seed), true) }
 }
 
 /// A model as a pipeline.
 pub fn model_of(config: &Config) -> Pipeline {
-    Pipeline {
-        unet: UNet::new(config.model.clone()).expect("a preset"),
-        weights: state(config).weights,
-        scheduler: config.scheduler().expect("a preset"),
-        null_class: config.null_class(),
-    }
+    let network = Network::new(config.model.clone()).expect("a preset");
+    let scheduler = config.scheduler().expect("a preset");
+    Pipeline::new(network, state(config).weights, scheduler, config.null_class()).expect("parts that fit")
 }
 
 /// A temporary folder with `run`: a checkpoint of step 1, its metrics, and a model.

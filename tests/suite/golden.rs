@@ -121,7 +121,7 @@ fn oracle_in_f64_equals_pytorch_on_whole_networks_for_every_gradient() {
             }
         }
         case.attributes = json!({"model": ".", "gradients": true}).as_object().expect("attributes").clone();
-        complete(&mut case, Some(ancestral::golden::oracle::Precision::F64)).expect("golden values");
+        complete(&mut case, Some(ancestral::golden::oracle::Only::F64)).expect("golden values");
         let (loss, expected) = (case.numbers("output.loss")[[]], peer.get("loss_f64").sum());
         // The peer embeds t in float32, whatever the network's precision, which moves the results by some 1e-6.
         assert!((loss / expected - 1.0).abs() < 1e-5, "{name}: loss {loss}, {expected}");
@@ -189,7 +189,7 @@ fn an_error_in_one_layer_of_a_network_is_found_there() {
         write(&path, &weights);
         let mut case = Case { path: folder.path().join("case.safetensors"), ..golden.clone() };
         case.attributes.insert("model".into(), json!("."));
-        complete(&mut case, Some(ancestral::golden::oracle::Precision::F32)).expect("results");
+        complete(&mut case, Some(ancestral::golden::oracle::Only::F32)).expect("results");
         let judgement = judge(&golden, &bits(&case));
         assert_eq!(judgement.verdict, Verdict::Fail, "{layer}");
         assert_eq!(judgement.first_wrong, Some(format!("taps.{layer}")));

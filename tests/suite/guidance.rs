@@ -5,8 +5,8 @@ use std::path::Path;
 use ancestral::Error;
 use ancestral::data::{self, Shape, Split};
 use ancestral::diffusion::Prediction;
-use ancestral::sample::draw::{Settings, draw};
-use ancestral::sample::{Ddim, Pipeline, Sampler, Spacing, timesteps};
+use ancestral::pipeline::Pipeline;
+use ancestral::sample::{Sampler, Settings, Spacing, draw, timesteps};
 use ancestral::train::{Config, Preset, Trainer};
 use ndarray::Array4;
 
@@ -19,27 +19,19 @@ fn trainer(config: Config) -> Trainer {
 /// `tiny` on the four classes of shapes, and a fifth label for none.
 fn conditional() -> Config {
     let mut config = Preset::Tiny.config();
-    config.model.num_class_embeds = Some(5);
+    config.model.set_labels(Some(5));
     config.label_dropout = 0.25;
     config
-}
-
-fn pipeline(trainer: &Trainer) -> Pipeline {
-    Pipeline {
-        unet: trainer.unet.clone(),
-        weights: trainer.state.weights.clone(),
-        scheduler: trainer.config.scheduler().expect("a config that holds"),
-        null_class: trainer.config.null_class(),
-    }
 }
 
 fn pictures(model: &Pipeline, class: Option<usize>, guidance: f64) -> ancestral::Result<Array4<f32>> {
     let settings = Settings {
         seed: 1,
-        sampler: Sampler::Ddim(Ddim::DETERMINISTIC),
+        sampler: Sampler::Ddim,
         timesteps: timesteps(Spacing::Trailing, 1000, 2, 0)?,
         class,
         guidance,
+        ..Settings::new(model)?
     };
     draw(model, &settings, 0..4, |_| Ok(()))
 }
@@ -50,7 +42,7 @@ fn guidance_of_zero_ignores_the_class_and_of_three_exaggerates_it() {
     for _ in 0..5 {
         trainer.step().expect("a finite step");
     }
-    let model = pipeline(&trainer);
+    let model = trainer.pipeline().expect("a model");
     let draw = |class, guidance| pictures(&model, Some(class), guidance).expect("pictures");
     assert_ne!(draw(0, 1.0), draw(1, 1.0), "the class matters");
     assert_eq!(draw(0, 0.0), draw(1, 0.0), "eps(none) + 0 (eps(class) - eps(none))");
@@ -73,7 +65,12 @@ fn training_learns_whatever_is_predicted() {
         let losses: Vec<f64> = (0..30).map(|_| trainer.step().expect("a finite step").loss).collect();
         let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;
         assert!(mean(&losses[25..]) < 0.9 * mean(&losses[..5]), "{prediction:?}: {losses:?}");
-        assert!(pictures(&pipeline(&trainer), None, 1.0).expect("pictures").iter().all(|x| x.abs() <= 1.0));
+        assert!(
+            pictures(&trainer.pipeline().expect("a model"), None, 1.0)
+                .expect("pictures")
+                .iter()
+                .all(|x| x.abs() <= 1.0)
+        );
     }
 }
 
@@ -86,7 +83,7 @@ fn training_with_an_absurd_learning_rate_stops_and_names_the_step() {
     let error = (0..50).find_map(|_| trainer.step().err()).expect("weights of 1e30 have no finite loss");
     match error {
         Error::NonFinite { step, tensor, .. } => {
-            assert_eq!(step, trainer.state.step + 1, "the state is that before the step");
+            assert_eq!(step, trainer.state().step + 1, "the state is that before the step");
             assert!(tensor.contains("loss") || tensor.contains("gradient"), "{tensor}");
         }
         other => panic!("{other}"),

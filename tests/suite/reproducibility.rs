@@ -5,8 +5,7 @@ use std::process::Command;
 
 use ancestral::checkpoint::{resume, weights};
 use ancestral::data::{self, Dataset, Shape, Split};
-use ancestral::sample::draw::{Settings, draw};
-use ancestral::sample::{Ddim, Pipeline, Sampler, Spacing, timesteps};
+use ancestral::sample::{Sampler, SamplerOptions, Settings, Spacing, draw, timesteps};
 use ancestral::train::{Config, Preset, State, Trainer};
 use ndarray::{Array4, Axis, concatenate};
 
@@ -21,13 +20,13 @@ fn trainer(state: Option<State>) -> Trainer {
 }
 
 fn train(trainer: &mut Trainer, until: u64) {
-    while trainer.state.step < until {
+    while trainer.state().step < until {
         trainer.step().expect("a finite step");
     }
 }
 
 fn hash(trainer: &Trainer) -> String {
-    ancestral::digest::sha256(&weights::to_bytes(&trainer.unet.layout, trainer.state.best()))
+    ancestral::digest::sha256(&weights::to_bytes(trainer.network().layout(), trainer.state().best()))
 }
 
 fn with_threads<T: Send>(threads: usize, work: impl FnOnce() -> T + Send) -> T {
@@ -53,9 +52,9 @@ fn weights_of_a_run_stopped_and_resumed_are_those_of_an_uninterrupted_run() {
         let path = folder.path().join(format!("{stop}.safetensors"));
         let mut first = trainer(None);
         train(&mut first, stop);
-        resume::write(&path, &first.config, &first.state).expect("a checkpoint");
+        resume::write(&path, first.config(), first.state()).expect("a checkpoint");
         let (config, state) = resume::read(&path).expect("our own checkpoint");
-        assert_eq!((&config, state.step), (&first.config, stop));
+        assert_eq!((&config, state.step), (first.config(), stop));
         let mut second = trainer(Some(state));
         train(&mut second, 50);
         assert_eq!(hash(&second), TINY, "stopped after step {stop}");
@@ -75,7 +74,7 @@ fn weights_of_a_run_resumed_in_the_middle_of_any_epoch_are_those_of_an_uninterru
     let whole = hash(&run(None, 12));
     for stop in [2, 3, 4, 7, 11] {
         let first = run(None, stop); // after 18, 27, 36 ... of 31 images an epoch
-        let bytes = resume::to_bytes(&first.config, &first.state).expect("finite weights");
+        let bytes = resume::to_bytes(first.config(), first.state()).expect("finite weights");
         let (_, state) = resume::from_bytes(&bytes, Path::new("checkpoint")).expect("our own checkpoint");
         assert_eq!(hash(&run(Some(state), 12)), whole, "stopped after step {stop}");
     }
@@ -85,18 +84,12 @@ fn weights_of_a_run_resumed_in_the_middle_of_any_epoch_are_those_of_an_uninterru
 fn pictures_are_the_same_in_batches_of_1_3_and_64_and_from_any_index() {
     let mut trainer = trainer(None);
     train(&mut trainer, 5);
-    let model = Pipeline {
-        unet: trainer.unet.clone(),
-        weights: trainer.state.weights.clone(),
-        scheduler: trainer.config.scheduler().expect("a preset holds"),
-        null_class: None,
-    };
+    let model = trainer.pipeline().expect("a model");
     let settings = Settings {
-        seed: 42,
-        sampler: Sampler::Ddim(Ddim { eta: 0.7, ..Ddim::DETERMINISTIC }),
+        sampler: Sampler::Ddim,
+        options: SamplerOptions { eta: 0.7, ..SamplerOptions::default() },
         timesteps: timesteps(Spacing::Leading, 1000, 4, 0).expect("four of a thousand"),
-        class: None,
-        guidance: 1.0,
+        ..Settings::new(&model).expect("settings")
     };
     let pictures = |batch: u64, threads: usize| {
         with_threads(threads, || {

@@ -3,9 +3,9 @@
 use crate::peer::{Peer, fixture, worst};
 use ancestral::checkpoint::weights;
 use ancestral::layers::ParameterVector;
-use ancestral::models::unet::{Conditions, Time, UNet, UNetConfig};
+use ancestral::models::{Conditions, Time, UNet, UNetConfig};
 use ancestral::numerics::Real;
-use ndarray::{Array2, Array4};
+use ndarray::Array4;
 
 const NAMES: [&str; 3] = ["mnist_like", "cifar_like", "class_conditional"];
 
@@ -13,7 +13,7 @@ struct Case {
     peer: Peer,
     unet: UNet,
     weights: ParameterVector<f32>,
-    embedding: Array2<f64>,
+    time: Vec<f64>,
     labels: Option<Vec<usize>>,
 }
 
@@ -25,15 +25,13 @@ impl Case {
         let weights =
             weights::read(&folder.join("diffusion_pytorch_model.safetensors"), &unet.layout).expect("weights");
         let peer = Peer::open(&format!("unet/{name}/io.safetensors"));
-        // diffusers embeds t in float32 whatever the network's precision; ours is exact, and 6e-7 away in the output.
-        let embedding = Peer::open(&format!("unet/{name}/time_embedding.safetensors")).get("emb").clone();
-        let embedding = embedding.into_dimensionality().expect("two axes");
+        let time = peer.get("t").iter().copied().collect();
         let labels = peer.tensors.get("class_labels").map(|l| l.iter().map(|&l| l as usize).collect());
-        Case { peer, unet, weights, embedding, labels }
+        Case { peer, unet, weights, time, labels }
     }
 
     fn conditions(&self) -> Conditions<'_> {
-        Conditions { time: Time::Embedded(&self.embedding), labels: self.labels.as_deref() }
+        Conditions { time: Time::Steps(&self.time), labels: self.labels.as_deref() }
     }
 
     fn predict<F: Real>(&self) -> Array4<F> {

@@ -3,7 +3,8 @@
 use ancestral::layers::ParameterVector;
 use ancestral::layers::dropout::Key;
 use ancestral::layers::gradient_check::check;
-use ancestral::models::unet::{Conditions, SampleSize, Tape, Time, UNet, UNetConfig};
+use ancestral::models::unet::{SampleSize, Tape};
+use ancestral::models::{Conditions, Time, UNet, UNetConfig};
 use ancestral::numerics::rng::normal;
 use ndarray::Array4;
 
@@ -76,4 +77,21 @@ fn unet_gradients_without_those_of_the_image_are_the_same() {
     unet.backward(&w, run().1, None, &dy, &mut all);
     unet.parameter_gradients(&w, run().1, None, &dy, &mut parameters);
     assert_eq!(all, parameters);
+}
+
+#[test]
+fn unet_on_images_of_any_memory_order_gives_the_same_and_refuses_none() {
+    let unet = UNet::new(small()).expect("supported");
+    let w = unet.layout.initial::<f64>(1);
+    let conditions = Conditions { time: Time::Steps(&[3.0, 9.0]), labels: None };
+    let x = normal((2, 4, 6, 2), 1);
+    let channels_first = x.view().permuted_axes([0, 3, 1, 2]).as_standard_layout().into_owned();
+    let gaps = channels_first.permuted_axes([0, 2, 3, 1]);
+    assert!(!gaps.is_standard_layout() && gaps == x);
+    let [expected, found] = [x, gaps].map(|x| unet.predict(&w, x, conditions).expect("a prediction"));
+    assert_eq!(expected, found);
+
+    let nothing = Conditions { time: Time::Steps(&[]), labels: None };
+    let refusal = unet.predict(&w, Array4::zeros((0, 4, 6, 2)), nothing).unwrap_err().to_string();
+    assert!(refusal.starts_with("images: expected at least one"), "{refusal}");
 }
