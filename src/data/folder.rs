@@ -32,8 +32,7 @@ impl Folder {
     /// If the folder cannot be listed.
     pub fn read(path: &Path) -> Result<Self> {
         let unreadable = |cause| Error::io(path, "read", &cause);
-        let mut folder =
-            Folder { path: path.into(), pictures: Vec::new(), folders: Vec::new(), others: Vec::new() };
+        let mut folder = Folder { path: path.into(), pictures: Vec::new(), folders: Vec::new(), others: Vec::new() };
         for entry in std::fs::read_dir(path).map_err(unreadable)? {
             let path = entry.map_err(unreadable)?.path();
             let name = last_name(&path);

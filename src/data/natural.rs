@@ -52,8 +52,21 @@ mod tests {
     #[test]
     fn numbers_in_names_are_compared_as_numbers_and_the_rest_as_bytes() {
         let sorted = [
-            "", "0.png", "1.png", "2.png", "09.png", "9.png", "10.png", "18446744073709551616.png", "B", "a", "a1b2", "a1b10",
-            "a01c", "a2", "b",
+            "",
+            "0.png",
+            "1.png",
+            "2.png",
+            "09.png",
+            "9.png",
+            "10.png",
+            "18446744073709551616.png",
+            "B",
+            "a",
+            "a1b2",
+            "a1b10",
+            "a01c",
+            "a2",
+            "b",
         ];
         for (i, a) in sorted.iter().enumerate() {
             for (j, b) in sorted.iter().enumerate() {

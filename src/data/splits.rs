@@ -43,8 +43,7 @@ pub(super) struct Listing {
 /// is empty, splits have different classes, or it is not clear which folders are splits.
 pub(super) fn listing(folder: &Path, split: Split) -> Result<Listing> {
     let root = Folder::read(folder)?;
-    let [train, validation, test] =
-        [named(&root, &TRAIN)?, named(&root, &VALIDATION)?, named(&root, &TEST)?];
+    let [train, validation, test] = [named(&root, &TRAIN)?, named(&root, &VALIDATION)?, named(&root, &TEST)?];
     let Some(train) = train else {
         return match validation.or(test) {
             None => hold_out(classes(&root)?, folder, split),
@@ -64,8 +63,12 @@ pub(super) fn listing(folder: &Path, split: Split) -> Result<Listing> {
             let measured = classes(&Folder::read(held)?)?;
             same_classes(folder, (train, &training), (held, &measured))?;
             match (validation, test) {
-                (Some(_), Some(test)) => notes.push(format!("{}: not read, {} is for validation", test.display(), held.display())),
-                (None, _) => notes.push(format!("{}: used for validation, since there is no `validation`", held.display())),
+                (Some(_), Some(test)) => {
+                    notes.push(format!("{}: not read, {} is for validation", test.display(), held.display()))
+                }
+                (None, _) => {
+                    notes.push(format!("{}: used for validation, since there is no `validation`", held.display()))
+                }
                 _ => {}
             }
             if split == Split::Train { training } else { measured }
@@ -184,8 +187,13 @@ fn hold_out(listing: Listing, folder: &Path, split: Split) -> Result<Listing> {
         place.is_multiple_of(HELD_OUT) || (2..HELD_OUT).contains(&count) && place == count
     });
     if held.is_empty() && split == Split::Validation {
-        let problem = format!("expected two pictures or more of one kind, so that one is kept for validation, found {found}");
-        return Err(Error::file(folder, problem, "add pictures; or put them into the sub-folders `train` and `validation`"));
+        let problem =
+            format!("expected two pictures or more of one kind, so that one is kept for validation, found {found}");
+        return Err(Error::file(
+            folder,
+            problem,
+            "add pictures; or put them into the sub-folders `train` and `validation`",
+        ));
     }
     let of_each = if classes.is_empty() { "" } else { " of each class" };
     let mut note = format!(
@@ -193,7 +201,8 @@ fn hold_out(listing: Listing, folder: &Path, split: Split) -> Result<Listing> {
         folder.display(),
         held.len()
     );
-    let lone: Vec<String> = classes.iter().zip(&counts).filter(|(_, count)| **count == 1).map(|(n, _)| n.clone()).collect();
+    let lone: Vec<String> =
+        classes.iter().zip(&counts).filter(|(_, count)| **count == 1).map(|(n, _)| n.clone()).collect();
     if !lone.is_empty() {
         note += &format!("; none of classes with one picture: {}", list(&lone));
     }
