@@ -6,14 +6,12 @@
 //! their way under the same name.
 
 use std::io::{self, Read};
+use std::ops::RangeInclusive;
 use std::path::Path;
 
 use flate2::bufread::GzDecoder;
 
 use crate::{Error, Result};
-
-/// The number of classes: labels are 0 to 9.
-pub const CLASSES: usize = 10;
 
 /// Deflate never makes more than this many bytes out of one: 258 for a copy of two bits.
 const DEFLATE_RATIO: usize = 1032;
@@ -40,14 +38,15 @@ pub fn parse_images(file: &[u8], path: &Path) -> Result<Images> {
     Ok(Images { count, height, width, pixels })
 }
 
-/// The labels of one idx file, plain or gzipped, each 0 to 9; `path` is for messages.
+/// The labels of one idx file, plain or gzipped, each one of `expected`; `path` is for messages.
 ///
 /// # Errors
-/// If the bytes are not exactly such a file, or a label is above 9.
-pub fn parse_labels(file: &[u8], path: &Path) -> Result<Vec<u32>> {
+/// If the bytes are not exactly such a file, or a label is not one of `expected`.
+pub fn parse_labels(file: &[u8], path: &Path, expected: RangeInclusive<u8>) -> Result<Vec<u32>> {
     let ([_], labels) = parse(file, path)?;
-    if let Some(i) = labels.iter().position(|&label| usize::from(label) >= CLASSES) {
-        let problem = format!("expected labels 0 to 9, found {} for image {i} (from 0)", labels[i]);
+    if let Some(i) = labels.iter().position(|label| !expected.contains(label)) {
+        let (first, last) = expected.into_inner();
+        let problem = format!("expected labels {first} to {last}, found {} for image {i} (from 0)", labels[i]);
         return Err(damaged(path, problem));
     }
     Ok(labels.into_iter().map(u32::from).collect())
@@ -139,7 +138,7 @@ mod tests {
         let expected = Images { count: 2, height: 2, width: 3, pixels: (1..=12).collect() };
         assert_eq!(parse_images(&images(), Path::new("a")).expect("valid"), expected);
         assert_eq!(parse_images(&gzip(&images()), Path::new("a.gz")).expect("valid"), expected);
-        assert_eq!(parse_labels(&labels(&[9, 0]), Path::new("l")).expect("valid"), [9, 0]);
+        assert_eq!(parse_labels(&labels(&[9, 0]), Path::new("l"), 0..=9).expect("valid"), [9, 0]);
     }
 
     #[test]
@@ -179,7 +178,7 @@ mod tests {
     #[test]
     fn parse_of_a_wrong_magic_or_checksum_is_an_error() {
         assert!(problem(parse_images(&labels(&[1, 2]), Path::new("a"))).contains("found [00, 00, 08, 01]"));
-        assert!(problem(parse_labels(&images(), Path::new("a"))).contains("begins [00, 00, 08, 01]"));
+        assert!(problem(parse_labels(&images(), Path::new("a"), 0..=9)).contains("begins [00, 00, 08, 01]"));
         let mut wrong = gzip(&images());
         let checksum = wrong.len() - 8;
         wrong[checksum] ^= 1;
@@ -187,8 +186,10 @@ mod tests {
     }
 
     #[test]
-    fn labels_above_nine_are_an_error_that_says_which() {
-        assert!(problem(parse_labels(&labels(&[0, 9, 10]), Path::new("a"))).contains("found 10 for image 2"));
+    fn labels_out_of_range_are_an_error_that_says_which() {
+        let problem = |expected| problem(parse_labels(&labels(&[1, 9, 10]), Path::new("a"), expected));
+        assert!(problem(0..=9).contains("expected labels 0 to 9, found 10 for image 2"));
+        assert!(problem(2..=26).contains("expected labels 2 to 26, found 1 for image 0"));
     }
 
     proptest! {
@@ -196,7 +197,7 @@ mod tests {
         fn parse_of_any_bytes_does_not_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), gz: bool) {
             let file = if gz { gzip(&bytes) } else { bytes };
             let _ = parse_images(&file, Path::new("random"));
-            let _ = parse_labels(&file, Path::new("random"));
+            let _ = parse_labels(&file, Path::new("random"), 1..=26);
         }
 
         #[test]

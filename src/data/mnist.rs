@@ -1,4 +1,8 @@
 //! MNIST (LeCun, Cortes and Burges 1998): 28x28 grey images in ten classes; and its relatives of other sizes.
+//!
+//! The classes are the digits. Where the folder, or one above it, has a name with `fashion` or `kmnist` in it, in either
+//! case, they are those of Fashion-MNIST (Xiao et al. 2017) or of KMNIST (Clanuwat et al. 2018): their files have the
+//! same names as MNIST's, and nothing in them says which they are.
 
 use std::path::{Path, PathBuf};
 
@@ -6,13 +10,22 @@ use super::idx::{self, Images};
 use super::{Dataset, Shape, Split};
 use crate::{Error, Result};
 
+const DIGITS: [&str; 10] = ["0", "1", "2", "3", "4", "5", "6", "7", "8", "9"];
+const FASHION: [&str; 10] =
+    ["T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"];
+const KUZUSHIJI: [&str; 10] = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "re", "wo"];
+
+/// Where the files may lie from the folder that a user gives: as torchvision lays them out, too.
+pub(super) const FOLDERS: [&str; 5] = ["", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "raw"];
+
 /// Whether `folder` has image files by MNIST's names.
 pub fn is_in(folder: &Path) -> bool {
-    [Split::Train, Split::Validation].iter().any(|&split| find(folder, split, "images", 3).is_ok())
+    [Split::Train, Split::Validation].into_iter().any(|split| find(folder, prefix(split), "images", 3).is_ok())
 }
 
 /// The images and labels in `folder`, which has `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, or for
-/// validation the same two beginning with `t10k`; a dot may stand for the dash before `idx`, and `.gz` may follow.
+/// validation the same two beginning with `t10k`; a dot may stand for the dash before `idx`, and `.gz` may follow. Where
+/// both are there, the plain file is read.
 ///
 /// Images smaller than `shape`, down to half its sides, are put in the middle of a border of zeros; an odd row or
 /// column of the border goes below or to the right.
@@ -20,42 +33,63 @@ pub fn is_in(folder: &Path) -> bool {
 /// # Errors
 /// If a file is missing or damaged, the counts of images and labels differ, or `shape` cannot be reached with a border.
 pub fn load(folder: &Path, split: Split, shape: Shape) -> Result<Dataset> {
-    let (images_path, labels_path) = (find(folder, split, "images", 3)?, find(folder, split, "labels", 1)?);
+    let images_path = find(folder, prefix(split), "images", 3)?;
+    let labels_path = find(folder, prefix(split), "labels", 1)?;
     let images = idx::parse_images(&super::read(&images_path)?, &images_path)?;
-    let labels = idx::parse_labels(&super::read(&labels_path)?, &labels_path)?;
-    if labels.len() != images.count {
-        return Err(Error::file(
-            &labels_path,
-            format!("expected {} labels, one for each image, found {}", images.count, labels.len()),
-            format!("fetch it and {} again, from one place", images_path.display()),
-        ));
-    }
-    let fits = |have: usize, wanted: usize| (have..=2 * have).contains(&wanted);
-    if shape.channels != 1 || !fits(images.height, shape.height) || !fits(images.width, shape.width) {
-        let found = Shape { height: images.height, width: images.width, channels: 1 };
-        return Err(super::wrong_shape(folder, found, shape));
-    }
-    Ok(Dataset::new(super::name(folder, split), shape, pad(&images, shape)).with_labels(labels, idx::CLASSES))
+    let labels = idx::parse_labels(&super::read(&labels_path)?, &labels_path, 0..=9)?;
+    same_counts((&images, &images_path), (&labels, &labels_path))?;
+    let pixels = pad(&images, folder, shape)?;
+    Dataset::new(super::name(folder, split), shape, pixels)?
+        .with_labels(labels, DIGITS.len())?
+        .with_class_names(class_names(folder).map(String::from).to_vec())
 }
 
-fn find(folder: &Path, split: Split, what: &str, dims: usize) -> Result<PathBuf> {
-    let prefix = match split {
+fn class_names(folder: &Path) -> [&'static str; 10] {
+    let folder = std::path::absolute(folder).unwrap_or_else(|_| folder.into()).to_string_lossy().to_lowercase();
+    match (folder.contains("fashion"), folder.contains("kmnist")) {
+        (true, _) => FASHION,
+        (_, true) => KUZUSHIJI,
+        _ => DIGITS,
+    }
+}
+
+fn prefix(split: Split) -> &'static str {
+    match split {
         Split::Train => "train",
         Split::Validation => "t10k",
-    };
+    }
+}
+
+/// The file of `what` ("images" or "labels") whose name begins with `prefix`, by any of its names.
+pub(super) fn find(folder: &Path, prefix: &str, what: &str, dims: usize) -> Result<PathBuf> {
     let name = format!("{prefix}-{what}-idx{dims}-ubyte");
     let dotted = format!("{prefix}-{what}.idx{dims}-ubyte");
-    [&name, &dotted]
+    [name.clone(), dotted.clone(), format!("{name}.gz"), format!("{dotted}.gz")]
         .into_iter()
-        .flat_map(|name| [folder.join(name), folder.join(format!("{name}.gz"))])
+        .map(|name| folder.join(name))
         .find(|path| path.is_file())
         .ok_or_else(|| {
-            let problem = format!("expected the {split} {what} in {name} or {name}.gz, found neither");
+            let problem = format!("expected {what} in {name} or {name}.gz, found neither");
             Error::file(folder, problem, "put the file beside the others")
         })
 }
 
-fn pad(images: &Images, shape: Shape) -> Vec<u8> {
+pub(super) fn same_counts(images: (&Images, &Path), labels: (&[u32], &Path)) -> Result<()> {
+    let (expected, found) = (images.0.count, labels.0.len());
+    if expected == found {
+        return Ok(());
+    }
+    let problem = format!("expected {expected} labels, one for each image, found {found}");
+    Err(Error::file(labels.1, problem, format!("fetch it and {} again, from one place", images.1.display())))
+}
+
+/// The pixels of `images` in the middle of a border of zeros.
+pub(super) fn pad(images: &Images, folder: &Path, shape: Shape) -> Result<Vec<u8>> {
+    let fits = |have: usize, wanted: usize| (have..=have.saturating_mul(2)).contains(&wanted);
+    if shape.channels != 1 || !fits(images.height, shape.height) || !fits(images.width, shape.width) {
+        let found = Shape { height: images.height, width: images.width, channels: 1 };
+        return Err(super::wrong_shape(folder, found, shape));
+    }
     let (top, left) = ((shape.height - images.height) / 2, (shape.width - images.width) / 2);
     let mut padded = vec![0; images.count * shape.elements()];
     for (i, row) in images.pixels.chunks_exact(images.width).enumerate() {
@@ -63,7 +97,7 @@ fn pad(images: &Images, shape: Shape) -> Vec<u8> {
         let start = (image * shape.height + top + y) * shape.width + left;
         padded[start..start + images.width].copy_from_slice(row);
     }
-    padded
+    Ok(padded)
 }
 
 #[cfg(test)]
@@ -85,9 +119,9 @@ mod tests {
 
         let padded = load(4, 6, 1).expect("valid");
         let row = |x: u8| [0, x, x + 1, x + 2, 0, 0];
-        assert_eq!(padded.image(1), [[0; 6], row(7), row(10), [0; 6]].concat());
+        assert_eq!(padded.bytes(1), Some(&[[0; 6], row(7), row(10), [0; 6]].concat()[..]));
         assert_eq!(padded.labels_of(&[0, 1]), Some(vec![7, 1]));
-        assert_eq!(load(2, 3, 1).expect("valid").image(0), [1, 2, 3, 4, 5, 6]);
+        assert_eq!(load(2, 3, 1).expect("valid").bytes(0), Some(&[1, 2, 3, 4, 5, 6][..]));
         for (height, width, channels) in [(1, 3, 1), (2, 2, 1), (5, 3, 1), (2, 3, 3)] {
             assert!(problem(height, width, channels).contains("found 2x3x1"));
         }
@@ -95,7 +129,7 @@ mod tests {
         std::fs::write(&labels, [0, 0, 8, 1, 0, 0, 0, 1, 7]).expect("a file");
         assert!(problem(2, 3, 1).contains("expected 2 labels, one for each image, found 1"));
         std::fs::remove_file(&labels).expect("removed");
-        assert!(problem(2, 3, 1).contains("train labels in train-labels-idx1-ubyte or"));
+        assert!(problem(2, 3, 1).contains("expected labels in train-labels-idx1-ubyte or"));
     }
 
     #[test]
@@ -110,7 +144,7 @@ mod tests {
             let mnist = load(folder, split, shape).expect("the repository has MNIST");
             assert_eq!((mnist.len(), mnist.classes()), (count, Some(10)));
             assert_eq!(mnist.labels_of(&[0, 1, 2, 3, 4]), Some(first_labels.to_vec()));
-            let bytes = (0..count).flat_map(|i| mnist.image(i));
+            let bytes = (0..count).flat_map(|i| mnist.bytes(i).expect("bytes"));
             let found = bytes.map(|&x| u64::from(x)).sum::<u64>() as f64 / (count * shape.elements() * 255) as f64;
             assert!((found - mean).abs() < 1e-6, "the mean of {split} is published as {mean}, found {found}");
         }

@@ -1,4 +1,4 @@
-//! One PNG or JPEG file, decoded and brought to the model's shape.
+//! One file of a picture, decoded and brought to the model's shape: PNG, JPEG, WebP, BMP, GIF or TIFF.
 //!
 //! The order is: decode to 8 bits, turn upright (EXIF orientation), convert grey and colour, then [`fit`] to
 //! the size.
@@ -6,20 +6,27 @@
 //! - Colour to grey is (19595·R + 38470·G + 7471·B + 32768) div 65536, which is ITU-R BT.601's luma and Pillow's
 //!   `convert("L")`. Grey to colour repeats the value three times.
 //! - An alpha channel is accepted only where every pixel is opaque: what lies behind others is not in the file.
+//! - More than 8 bits a channel are refused: halving the levels is left to the one who knows what they mean.
 //! - Gamma and colour profiles are ignored, as training code in general does.
+//! - Of an animation the first frame is taken, of a TIFF with several pages the first page.
 //!
-//! PNG is decoded to the same bytes everywhere. JPEG is not promised to be: the standard leaves the rounding of the
-//! inverse cosine transform to the decoder, and this one's depends on the processor. Where bits matter, use PNG.
+//! All but JPEG are decoded to the same bytes everywhere. JPEG, alone or in a TIFF, is not promised to be: the standard
+//! leaves the rounding of the inverse cosine transform to the decoder, and this one's depends on the processor. Where
+//! bits matter, use PNG.
 
 use std::io::Cursor;
 use std::path::Path;
 
+use image::codecs::{gif::GifDecoder, png::PngDecoder, webp::WebPDecoder};
 use image::metadata::Orientation;
-use image::{DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
+use image::{AnimationDecoder, DynamicImage, ImageDecoder, ImageError, ImageFormat, ImageReader, Limits};
 
 use super::Shape;
 use super::fit::fit;
 use crate::{Error, Result};
+
+const FORMATS: [ImageFormat; 6] =
+    [ImageFormat::Png, ImageFormat::Jpeg, ImageFormat::WebP, ImageFormat::Bmp, ImageFormat::Gif, ImageFormat::Tiff];
 
 /// The longest side that is decoded, in pixels: the most that a JPEG can have.
 const LONGEST_SIDE: u32 = 65_535;
@@ -27,25 +34,33 @@ const LONGEST_SIDE: u32 = 65_535;
 /// The most memory that one decoded picture may take, in bytes.
 const LARGEST_PICTURE: u64 = 512 << 20;
 
-/// No byte of a file stands for more pixels than this: eight of one bit in each of the 1032 bytes that deflate can make
-/// of one. (A JPEG needs a bit for 64 pixels.)
+/// No byte of a PNG, JPEG or BMP stands for more pixels than this: eight of one bit in each of the 1032 bytes that
+/// deflate can make of one. (A JPEG needs a bit for 64 pixels, a run in a BMP a byte for 128.) A WebP, GIF or TIFF of one
+/// colour may have more: for these, [`LARGEST_PICTURE`] alone is the limit.
 const PIXELS_PER_BYTE: u64 = 8 * 1032;
 
-/// The picture in the bytes of a PNG or JPEG file, whatever its name; `path` is for messages.
-///
-/// # Shapes
-/// Returns (h, w, c) of `shape`, channels last, 0 to 255.
+/// One picture of the model's shape.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Picture {
+    /// (h, w, c) of the shape, channels last, 0 to 255.
+    pub pixels: Vec<u8>,
+    /// Whether the file has other frames or pages, which are not read.
+    pub has_more_frames: bool,
+}
+
+/// The picture in the bytes of a file, whatever its name; `path` is for messages.
 ///
 /// # Errors
-/// If the file is damaged or neither PNG nor JPEG, a side exceeds 65,535 pixels or the picture 512 MiB, it has 16 bits
-/// a channel, or a pixel is not opaque.
-pub fn decode(file: &[u8], path: &Path, shape: Shape) -> Result<Vec<u8>> {
-    let image = decode_upright(file, path)?;
+/// If the file is damaged or of another format, a side exceeds 65,535 pixels or the picture 512 MiB, it has more than 8
+/// bits a channel, or a pixel is not opaque.
+pub fn decode(file: &[u8], path: &Path, shape: Shape) -> Result<Picture> {
+    let (image, has_more_frames) = decode_upright(file, path)?;
     let (height, width, color) = (image.height() as usize, image.width() as usize, image.color());
     let channels = usize::from(color.channel_count());
-    if usize::from(color.bytes_per_pixel()) != channels {
+    let bits = 8 * usize::from(color.bytes_per_pixel()) / channels;
+    if bits != 8 {
         let remedy = "convert it, for example: magick in.png -depth 8 out.png";
-        return Err(Error::file(path, "expected 8 bits a channel, found 16", remedy));
+        return Err(Error::file(path, format!("expected 8 bits a channel, found {bits}"), remedy));
     }
     let pixels = image.into_bytes();
     let is_transparent = |pixel: &[u8]| color.has_alpha() && pixel.last() < Some(&255);
@@ -55,15 +70,17 @@ pub fn decode(file: &[u8], path: &Path, shape: Shape) -> Result<Vec<u8>> {
         let remedy = "flatten it on a background, for example: magick in.png -background white -flatten out.png";
         return Err(Error::file(path, problem, remedy));
     }
-    Ok(fit(&convert(&pixels, channels, shape.channels), height, width, shape))
+    let pixels = fit(&convert(&pixels, channels, shape.channels), height, width, shape);
+    Ok(Picture { pixels, has_more_frames })
 }
 
-fn decode_upright(file: &[u8], path: &Path) -> Result<DynamicImage> {
+/// The first frame, and whether there are others.
+fn decode_upright(file: &[u8], path: &Path) -> Result<(DynamicImage, bool)> {
     let damaged =
         |problem: String| Error::file(path, problem, "it is damaged: replace it, or take it out of the folder");
     let format = match image::guess_format(file) {
-        Ok(format @ (ImageFormat::Png | ImageFormat::Jpeg)) => format,
-        _ => return Err(damaged("expected a PNG or JPEG file, found neither's first bytes".into())),
+        Ok(format) if FORMATS.contains(&format) => format,
+        _ => return Err(damaged("expected a PNG, JPEG, WebP, BMP, GIF or TIFF file, found other first bytes".into())),
     };
     if format == ImageFormat::Jpeg && !ends_after_its_last_scan(file) {
         return Err(damaged("expected JPEG's end marker after the picture, found a file that was cut off".into()));
@@ -78,6 +95,10 @@ fn decode_upright(file: &[u8], path: &Path) -> Result<DynamicImage> {
             let problem = format!("expected sides up to {LONGEST_SIDE} pixels and 512 MiB decoded, found more");
             Error::file(path, problem, "shrink the picture")
         }
+        ImageError::Unsupported(cause) => {
+            let problem = format!("expected a picture of a kind that can be read, found another: {cause}");
+            Error::file(path, problem, "convert it, for example: magick in.tif out.png")
+        }
         cause => damaged(format!("expected a picture, cannot decode it: {cause}")),
     };
 
@@ -86,13 +107,42 @@ fn decode_upright(file: &[u8], path: &Path) -> Result<DynamicImage> {
     let mut decoder = reader.into_decoder().map_err(unreadable)?;
     limits.reserve(decoder.total_bytes()).map_err(unreadable)?;
     let (width, height) = decoder.dimensions();
-    if u64::from(width) * u64::from(height) > PIXELS_PER_BYTE * file.len() as u64 {
+    let is_packed_tightly = matches!(format, ImageFormat::WebP | ImageFormat::Gif | ImageFormat::Tiff);
+    if !is_packed_tightly && u64::from(width) * u64::from(height) > PIXELS_PER_BYTE * file.len() as u64 {
         return Err(damaged(format!("expected {height}x{width} pixels, found only {} bytes", file.len())));
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
     let mut image = DynamicImage::from_decoder(decoder).map_err(unreadable)?;
     image.apply_orientation(orientation);
-    Ok(image)
+    Ok((image, has_more_frames(file, format, limits)))
+}
+
+/// Whether a file whose first frame is in order has others.
+fn has_more_frames(file: &[u8], format: ImageFormat, limits: Limits) -> bool {
+    let file = Cursor::new(file);
+    match format {
+        ImageFormat::Png => PngDecoder::with_limits(file, limits).and_then(|png| png.is_apng()).unwrap_or(false),
+        ImageFormat::WebP => WebPDecoder::new(file).is_ok_and(|webp| webp.has_animation()),
+        ImageFormat::Gif => GifDecoder::new(file).is_ok_and(|mut gif| {
+            gif.set_limits(limits).is_ok() && gif.into_frames().nth(1).is_some_and(|frame| frame.is_ok())
+        }),
+        ImageFormat::Tiff => has_next_page(file.into_inner()).unwrap_or(false),
+        _ => false,
+    }
+}
+
+/// Whether the first directory of a TIFF file leads to another. A directory is a count (u16), as many entries of 12
+/// bytes, and the offset of the next directory, 0 after the last.
+fn has_next_page(tiff: &[u8]) -> Option<bool> {
+    let little_endian = tiff.starts_with(b"II");
+    let number = |at: usize, length: usize| -> Option<usize> {
+        let digits = tiff.get(at..at.checked_add(length)?)?.iter();
+        let push = |number: usize, digit: &u8| number << 8 | usize::from(*digit);
+        Some(if little_endian { digits.rev().fold(0, push) } else { digits.fold(0, push) })
+    };
+    let first = number(4, 4)?;
+    let entries = number(first, 2)?;
+    Some(number(first + 2 + 12 * entries, 4)? != 0)
 }
 
 /// Whether an end-of-image marker follows the last start-of-scan marker. The decoder makes up what is missing of a
@@ -153,6 +203,10 @@ mod tests {
         }
     }
 
+    fn pixels(file: &[u8], shape: Shape) -> Vec<u8> {
+        decode(file, Path::new("p"), shape).expect("valid").pixels
+    }
+
     fn problem(file: &[u8]) -> String {
         decode(file, Path::new("p.png"), SHAPE).expect_err("not decodable").to_string()
     }
@@ -160,7 +214,7 @@ mod tests {
     #[test]
     fn png_of_the_wanted_shape_is_returned_byte_for_byte() {
         let file = encode(rgb(), ImageFormat::Png);
-        assert_eq!(decode(&file, Path::new("p"), SHAPE).expect("valid"), rgb().into_raw());
+        assert_eq!(pixels(&file, SHAPE), rgb().into_raw());
     }
 
     #[test]
@@ -172,7 +226,7 @@ mod tests {
         encoder.set_exif_metadata(exif.to_vec()).expect("PNG holds EXIF");
         encoder.write_image(&[1, 2, 3, 4, 5, 6], 3, 2, ExtendedColorType::L8).expect("writing to memory");
         let upright = Shape { height: 3, width: 2, channels: 1 };
-        assert_eq!(decode(&file, Path::new("p"), upright).expect("valid"), [4, 1, 5, 2, 6, 3]);
+        assert_eq!(pixels(&file, upright), [4, 1, 5, 2, 6, 3]);
     }
 
     #[test]
@@ -186,9 +240,9 @@ mod tests {
         let grey = ImageBuffer::<Luma<u8>, _>::from_raw(2, 1, vec![10, 200]).expect("2 bytes");
         let shape = Shape { height: 1, width: 2, channels: 3 };
         let file = encode(grey, ImageFormat::Png);
-        assert_eq!(decode(&file, Path::new("p"), shape).expect("valid"), [10, 10, 10, 200, 200, 200]);
+        assert_eq!(pixels(&file, shape), [10, 10, 10, 200, 200, 200]);
         let colour = encode(rgb(), ImageFormat::Png);
-        let grey = decode(&colour, Path::new("p"), Shape { channels: 1, ..SHAPE }).expect("valid");
+        let grey = pixels(&colour, Shape { channels: 1, ..SHAPE });
         assert_eq!((grey.len(), grey[0]), (15, luma([0, 5, 10])));
     }
 
@@ -196,7 +250,7 @@ mod tests {
     fn alpha_is_accepted_only_where_every_pixel_is_opaque() {
         let mut image = RgbaImage::from_pixel(5, 3, Rgba([1, 2, 3, 255]));
         let file = encode(image.clone(), ImageFormat::Png);
-        assert_eq!(decode(&file, Path::new("p"), SHAPE).expect("opaque"), [1, 2, 3].repeat(15));
+        assert_eq!(pixels(&file, SHAPE), [1, 2, 3].repeat(15));
         image.put_pixel(4, 1, Rgba([1, 2, 3, 254]));
         assert!(problem(&encode(image, ImageFormat::Png)).contains("row 1, column 4"));
         assert!(problem(&encode(GrayAlphaImage::new(5, 3), ImageFormat::Png)).contains("row 0, column 0"));
@@ -211,12 +265,15 @@ mod tests {
 
     #[test]
     fn a_file_cut_anywhere_is_an_error_or_the_whole_picture() {
-        for format in [ImageFormat::Png, ImageFormat::Jpeg] {
+        for format in FORMATS {
             let file = encode(rgb(), format);
             let whole = decode(&file, Path::new("p"), SHAPE).expect("valid");
             for length in 0..file.len() {
                 match decode(&file[..length], Path::new("p"), SHAPE) {
-                    Ok(picture) => assert!(picture == whole && length >= file.len() - 16, "{format:?} cut at {length}"),
+                    Ok(picture) => assert!(
+                        picture.pixels == whole.pixels && length >= file.len() - 16,
+                        "{format:?} cut at {length}"
+                    ),
                     Err(error) => assert!(error.to_string().contains("damaged"), "{error}"),
                 }
             }
@@ -238,23 +295,25 @@ mod tests {
 
     proptest! {
         #[test]
-        fn decode_of_any_bytes_does_not_panic(tail in prop::collection::vec(any::<u8>(), 0..300), kind in 0..3usize) {
-            let head: &[u8] = [b"".as_slice(), b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff"][kind];
-            let _ = decode(&[head, &tail].concat(), Path::new("random"), SHAPE);
+        fn decode_of_any_bytes_does_not_panic(tail in prop::collection::vec(any::<u8>(), 0..300), kind in 0..8usize) {
+            let heads: [&[u8]; 8] = [
+                b"", b"\x89PNG\r\n\x1a\n", b"\xff\xd8\xff", b"RIFF\0\0\0\0WEBPVP8 ", b"RIFF\0\0\0\0WEBPVP8L", b"BM", b"GIF89a", b"II*\0\x08\0\0\0",
+            ];
+            let _ = decode(&[heads[kind], &tail].concat(), Path::new("random"), SHAPE);
         }
 
         #[test]
         fn decode_of_a_mutated_file_does_not_panic(
             changes in prop::collection::vec((any::<prop::sample::Index>(), any::<u8>()), 1..5),
-            png: bool,
+            format in prop::sample::select(&FORMATS[..]),
             repaired: bool,
         ) {
-            let mut file = encode(rgb(), if png { ImageFormat::Png } else { ImageFormat::Jpeg });
+            let mut file = encode(rgb(), format);
             for (at, byte) in changes {
                 let at = at.index(file.len());
                 file[at] = byte;
             }
-            if png && repaired {
+            if format == ImageFormat::Png && repaired {
                 repair_checksums(&mut file);
             }
             let _ = decode(&file, Path::new("mutated"), SHAPE);

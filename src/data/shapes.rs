@@ -18,8 +18,8 @@ pub const TRAIN: usize = 4096;
 /// The number of validation images.
 pub const VALIDATION: usize = 512;
 
-/// The number of classes: circle, square, triangle, cross. Image i is of class i mod 4.
-pub const CLASSES: usize = 4;
+/// The classes. Image i is of class i mod 4.
+pub const CLASSES: [&str; 4] = ["circle", "square", "triangle", "cross"];
 
 /// The shortest side, in pixels, on which the classes can be told apart.
 const SHORTEST_SIDE: usize = 8;
@@ -49,8 +49,10 @@ pub fn draw(seed: u64, split: Split, shape: Shape) -> Result<Dataset> {
         .par_chunks_exact_mut(shape.elements())
         .enumerate()
         .for_each(|(i, image)| draw_one(seed, split, i, shape, image));
-    let labels = (0..count).map(|i| (i % CLASSES) as u32).collect();
-    Ok(Dataset::new(format!("shapes ({split})"), shape, pixels).with_labels(labels, CLASSES))
+    let labels = (0..count).map(|i| (i % CLASSES.len()) as u32).collect();
+    Dataset::new(format!("shapes ({split})"), shape, pixels)?
+        .with_labels(labels, CLASSES.len())?
+        .with_class_names(CLASSES.map(String::from).to_vec())
 }
 
 /// Draws image `i` into `image`, (h, w, c).
@@ -69,7 +71,7 @@ fn draw_one(seed: u64, split: Split, i: usize, shape: Shape, image: &mut [u8]) {
 
     for (p, pixel) in image.chunks_exact_mut(shape.channels).enumerate() {
         let (y, x) = ((p / shape.width) as i64 * PIXEL - centre_y, (p % shape.width) as i64 * PIXEL - centre_x);
-        let points = (0..16).filter(|k| is_inside(i % CLASSES, y + 2 * (k / 4) + 1, x + 2 * (k % 4) + 1, radius));
+        let points = (0..16).filter(|k| is_inside(i % CLASSES.len(), y + 2 * (k / 4) + 1, x + 2 * (k % 4) + 1, radius));
         let inside = points.count() as i64;
         for (value, [background, foreground]) in pixel.iter_mut().zip(&levels) {
             *value = ((background * (16 - inside) + foreground * inside + 8) / 16) as u8;
@@ -106,8 +108,8 @@ mod tests {
     fn draw_gives_every_class_alike_and_the_image_made_alone() {
         for (split, count) in [(Split::Train, TRAIN), (Split::Validation, VALIDATION)] {
             let shapes = draw(3, split, SMALL).expect("large enough");
-            assert_eq!((shapes.len(), shapes.classes()), (count, Some(CLASSES)));
-            assert_eq!((shapes.label(6), shapes.image(6)), (Some(2), &one(3, split, 6, SMALL)[..]));
+            assert_eq!((shapes.len(), shapes.classes()), (count, Some(CLASSES.len())));
+            assert_eq!((shapes.label(6), shapes.bytes(6)), (Some(2), Some(&one(3, split, 6, SMALL)[..])));
         }
     }
 

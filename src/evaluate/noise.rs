@@ -296,6 +296,6 @@ mod tests {
     }
 
     fn labelled(shape: Shape, pixels: Vec<u8>, labels: Vec<u32>, classes: usize) -> Dataset {
-        Dataset::new("made", shape, pixels).with_labels(labels, classes)
+        Dataset::new("made", shape, pixels).and_then(|data| data.with_labels(labels, classes)).unwrap()
     }
 }

@@ -81,9 +81,9 @@ fn sample(chain: &mut Chain, trainer: &Trainer) -> Result<()> {
 fn images() -> Result<Dataset> {
     let shape = Shape { height: SIDE, width: SIDE, channels: 1 };
     let all = data::load(Path::new("shapes"), Split::Train, shape)?;
-    let pixels = (0..IMAGES).flat_map(|i| all.image(i).to_vec()).collect();
+    let pixels = (0..IMAGES).flat_map(|i| all.bytes(i).expect("shapes are bytes").to_vec()).collect();
     let labels = all.labels_of(&(0..IMAGES).collect::<Vec<_>>()).expect("shapes have labels");
-    Ok(Dataset::new("selftest", shape, pixels).with_labels(labels, all.classes().expect("shapes have labels")))
+    Dataset::new("selftest", shape, pixels)?.with_labels(labels, all.classes().expect("shapes have labels"))
 }
 
 /// Everything that decides a bit is written out: a preset may change, this may not.

@@ -94,7 +94,7 @@ fn training_with_an_absurd_learning_rate_stops_and_names_the_step() {
 #[test]
 fn training_by_classes_on_images_without_labels_is_refused() {
     let shape = Shape { height: 16, width: 16, channels: 1 };
-    let data = data::Dataset::new("no labels", shape, vec![0; 16 * 16 * 3]);
+    let data = data::Dataset::new("no labels", shape, vec![0; 16 * 16 * 3]).expect("one image");
     let error = Trainer::new(conditional(), data, None).unwrap_err().to_string();
     assert!(error.contains("num_class_embeds") && error.contains("no labels"), "{error}");
 }

@@ -65,7 +65,9 @@ fn weights_of_a_run_stopped_and_resumed_are_those_of_an_uninterrupted_run() {
 fn weights_of_a_run_resumed_in_the_middle_of_any_epoch_are_those_of_an_uninterrupted_run() {
     let config = || Config { batch_size: 9, steps: 12, ..Preset::Tiny.config() };
     let shape = Shape { height: 16, width: 16, channels: 1 };
-    let images = || Dataset::new("31 images", shape, (0..31 * 256).map(|i| (i * i / 7 % 251) as u8).collect());
+    let images = || {
+        Dataset::new("31 images", shape, (0..31 * 256).map(|i| (i * i / 7 % 251) as u8).collect()).expect("31 images")
+    };
     let run = |state: Option<State>, until: u64| {
         let mut trainer = Trainer::new(config(), images(), state).expect("a config that holds");
         train(&mut trainer, until);
