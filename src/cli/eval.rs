@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
-use super::progress::Progress;
+use super::progress::{Progress, note};
 use super::{Exit, print, read_model};
 use crate::checkpoint::resume;
 use crate::data::{self, Dataset, Shape, Split};
@@ -26,9 +26,9 @@ pub struct Args {
     /// A run (its raw and averaged weights), a diffusers pipeline folder, or a bare U-Net folder
     #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
     model: PathBuf,
-    /// Where the validation images are: as for `train --data`
-    #[arg(long, value_name = "DIR", default_value = "data/mnist")]
-    data: PathBuf,
+    /// Where the validation images are: as for `train --data` [default: the images of the run, else data/mnist]
+    #[arg(long, value_name = "DIR")]
+    data: Option<PathBuf>,
     /// How many of them to look at
     #[arg(long, value_name = "N", default_value_t = 256, value_parser = clap::value_parser!(u32).range(1..))]
     images: u32,
@@ -51,12 +51,16 @@ pub fn run(args: &Args) -> Result<Exit> {
     let model = read_model(&args.model)?;
     args.plot.as_deref().map_or(Ok(()), atomic::probe)?;
     let (height, width, channels) = model.image_shape()?;
-    let data = data::load(&args.data, Split::Validation, Shape { height, width, channels })?;
     let checkpoint = args.model.join(resume::FILE);
-    let state = if checkpoint.is_file() { Some(resume::read(&checkpoint)?.1) } else { None };
+    let run = if checkpoint.is_file() { Some(resume::read(&checkpoint)?) } else { None };
+    let of_run = run.as_ref().map(|(config, _)| config.data.clone());
+    let path = args.data.clone().or(of_run).unwrap_or_else(|| PathBuf::from("data/mnist"));
+    let data = data::load(&path, Split::Validation, Shape { height, width, channels })?;
+    data.notes().iter().for_each(|line| note(&format!("note: {line}")));
+    let state = run.map(|(_, state)| state);
     let (expected, found) = (model.weights().0.len(), state.as_ref().map(|state| state.weights.0.len()));
-    if found.is_some_and(|found| found != expected) {
-        let problem = format!("expected the {expected} parameters of the model beside it, found {found:?}");
+    if let Some(found) = found.filter(|&found| found != expected) {
+        let problem = format!("expected the {expected} parameters of the model beside it, found {found}");
         return Err(Error::file(&checkpoint, problem, "evaluate the model alone: give its own folder to --model"));
     }
     let subjects = match &state {
@@ -71,7 +75,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     if let Some(path) = &args.plot {
         plot(&results, path)?;
     }
-    print(if args.json { to_json(&results) } else { to_table(&results) }.trim_end())?;
+    print(if args.json { to_json(&results, data.name()) } else { to_table(&results, data.name()) }.trim_end())?;
     Ok(Exit::Passed)
 }
 
@@ -96,21 +100,24 @@ pub fn evaluate_all(
 }
 
 /// One JSON object: for each subject the total and the bins.
-pub fn to_json(results: &[(&'static str, Evaluation)]) -> String {
+pub fn to_json(results: &[(&'static str, Evaluation)], data: &str) -> String {
     let bins = |evaluation: &Evaluation| -> Vec<_> {
         let bin =
             |(t, errors): &(std::ops::RangeInclusive<usize>, _)| json!({"t": [t.start(), t.end()], "errors": errors});
         evaluation.bins.iter().map(bin).collect()
     };
     let of = |(name, e): &(&'static str, Evaluation)| {
-        (name.replace(' ', "_").to_lowercase(), json!({"images": e.images, "total": e.total, "bins": bins(e)}))
+        (
+            name.replace(' ', "_").to_lowercase(),
+            json!({"data": data, "images": e.images, "total": e.total, "bins": bins(e)}),
+        )
     };
     let object: serde_json::Map<_, _> = results.iter().map(of).collect();
     serde_json::to_string_pretty(&object).expect("numbers are JSON") + "\n"
 }
 
 /// The table that people read: one row for each bin, one block for each subject, the total last.
-pub fn to_table(results: &[(&'static str, Evaluation)]) -> String {
+pub fn to_table(results: &[(&'static str, Evaluation)], data: &str) -> String {
     let headers = ["weights", "t", "MSE", "RMSE", "MAE", "R2", "linear MSE"];
     let mut rows = Vec::new();
     for (name, evaluation) in results {
@@ -121,7 +128,7 @@ pub fn to_table(results: &[(&'static str, Evaluation)]) -> String {
         }
     }
     let count = results.first().map_or(0, |(_, evaluation)| evaluation.images);
-    format!("Predicted noise on {count} validation images; R2 against always saying 0\n{}", table(&headers, &rows))
+    format!("Predicted noise on {count} images of {data}; R2 against always saying 0\n{}", table(&headers, &rows))
 }
 
 /// MSE and R² by timestep, with the best multiple of x_t beside the networks.

@@ -107,20 +107,8 @@ impl Config {
     /// # Errors
     /// A file that is neither TOML nor JSON, a field that is unknown or of another type.
     pub fn with_file(&self, file: &Path) -> Result<Self> {
-        let bad = |problem: String| {
-            Error::file(file, problem, "see `ancestral train --help` and the README's list of fields")
-        };
-        let text = atomic::read_text(file)?;
-        let changes: Value = if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
-            serde_json::from_str(&text).map_err(|e| bad(format!("not JSON: {e}")))?
-        } else {
-            toml::from_str(&text).map_err(|e: toml::de::Error| {
-                // Its own Display repeats the line, however long.
-                let line =
-                    e.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.split('\n').count());
-                bad(format!("not TOML: line {line}: {}", e.message()))
-            })?
-        };
+        let changes = read_changes(file)?;
+        let bad = |problem: String| bad_file(file, problem);
         let base = serde_json::to_value(self).expect("numbers and strings are JSON");
         let mut fields = Vec::new();
         leaves("", &changes, &|change| change, &mut fields);
@@ -131,6 +119,16 @@ impl Config {
         let config = read_over(&base, changes).map_err(|e| bad(e.to_string()))?;
         config.validate().map_err(|e| bad(e.to_string()))?;
         Ok(config)
+    }
+
+    /// The full names of the fields that a config file sets: `steps`, `model.num_class_embeds`.
+    ///
+    /// # Errors
+    /// A file that is neither TOML nor JSON.
+    pub fn fields_of(file: &Path) -> Result<Vec<String>> {
+        let mut fields = Vec::new();
+        leaves("", &read_changes(file)?, &|change| change, &mut fields);
+        Ok(fields.into_iter().map(|(name, _)| name).collect())
     }
 
     /// Reads a config that [`to_json`](Config::to_json) wrote.
@@ -235,6 +233,34 @@ impl Config {
     /// The label that stands for "no class": the last, if labels are hidden in training.
     pub fn null_class(&self) -> Option<usize> {
         self.model.labels().filter(|_| self.label_dropout > 0.0).map(|labels| labels - 1)
+    }
+}
+
+fn bad_file(file: &Path, problem: String) -> Error {
+    Error::file(file, problem, "`ancestral train --print-config` prints every field with its meaning")
+}
+
+/// What a config file says, as JSON. TOML has no null: there the text "none" stands for it.
+fn read_changes(file: &Path) -> Result<Value> {
+    let text = atomic::read_text(file)?;
+    let text = text.trim_start_matches('\u{feff}'); // a byte order mark, as some editors write it
+    if file.extension().is_some_and(|e| e.eq_ignore_ascii_case("json")) {
+        return serde_json::from_str(text).map_err(|e| bad_file(file, format!("not JSON: {e}")));
+    }
+    let mut changes = toml::from_str(text).map_err(|e: toml::de::Error| {
+        // Its own Display repeats the line, however long.
+        let line = e.span().and_then(|span| text.get(..span.start)).map_or(1, |before| before.split('\n').count());
+        bad_file(file, format!("not TOML: line {line}: {}", e.message()))
+    })?;
+    none_to_null(&mut changes);
+    Ok(changes)
+}
+
+fn none_to_null(value: &mut Value) {
+    match value {
+        Value::String(text) if text == "none" => *value = Value::Null,
+        Value::Object(fields) => fields.values_mut().for_each(none_to_null),
+        _ => {}
     }
 }
 

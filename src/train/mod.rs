@@ -2,7 +2,7 @@
 //!
 //! | module | what it holds |
 //! |---|---|
-//! | [`config`], [`preset`] | all that decides what a run computes |
+//! | [`config`], [`preset`], [`fields`] | all that decides what a run computes, and its meaning |
 //! | [`trainer`] | Algorithm 1, one step for each call |
 //! | [`objective`] | what the network is shown, and what it is to say |
 //! | [`step`] | the one training step: gradient, clipping, AdamW, average |
@@ -14,6 +14,7 @@ pub mod adamw;
 pub mod clip;
 pub mod config;
 pub mod ema;
+pub mod fields;
 pub mod gradient;
 pub mod learning_rate;
 pub mod metrics;

@@ -1,0 +1,168 @@
+//! A run under way: steps with a progress bar, checkpoints, pictures, and what it ends with.
+
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Instant;
+
+use super::super::eval::{self, Subject};
+use super::super::pictures::{columns_for, in_batches, scale_for};
+use super::super::progress::{Progress, note};
+use super::super::{Exit, print};
+use crate::checkpoint::{pipeline, resume};
+use crate::data;
+use crate::report::grid;
+use crate::report::plot::loss_curve;
+use crate::sample::{Settings, timesteps};
+use crate::train::Trainer;
+use crate::train::metrics::Metrics;
+use crate::{Error, Result, atomic};
+
+/// A run under way: what is trained, and the folder that it lives in.
+pub(super) struct Run {
+    pub trainer: Trainer,
+    pub out: PathBuf,
+    pub metrics: Metrics,
+    /// A checkpoint at least as often.
+    pub checkpoint_minutes: f64,
+}
+
+impl Run {
+    /// Steps until the config's last, `stop_at`, or a signal to stop; says whether the last was reached. A checkpoint is left
+    /// whichever it is.
+    pub fn train(&mut self, stop_at: u64) -> Result<bool> {
+        let stop = stop_on_signal();
+        let mut saved = Instant::now();
+        let config = self.trainer.config().clone();
+        let mut progress = Progress::resumed("training", self.trainer.state().step, config.steps, "steps");
+        let (mut smooth, mut speed) = (None, Speed::new(self.trainer.state().step));
+        while self.trainer.state().step < config.steps
+            && self.trainer.state().step < stop_at
+            && !stop.load(Ordering::Relaxed)
+        {
+            let report = self.trainer.step().map_err(|error| self.with_advice(error))?;
+            self.metrics.push(&report)?;
+            let loss = smooth.map_or(report.loss, |s: f64| s + 0.02 * (report.loss - s));
+            smooth = Some(loss);
+            let images = speed.at(report.step) * config.batch_size as f64;
+            progress.set(report.step, &format!("loss {loss:.4}, {images:.0} images/s"));
+            let minutes = saved.elapsed().as_secs_f64() / 60.0;
+            if report.step % config.checkpoint_every == 0 || minutes >= self.checkpoint_minutes {
+                self.checkpoint()?;
+                saved = Instant::now();
+            }
+            if config.sample_every > 0 && report.step % config.sample_every == 0 && report.step < config.steps {
+                let path = self.out.join(format!("samples/step-{:06}.png", report.step));
+                self.draw_grid(&path)?;
+                self.plot()?;
+                progress.println(&format!("step {}: {}", report.step, path.display()));
+            }
+        }
+        self.checkpoint()?;
+        progress.finish(&smooth.map_or("done".to_string(), |loss| format!("loss {loss:.4}")));
+        Ok(self.trainer.state().step == config.steps)
+    }
+
+    /// The metrics first: a checkpoint never knows of a step that they do not. The model is written as well, so that an
+    /// unfinished run can be sampled and evaluated. Returns the SHA-256 of the model's weights.
+    fn checkpoint(&mut self) -> Result<String> {
+        self.metrics.flush()?;
+        resume::write(&self.out.join(resume::FILE), self.trainer.config(), self.trainer.state())?;
+        pipeline::write(&self.trainer.pipeline()?, &self.out.join("model"))
+    }
+
+    /// What can be done about a step that failed, given what this run has saved.
+    fn with_advice(&self, error: Error) -> Error {
+        let Error::NonFinite { step, tensor, .. } = error else { return error };
+        let (lr, out) = (self.trainer.config().optimizer.lr, self.out.display());
+        let remedy = match resume::read(&self.out.join(resume::FILE)) {
+            Ok((_, state)) if state.step > 0 => format!(
+                "the checkpoint of step {} is whole; go on from it with a lower rate: ancestral train --resume --out {out} \
+                 --lr {}",
+                state.step,
+                lr / 2.0
+            ),
+            _ => format!("nothing was saved yet; start again with a lower rate, --lr {}", lr / 2.0),
+        };
+        Error::NonFinite { step, tensor, remedy }
+    }
+
+    fn draw_grid(&self, path: &Path) -> Result<()> {
+        let (config, model) = (self.trainer.config(), self.trainer.pipeline()?);
+        let scheduler = model.scheduler();
+        let (t_max, offset) = (scheduler.schedule.t_max(), scheduler.steps_offset);
+        let settings = Settings {
+            seed: config.seed,
+            timesteps: timesteps(scheduler.spacing, t_max, config.sample_steps, offset)?,
+            guidance: if model.null_class().is_some() { config.sample_guidance } else { 1.0 },
+            ..Settings::new(&model)?
+        };
+        let pictures = in_batches(&model, &settings, 0..config.sample_count as u64, 64, |_, _| {})?;
+        grid(&pictures, columns_for(&model), 2, scale_for(pictures.dim().1)).save_png(path)
+    }
+
+    fn plot(&self) -> Result<()> {
+        loss_curve(
+            "Training loss: mean squared error of the prediction",
+            self.metrics.losses(),
+            &[],
+            &self.out.join("loss.svg"),
+        )
+    }
+
+    /// The model folder, the last pictures and plots, the evaluation, and what is printed at the end.
+    pub fn finish(&mut self, validation: &data::Dataset) -> Result<Exit> {
+        let (model, sha256) = (self.trainer.pipeline()?, self.checkpoint()?);
+        self.draw_grid(&self.out.join("samples.png"))?;
+        self.plot()?;
+        let state = self.trainer.state();
+        let mut subjects = vec![Subject { name: "raw weights", weights: &state.weights }];
+        subjects.extend(state.ema.as_ref().map(|weights| Subject { name: "EMA weights", weights }));
+        let results = eval::evaluate_all(&model, &subjects, validation, self.trainer.config().evaluation_images)?;
+        atomic::write(&self.out.join("evaluation.json"), eval::to_json(&results, validation.name()).as_bytes())?;
+        eval::plot(&results, &self.out.join("evaluation.svg"))?;
+        print(eval::to_table(&results, validation.name()))?;
+        print(format!("pictures   {}", self.out.join("samples.png").display()))?;
+        print(format!("model      {}", self.out.join("model").display()))?;
+        print(format!("SHA-256    {sha256}  unet/diffusion_pytorch_model.safetensors"))?;
+        Ok(Exit::Passed)
+    }
+}
+
+/// Steps per second, over the last whole five seconds.
+struct Speed {
+    since: (Instant, u64),
+    steps_per_second: f64,
+    settled: bool,
+}
+
+impl Speed {
+    fn new(step: u64) -> Self {
+        Speed { since: (Instant::now(), step), steps_per_second: 0.0, settled: false }
+    }
+
+    fn at(&mut self, step: u64) -> f64 {
+        let seconds = self.since.0.elapsed().as_secs_f64();
+        if seconds >= 5.0 || !self.settled {
+            self.steps_per_second = (step - self.since.1) as f64 / seconds;
+        }
+        if seconds >= 5.0 {
+            (self.since, self.settled) = ((Instant::now(), step), true);
+        }
+        self.steps_per_second
+    }
+}
+
+/// A flag that Ctrl-C raises, as do SIGTERM (Slurm, docker stop) and SIGHUP (a closed terminal); a second signal ends the
+/// process at once, the checkpoints being whole at any moment.
+fn stop_on_signal() -> &'static AtomicBool {
+    static STOP: AtomicBool = AtomicBool::new(false);
+    let handler = || {
+        if STOP.swap(true, Ordering::Relaxed) {
+            std::process::exit(130);
+        }
+        note("\nstopping after this step; once more to stop at once");
+    };
+    // It fails only where a handler is set already, by an embedding program whose business it then is.
+    let _ = ctrlc::set_handler(handler);
+    &STOP
+}

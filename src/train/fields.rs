@@ -1,0 +1,119 @@
+//! Every field of a config with its meaning: what `ancestral train --print-config` prints.
+
+use serde_json::Value;
+
+use super::Config;
+
+/// The fields by their full names, with what they mean.
+const MEANINGS: &[(&str, &str)] = &[
+    ("seed", "the seed of everything random"),
+    ("steps", "training steps"),
+    ("batch_size", "images in a step"),
+    ("data", "a folder of images, or `shapes`"),
+    (
+        "label_dropout",
+        "the probability to hide an image's class, in 0..1; not 0 gives a label for \"no class\", which guidance needs",
+    ),
+    ("ema_decay", "the longest memory of the averaged weights, in 0..1; 0 for no average"),
+    ("checkpoint_every", "steps from one checkpoint to the next"),
+    ("sample_every", "steps from one grid of samples to the next; 0 for none but the last"),
+    ("sample_count", "pictures in a grid"),
+    ("sample_steps", "steps of ancestral sampling for a grid"),
+    ("sample_guidance", "the guidance weight of a grid, where labels are hidden in training; 1 is none"),
+    ("evaluation_images", "validation images that the last evaluation looks at"),
+    ("schedule.beta_schedule", "linear, scaled_linear or squaredcos_cap_v2 (cosine)"),
+    ("schedule.num_train_timesteps", "T"),
+    ("schedule.beta_start", "beta of t = 1"),
+    ("schedule.beta_end", "beta of t = T"),
+    ("schedule.prediction_type", "epsilon, sample or v_prediction"),
+    ("optimizer.lr", "the highest learning rate"),
+    ("optimizer.warm_up_steps", "steps from lr/warm_up_steps to lr"),
+    ("optimizer.decay", "constant or cosine, after the warm-up"),
+    ("optimizer.beta1", "decay of the mean of gradients, in 0..1"),
+    ("optimizer.beta2", "decay of the mean of squared gradients, in 0..1"),
+    ("optimizer.eps", "added to the root; positive"),
+    ("optimizer.weight_decay", "fraction of a weight removed per step, times the learning rate"),
+    ("optimizer.clip_norm", "the longest gradient; 0 for any length"),
+    ("model.sample_size", "height and width of the images, a number or a pair"),
+    ("model.in_channels", "channels of an image: 1 for grey, 3 for colour"),
+    ("model.out_channels", "channels of the prediction: as many"),
+    ("model.center_input_sample", "feed 2x - 1 instead of x"),
+    ("model.time_embedding_type", "positional"),
+    ("model.time_embedding_dim", "length of the time vector; none: four times the first block's channels"),
+    ("model.freq_shift", "subtracted in the denominator of the embedding's exponent"),
+    ("model.flip_sin_to_cos", "cosines before sines"),
+    ("model.down_block_types", "from the highest resolution down: DownBlock2D or AttnDownBlock2D"),
+    ("model.mid_block_type", "UNetMidBlock2D, or none"),
+    ("model.up_block_types", "from the lowest resolution up: UpBlock2D or AttnUpBlock2D"),
+    ("model.block_out_channels", "channels at each resolution, from the highest down"),
+    ("model.layers_per_block", "residual blocks at each resolution on the way down; one more on the way up"),
+    ("model.mid_block_scale_factor", "the middle's blocks divide their sum with the input by this"),
+    (
+        "model.downsample_padding",
+        "zeros around the stride-2 convolutions: 1 all around, 0 at the right and bottom only",
+    ),
+    ("model.downsample_type", "conv"),
+    ("model.upsample_type", "conv"),
+    ("model.dropout", "the probability to drop an activation while training, in 0..1"),
+    ("model.act_fn", "silu"),
+    ("model.attention_head_dim", "channels of an attention head; none: one head of all channels"),
+    ("model.norm_num_groups", "groups of every group norm; divides all channels"),
+    ("model.attn_norm_num_groups", "groups of the middle attention's norm; none: the others'"),
+    ("model.norm_eps", "added to the variance under the root"),
+    ("model.resnet_time_scale_shift", "default: time is added; scale_shift: time scales and shifts the second norm"),
+    ("model.add_attention", "attention in the middle"),
+    ("model.class_embed_type", "none"),
+    (
+        "model.num_class_embeds",
+        "labels: the classes, and one for \"no class\" if label_dropout is not 0; none: no classes. Left out, it follows from the images",
+    ),
+    ("model.num_train_timesteps", "kept as it is; nothing depends on it"),
+];
+
+/// The config as a TOML file that `--config` reads, each field under its meaning. `"none"` stands for JSON's null.
+pub fn to_toml(config: &Config) -> String {
+    let fields: Value = serde_json::from_str(&config.to_json()).expect("our own JSON");
+    let mut text = String::new();
+    let (mut tables, mut plain) = (Vec::new(), Vec::new());
+    for (name, value) in fields.as_object().expect("fields") {
+        if value.is_object() { tables.push((name, value)) } else { plain.push((name, value)) }
+    }
+    let line = |full: &str, name: &str, value: &Value| {
+        let meaning = MEANINGS.iter().find(|(field, _)| *field == full).map_or("", |(_, meaning)| meaning);
+        let value = if value.is_null() { "\"none\"".into() } else { value.to_string() };
+        format!("# {meaning}\n{name} = {value}\n")
+    };
+    plain.iter().for_each(|(name, value)| text += &line(name, name, value));
+    for (table, fields) in tables {
+        text += &format!("\n[{table}]\n");
+        let fields = fields.as_object().expect("a table");
+        fields.iter().for_each(|(name, value)| text += &line(&format!("{table}.{name}"), name, value));
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::train::Preset;
+
+    #[test]
+    fn every_field_has_a_meaning_and_every_meaning_a_field() {
+        let text = to_toml(&Preset::Digits.config());
+        assert!(!text.contains("# \n"), "{text}");
+        for (field, meaning) in MEANINGS {
+            assert!(text.contains(&format!("# {meaning}\n{} = ", field.rsplit('.').next().unwrap())), "{field}");
+        }
+        assert_eq!(text.matches("\n# ").count() + 1, MEANINGS.len());
+    }
+
+    #[test]
+    fn config_printed_and_read_is_the_same() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("all.toml");
+        for preset in Preset::ALL {
+            std::fs::write(&file, to_toml(&preset.config())).unwrap();
+            assert_eq!(Preset::Tiny.config().with_file(&file).unwrap(), preset.config());
+        }
+    }
+}
