@@ -46,7 +46,11 @@ fn the_first_frame_is_read_and_more_frames_are_said() {
         std::fs::copy(fixture(name), folder.path().join(name)).expect("a copy");
     }
     let data = data::load(folder.path(), Split::Train, SHAPE).expect("valid");
-    assert!(data.notes().iter().any(|note| note.ends_with("the first one is read: animated.gif")), "{:?}", data.notes());
+    assert!(
+        data.notes().iter().any(|note| note.ends_with("the first one is read: animated.gif")),
+        "{:?}",
+        data.notes()
+    );
 }
 
 #[test]
