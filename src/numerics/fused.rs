@@ -130,7 +130,7 @@ fn times_power_of_two(x: f64, n: i32) -> f64 {
 mod tests {
     use super::*;
     use crate::numerics::Real;
-    use crate::numerics::instruction_set::{self, InstructionSet, every_instruction_set};
+    use crate::numerics::instruction_set::{self, InstructionSet, every_instruction_set, skipped};
     use crate::numerics::rng::Stream;
 
     every_instruction_set! {
@@ -158,7 +158,10 @@ mod tests {
     #[test]
     fn fma_in_software_has_the_bits_of_the_instruction() {
         if instruction_set::current() == InstructionSet::Portable && !Native::HARDWARE {
-            return; // there is no instruction to compare with
+            return skipped(
+                "fma_in_software_has_the_bits_of_the_instruction",
+                "there is no instruction to compare with",
+            );
         }
         let mut stream = Stream::keyed(1, "test", &[]);
         let single = |word: u64| f32::from_bits((word >> 32) as u32);

@@ -85,6 +85,14 @@ fn named(name: Option<&OsStr>, fastest: InstructionSet) -> Result<InstructionSet
     }
 }
 
+/// Says that a test does nothing here, and why: past the test harness, which keeps what a test prints to itself.
+#[cfg(test)]
+pub(crate) fn skipped(test: &str, why: &str) {
+    use std::io::Write;
+    let path = current().name();
+    writeln!(std::io::stderr(), "skipped on path {path}: {test}: {why}").expect("stderr can be written");
+}
+
 /// The instruction sets of this processor that bear on arithmetic, for reports.
 pub fn instruction_sets() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
