@@ -9,7 +9,7 @@
 
 use std::hint::black_box;
 
-use rayon::ThreadPool;
+use rayon::{BroadcastContext, ThreadPool};
 
 use crate::{Error, Result};
 
@@ -26,7 +26,7 @@ pub struct Environment {
 
 impl Environment {
     /// What the current thread does, found by computing with numbers that the compiler does not know.
-    #[inline(never)] // so its arithmetic does not move past what its caller does to the thread
+    #[inline(never)] // its arithmetic must not move past what its caller does to the thread
     pub fn of_this_thread() -> Self {
         Environment {
             flushes_results: flushes_results(),
@@ -48,22 +48,32 @@ impl Environment {
     }
 }
 
-/// Refuses to go on where this thread or one of the pool computes otherwise than the contract says.
+/// Refuses this thread and every thread of the pool that computes otherwise than the contract says.
 ///
 /// # Errors
-/// The first such thread, those of the pool before this one, with what it does and what to do about it.
+/// The first such thread, with what it does and what to do about it.
 pub fn check(pool: &ThreadPool) -> Result<()> {
-    refuse(pool.broadcast(of_pool_thread))
+    refuse(pool.broadcast(of_thread))
 }
 
-fn of_pool_thread(context: rayon::BroadcastContext) -> (String, Environment) {
+/// [`check`] for the pool that parallel work of the calling thread runs on: the one whose thread it is, or rayon's global pool.
+///
+/// Training, sampling and evaluation call it before they begin, since a library has no other moment for it. It waits until
+/// each thread of the pool has answered, so it must not be called where one of them waits for the caller.
+///
+/// # Errors
+/// As [`check`].
+pub fn check_current() -> Result<()> {
+    refuse(rayon::broadcast(of_thread))
+}
+
+fn of_thread(context: BroadcastContext) -> (String, Environment) {
     (format!("thread {} of the pool", context.index()), Environment::of_this_thread())
 }
 
-/// The first of these threads that is at fault, or else the calling thread, which may be one of them.
 fn refuse(of_pool: Vec<(String, Environment)>) -> Result<()> {
     let of_this = ("the calling thread".to_owned(), Environment::of_this_thread());
-    for (thread, environment) in of_pool.into_iter().chain([of_this]) {
+    for (thread, environment) in [of_this].into_iter().chain(of_pool) {
         if let Some(fault) = environment.fault() {
             let remedy = "a library loaded into this process has changed it, often one built with -ffast-math: unset LD_PRELOAD, \
                           or set the thread back before calling";
@@ -71,18 +81,6 @@ fn refuse(of_pool: Vec<(String, Environment)>) -> Result<()> {
         }
     }
     Ok(())
-}
-
-/// [`check`] for the pool that parallel work of the calling thread runs on: the one whose thread it is, or rayon's global pool.
-///
-/// Training, sampling and evaluation call it before they begin, because a setting that only the command would look for is not
-/// seen where this crate is a library. It may be called from inside of a pool. It waits until each thread of the pool has a
-/// moment, so it must not be called where a thread of the pool waits for the caller.
-///
-/// # Errors
-/// As [`check`].
-pub fn check_current() -> Result<()> {
-    refuse(rayon::broadcast(of_pool_thread))
 }
 
 /// Half of the smallest normal number is a subnormal number; operands are normal. Its bits are looked at, because to
@@ -180,29 +178,33 @@ mod tests {
         }
 
         #[test]
-        fn check_refuses_the_thread_that_calls() {
-            let pool = pool(0);
-            let refusal = with(DAZ, || check(&pool)).unwrap_err().to_string();
-            assert!(refusal.starts_with("the calling thread: "), "{refusal}");
-            let refusal = with(FTZ, check_current).unwrap_err().to_string(); // of the global pool, whose threads are right
-            assert!(refusal.starts_with("the calling thread: "), "{refusal}");
-        }
-
-        #[test]
-        fn check_from_inside_of_a_pool_is_of_its_threads() {
-            pool(0).install(check_current).expect("nothing is wrong");
-            for bits in [FTZ, DAZ, ROUND[0], ROUND[1], ROUND[2]] {
-                let pool = pool(bits);
-                let refusal = pool.install(check_current).unwrap_err().to_string();
-                assert!(refusal.starts_with("thread 1 of the pool: "), "{refusal}");
-                check_current().expect("the global pool and this thread are as they were");
+        fn check_current_refuses_one_thread_of_the_pool_that_it_is_called_in_from_any_thread() {
+            let from_each = |pool: &ThreadPool| pool.broadcast(|_| check_current());
+            from_each(&pool(0)).into_iter().for_each(|checked| checked.expect("nothing is wrong"));
+            for bits in [FTZ, DAZ, ROUND[0]] {
+                for (caller, checked) in from_each(&pool(bits)).into_iter().enumerate() {
+                    let place = if caller == 1 { "the calling thread: " } else { "thread 1 of the pool: " };
+                    let refusal = checked.unwrap_err().to_string();
+                    assert!(refusal.starts_with(place), "from thread {caller}: {refusal}");
+                }
             }
         }
 
         #[test]
-        fn check_from_inside_of_busy_threads_comes_to_an_end() {
-            let refusals = pool(FTZ).install(|| crate::numerics::parallel::map(40, |_| check_current().is_err()));
-            assert_eq!(refusals, [true; 40]);
+        fn check_current_inside_of_parallel_work_comes_back() {
+            use rayon::prelude::*;
+            let work = |pool: ThreadPool| pool.install(|| (0..64).into_par_iter().map(|_| check_current()).collect());
+            let fine: Vec<Result<()>> = work(pool(0));
+            assert!(fine.into_iter().all(|checked| checked.is_ok()));
+            let refused: Vec<Result<()>> = work(pool(DAZ));
+            assert!(refused.into_iter().all(|checked| checked.is_err()));
+        }
+
+        #[test]
+        fn check_refuses_the_thread_that_calls() {
+            let pool = pool(0);
+            let refusal = with(DAZ, || check(&pool)).unwrap_err().to_string();
+            assert!(refusal.starts_with("the calling thread: "), "{refusal}");
         }
 
         #[test]

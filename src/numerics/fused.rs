@@ -158,10 +158,7 @@ mod tests {
     #[test]
     fn fma_in_software_has_the_bits_of_the_instruction() {
         if instruction_set::current() == InstructionSet::Portable && !Native::HARDWARE {
-            return skipped(
-                "fma_in_software_has_the_bits_of_the_instruction",
-                "there is no instruction to compare with",
-            );
+            return skipped("software's fused multiply-add against hardware's", "this path has no instruction for it");
         }
         let mut stream = Stream::keyed(1, "test", &[]);
         let single = |word: u64| f32::from_bits((word >> 32) as u32);

@@ -85,14 +85,6 @@ fn named(name: Option<&OsStr>, fastest: InstructionSet) -> Result<InstructionSet
     }
 }
 
-/// Says that a test does nothing here, and why: past the test harness, which keeps what a test prints to itself.
-#[cfg(test)]
-pub(crate) fn skipped(test: &str, why: &str) {
-    use std::io::Write;
-    let path = current().name();
-    writeln!(std::io::stderr(), "skipped on path {path}: {test}: {why}").expect("stderr can be written");
-}
-
 /// The instruction sets of this processor that bear on arithmetic, for reports.
 pub fn instruction_sets() -> Vec<&'static str> {
     #[cfg(target_arch = "x86_64")]
@@ -149,9 +141,26 @@ macro_rules! every_instruction_set {
 }
 pub(crate) use every_instruction_set;
 
+/// Says that a test leaves something out, past the capture of output: nobody may take it for done.
+#[cfg(test)]
+pub(crate) fn skipped(what: &str, because: &str) {
+    use std::io::Write;
+    writeln!(std::io::stderr(), "skipped: {what}, because {because}").expect("standard error is open");
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    /// A library takes the fastest path where the one asked for is not there. Tests may not: they would prove something else.
+    #[test]
+    fn path_of_these_tests_is_the_one_that_was_asked_for() {
+        assert_eq!(current(), chosen().expect("ANCESTRAL_PATH names a path of this processor"));
+        let left_out = |path: &&InstructionSet| **path > current();
+        InstructionSet::ALL.iter().filter(left_out).for_each(|path| {
+            skipped(path.name(), &format!("these tests run on {}", current().name()));
+        });
+    }
 
     #[test]
     fn path_that_is_not_named_is_the_fastest() {

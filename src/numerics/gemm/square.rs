@@ -72,7 +72,7 @@ mod tests {
     #[test]
     fn square_is_transposed_number_by_number() {
         let Some(transpose) = transpose_of_f32() else {
-            return skipped("square_is_transposed_number_by_number", "it transposes in the registers of AVX-512");
+            return skipped("the transposition of squares", "it is made of AVX-512");
         };
         let columns: [[f32; 16]; 16] = std::array::from_fn(|j| std::array::from_fn(|k| (j * 16 + k) as f32));
         let mut found = [[f32::NAN; 16]; 16];
