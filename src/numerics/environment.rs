@@ -56,8 +56,10 @@ pub fn check(pool: &ThreadPool) -> Result<()> {
     refuse(pool.broadcast(of_thread))
 }
 
-/// [`check`] for the pool that parallel work of the calling thread runs on, which may be one of its threads. It waits until each
-/// thread of the pool has answered.
+/// [`check`] for the pool that parallel work of the calling thread runs on: the one whose thread it is, or rayon's global pool.
+///
+/// Training, sampling and evaluation call it before they begin, since a library has no other moment for it. It waits until
+/// each thread of the pool has answered, so it must not be called where one of them waits for the caller.
 ///
 /// # Errors
 /// As [`check`].

@@ -89,7 +89,7 @@ fn convolutions<F: Real>() {
         let (y, cache) = conv.forward(&w, case.images("input.x"));
         case.same_images("output", &y);
         let mut grads = ParameterVector::zeros(layout.count());
-        case.same_images("grad.x", &conv.backward(&w, cache, &case.images("grad_output"), &mut grads));
+        case.same_images("grad.x", &conv.backward(&w, cache, case.images("grad_output"), &mut grads));
         case.same_gradients(&layout, &grads);
     }
 }
@@ -120,7 +120,7 @@ fn linear<F: Real>() {
     let (y, cache) = linear.forward(&w, case.array("input.x"));
     case.same_array("output", &y);
     let mut grads = ParameterVector::zeros(layout.count());
-    case.same_array("grad.x", &linear.backward(&w, cache, &case.array("grad_output"), &mut grads));
+    case.same_array("grad.x", &linear.backward(&w, cache, case.array::<ndarray::Ix2>("grad_output"), &mut grads));
     case.same_gradients(&layout, &grads);
 }
 
@@ -141,14 +141,14 @@ fn attentions<F: Real>() {
     let [q, k, v] = ["input.q", "input.k", "input.v"].map(|name| case.array(name));
     let (o, cache) = attention(q, k, v, case.peer.fact("heads") as usize);
     case.same_array("output", &o);
-    let gradients = attention_backward(cache, &case.array("grad_output"));
+    let gradients = attention_backward(cache, case.array::<ndarray::Ix3>("grad_output"));
     ["grad.q", "grad.k", "grad.v"].iter().zip(&gradients).for_each(|(name, found)| case.same_array(name, found));
 }
 
 fn upsampling<F: Real>() {
     let case = Case::<F>::open("upsample_nearest_2x");
-    case.same_images("output", &upsample_nearest_2x(&case.images("input.x")));
-    case.same_images("grad.x", &upsample_nearest_2x_backward(&case.images("grad_output")));
+    case.same_images("output", &upsample_nearest_2x(case.images("input.x")));
+    case.same_images("grad.x", &upsample_nearest_2x_backward(case.images("grad_output")));
 }
 
 macro_rules! in_both_precisions {

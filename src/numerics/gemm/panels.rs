@@ -54,7 +54,7 @@ impl<F: Real> Panels<F> {
 }
 
 /// The right matrix of a product, shape (k, n), as kernels read it: the WIDTH numbers of step k in panel p are
-/// `data[p * panel + k * step..][..WIDTH]`. All of them lie in `data`: [`Right::new`] has seen it.
+/// `data[p * panel + k * step..][..WIDTH]`. All of them lie in `data`: whoever makes one checks that.
 #[derive(Clone, Copy, Debug)]
 pub struct Right<'a, F> {
     pub(super) data: &'a [F],
