@@ -23,6 +23,9 @@ use crate::{Error, Result, atomic};
 /// The key of `unet/config.json` that says which class embedding stands for "no class"; diffusers skips keys with an underscore.
 const NULL_CLASS: &str = "_null_class";
 
+/// The key of the names of the classes, in the order of their numbers.
+const CLASS_NAMES: &str = "_class_names";
+
 /// What an average of diffusers' `EMAModel` writes of itself into the network's config.json.
 const OF_THE_AVERAGE: [&str; 7] =
     ["decay", "inv_gamma", "min_decay", "optimization_step", "power", "update_after_step", "use_ema_warmup"];
@@ -50,10 +53,14 @@ pub fn read(folder: &Path) -> Result<Loaded> {
             (default_scheduler()?, Some(format!("{}: {assumed}", found.network.display())))
         }
     };
-    let (network, null_class) = read_network(&found.network.join("config.json"))?;
+    let (network, null_class, names) = read_network(&found.network.join("config.json"))?;
     let files = weight_files::find(&found.network)?;
     let (weights, of_weights) = weights::read_all(&files.place, &files.paths, network.layout())?;
     let pipeline = Pipeline::new(network, weights, scheduler, null_class)?;
+    let pipeline = match names.filter(|names| Some(names.len()) == pipeline.classes()) {
+        Some(names) => pipeline.with_class_names(names)?,
+        None => pipeline,
+    };
     let notes = found.notes.into_iter().chain(of_scheduler).chain(files.note).chain(of_weights).collect();
     Ok(Loaded { pipeline, notes })
 }
@@ -74,6 +81,9 @@ pub fn write(pipeline: &Pipeline, folder: &Path) -> Result<String> {
     if let Some(label) = pipeline.null_class() {
         config[NULL_CLASS] = label.into();
     }
+    if let Some(names) = pipeline.class_names() {
+        config[CLASS_NAMES] = names.into();
+    }
     let sha256 = weights::write(&folder.join("unet").join(WEIGHTS), network.layout(), pipeline.weights())?;
     atomic::write(&folder.join("unet/config.json"), format!("{config:#}\n").as_bytes())?;
     scheduler::write(scheduler, &folder.join(SCHEDULER))?;
@@ -81,16 +91,19 @@ pub fn write(pipeline: &Pipeline, folder: &Path) -> Result<String> {
     Ok(sha256)
 }
 
-fn read_network(path: &Path) -> Result<(Network, Option<usize>)> {
+/// The network that a config.json describes, the label for "no class", and the names of the classes.
+fn read_network(path: &Path) -> Result<(Network, Option<usize>, Option<Vec<String>>)> {
     let mut fields = python_json::read_object(path)?;
     fields.retain(|name, _| !OF_THE_AVERAGE.contains(&name.as_str()));
     let null_class = fields.remove(NULL_CLASS).unwrap_or_default();
+    // Names are for people: where they are no list of texts, there are none.
+    let names = fields.remove(CLASS_NAMES).and_then(|names| serde_json::from_value::<Vec<String>>(names).ok());
     let config = NetworkConfig::from_json(&Value::Object(fields).to_string(), &path.display().to_string())?;
     let network = Network::new(config).map_err(|e| Error::file(path, e.to_string(), "use a smaller model"))?;
     let last = network.labels().map(|labels| labels - 1);
     match (null_class, last) {
-        (Value::Null, _) => Ok((network, None)),
-        (label, Some(last)) if label == last => Ok((network, Some(last))),
+        (Value::Null, _) => Ok((network, None, names)),
+        (label, Some(last)) if label == last => Ok((network, Some(last), names)),
         (label, last) => {
             let expected = last.map_or("null: there are no classes".into(), |last| format!("{last}, the last class"));
             Err(Error::value(format!("{}: {NULL_CLASS}", path.display()), expected, label))

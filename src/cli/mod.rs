@@ -93,12 +93,25 @@ fn flag(error: Error, flags: &[&str]) -> Error {
     }
 }
 
+/// The most threads that are started: far more than any machine has use for.
+const MOST_THREADS: usize = 1024;
+
+/// What rayon's own variable says, within reason; 0, all cores, where it says nothing.
+fn threads_of_environment() -> Result<usize> {
+    const VARIABLE: &str = "RAYON_NUM_THREADS";
+    let said = std::env::var(VARIABLE).ok().and_then(|said| said.parse::<usize>().ok()).unwrap_or(0);
+    if said <= MOST_THREADS {
+        return Ok(said);
+    }
+    Err(Error::value(VARIABLE, format!("at most {MOST_THREADS} threads"), said))
+}
+
 /// Runs the command.
 ///
 /// # Errors
 /// Whatever a file, a flag or the operating system got wrong; arithmetic that is not the contract's.
 pub fn run(cli: Cli) -> Result<Exit> {
-    let threads = cli.threads.map_or(0, usize::from); // 0: all cores
+    let threads = cli.threads.map_or_else(threads_of_environment, |threads| Ok(threads.into()))?;
     let pool = rayon::ThreadPoolBuilder::new().num_threads(threads).build();
     let pool = pool.map_err(|e| Error::value("--threads", "a number of threads that the system can start", e))?;
     instruction_set::chosen()?;

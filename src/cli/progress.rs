@@ -3,7 +3,7 @@
 use std::io::Write;
 use std::time::{Duration, Instant};
 
-use indicatif::{HumanDuration, ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
 
 /// Writes a line to standard error. A terminal that has gone away must not end a run, as `eprintln!` would.
 pub fn note(line: &str) {
@@ -72,10 +72,17 @@ impl Progress {
         match self.0 {
             Output::Bar(bar) => bar.abandon_with_message(message.to_string()),
             Output::Lines { lines, started } => {
-                note(&format!("{}: {message}, {:#} elapsed", lines.title, HumanDuration(started.elapsed())));
+                note(&format!("{}: {message}, {} elapsed", lines.title, clock(started.elapsed())));
             }
         }
     }
+}
+
+/// Minutes and seconds, 2:08, and hours before them where there are any.
+fn clock(time: Duration) -> String {
+    let seconds = time.as_secs();
+    let (hours, minutes, seconds) = (seconds / 3600, seconds / 60 % 60, seconds % 60);
+    if hours > 0 { format!("{hours}:{minutes:02}:{seconds:02}") } else { format!("{minutes}:{seconds:02}") }
 }
 
 /// Which positions get a line, and what it says.
@@ -105,8 +112,8 @@ impl Lines {
         (self.last, self.last_elapsed) = (position, elapsed);
         let Lines { title, unit, total, first, .. } = self;
         let left = elapsed.mul_f64((*total - position) as f64 / (position - *first) as f64);
-        let (elapsed, left) = (HumanDuration(elapsed), HumanDuration(left));
-        Some(format!("{title}: {position}/{total} {unit}, {message}, {elapsed:#} elapsed, {left:#} left"))
+        let (elapsed, left) = (clock(elapsed), clock(left));
+        Some(format!("{title}: {position}/{total} {unit}, {message}, {elapsed} elapsed, {left} left"))
     }
 }
 
@@ -142,6 +149,7 @@ mod tests {
     #[test]
     fn line_of_a_resumed_run_counts_the_time_left_from_where_it_started() {
         let line = lines(1000).advance(1500, "loss 0.03", Duration::from_secs(60)).unwrap();
-        assert_eq!(line, "train: 1500/2000 steps, loss 0.03, 60s elapsed, 60s left");
+        assert_eq!(line, "train: 1500/2000 steps, loss 0.03, 1:00 elapsed, 1:00 left");
+        assert_eq!(clock(Duration::from_secs(3 * 3600 + 128)), "3:02:08");
     }
 }

@@ -16,6 +16,7 @@ pub struct Pipeline {
     weights: ParameterVector<f32>,
     scheduler: Scheduler,
     null_class: Option<usize>,
+    class_names: Option<Vec<String>>,
 }
 
 impl Pipeline {
@@ -39,7 +40,20 @@ impl Pipeline {
             }
             _ => {}
         }
-        Ok(Pipeline { network, weights, scheduler, null_class })
+        Ok(Pipeline { network, weights, scheduler, null_class, class_names: None })
+    }
+
+    /// The same model with a name for each class that can be asked for.
+    ///
+    /// # Errors
+    /// Another number of names than of classes.
+    pub fn with_class_names(mut self, names: Vec<String>) -> Result<Self> {
+        if self.classes() != Some(names.len()) {
+            let expected = self.classes().map_or("none: there are no classes".into(), |n| format!("{n} names"));
+            return Err(Error::value("class_names", expected, names.len()));
+        }
+        self.class_names = Some(names);
+        Ok(self)
     }
 
     /// The network.
@@ -65,6 +79,11 @@ impl Pipeline {
     /// The classes that can be asked for: all labels but the one that stands for none.
     pub fn classes(&self) -> Option<usize> {
         self.network.labels().map(|labels| labels - usize::from(self.null_class.is_some()))
+    }
+
+    /// The names of the classes that can be asked for, in the order of their numbers, where they are known.
+    pub fn class_names(&self) -> Option<&[String]> {
+        self.class_names.as_deref()
     }
 
     /// Height, width and channels of its pictures.

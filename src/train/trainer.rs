@@ -84,7 +84,12 @@ impl Trainer {
     /// None for a trainer that [`new`](Trainer::new) has made.
     pub fn pipeline(&self) -> Result<Pipeline> {
         let scheduler = self.config.scheduler()?;
-        Pipeline::new(self.network.clone(), self.state.best().clone(), scheduler, self.config.null_class())
+        let weights = self.state.best().clone();
+        let model = Pipeline::new(self.network.clone(), weights, scheduler, self.config.null_class())?;
+        match self.data.class_names().filter(|_| self.network.labels().is_some()) {
+            Some(names) => model.with_class_names(names.to_vec()),
+            None => Ok(model),
+        }
     }
 
     /// One step of Algorithm 1.

@@ -4,7 +4,10 @@ use std::path::PathBuf;
 
 use serde_json::json;
 
+mod outputs;
+
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
+use super::progress::note;
 use super::{Exit, choices, flag, print, read_model};
 use crate::diffusion::Variance;
 use crate::digest::sha256;
@@ -15,8 +18,8 @@ use crate::report::Picture;
 use crate::report::animation::save_gif;
 use crate::report::film::Film;
 use crate::report::grid;
-use crate::sample::{Conventions, Sampler, SamplerOptions, Settings, Spacing, timesteps};
-use crate::{Error, Result, atomic};
+use crate::sample::{Choice, Conventions, Sampler, SamplerOptions, Settings, Spacing, timesteps};
+use crate::{Error, Result};
 
 /// The flags of `sample`.
 #[derive(Debug, clap::Args)]
@@ -47,9 +50,9 @@ pub struct Args {
     /// Reverse steps, at most the model's T [default: 200 for ddpm, 50 for ddim]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
-    /// Noise in ddim: 0 deterministic, 1 as much as ancestral sampling
-    #[arg(long, value_name = "X", default_value_t = 0.0)]
-    eta: f64,
+    /// Noise in ddim: 0 deterministic, 1 as much as ancestral sampling [default: 0]
+    #[arg(long, value_name = "X", allow_negative_numbers = true)]
+    eta: Option<f64>,
     /// The variance of ddpm [default: the model's]
     #[arg(long, value_parser = choices::variances())]
     variance: Option<Variance>,
@@ -59,12 +62,12 @@ pub struct Args {
     /// After clipping x_0 in ddim keep the network's eps, as diffusers does, instead of deriving it again
     #[arg(long)]
     keep_eps: bool,
-    /// The class of every picture, for a conditional model [default: all in turn]
+    /// The class of every picture, by number or name, for a conditional model [default: all in turn]
     #[arg(long, value_name = "K")]
-    class: Option<usize>,
+    class: Option<String>,
     /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none [default: 2 where the model was
     /// trained with hidden labels, else 1]
-    #[arg(long, value_name = "W")]
+    #[arg(long, value_name = "W", allow_negative_numbers = true)]
     guidance: Option<f64>,
     /// Pictures in memory at a time
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
@@ -97,10 +100,18 @@ pub struct Args {
 
 impl Args {
     fn options(&self, model: &Pipeline) -> Result<SamplerOptions> {
+        let name = self.sampler.entry().name;
+        let refuse = |flag: &str, given: bool, choice: Choice, found: String| match given && !self.sampler.takes(choice)
+        {
+            true => Err(Error::value(flag, format!("not to be given: the sampler {name} has no use for it"), found)),
+            false => Ok(()),
+        };
+        refuse("--eta", self.eta.is_some(), Choice::Eta, format!("{}", self.eta.unwrap_or_default()))?;
+        refuse("--variance", self.variance.is_some(), Choice::Variance, self.variance.map_or("", word).into())?;
         let published = model.scheduler().options;
         let conventions = Conventions { eps_from_clipped_x_0: !self.keep_eps, ..published.conventions };
         let variance = self.variance.unwrap_or(published.variance);
-        let options = SamplerOptions { eta: self.eta, variance, conventions, ..published };
+        let options = SamplerOptions { eta: self.eta.unwrap_or(0.0), variance, conventions, ..published };
         options.validate().map_err(|error| flag(error, &["eta"]))?;
         Ok(options)
     }
@@ -113,7 +124,40 @@ impl Args {
             return Err(Error::value("--steps", format!("1 to {t_max}, the model's T"), steps));
         }
         let offset = if steps == t_max { 0 } else { scheduler.steps_offset };
-        timesteps(self.spacing.unwrap_or(scheduler.spacing), t_max, steps, offset)
+        let list = timesteps(self.spacing(model), t_max, steps, offset)?;
+        // From pure noise, a chain that starts far below T takes the noise for more image than there is.
+        if list[0] + t_max / steps.max(10) < t_max {
+            let first = list[0];
+            note(&format!(
+                "note: leading spacing with {steps} steps starts at t = {first} of {t_max}; --spacing trailing starts at T"
+            ));
+        }
+        Ok(list)
+    }
+
+    fn spacing(&self, model: &Pipeline) -> Spacing {
+        self.spacing.unwrap_or(model.scheduler().spacing)
+    }
+
+    /// The class by its number or its name.
+    fn class(&self, model: &Pipeline) -> Result<Option<usize>> {
+        let Some(class) = &self.class else { return Ok(None) };
+        let names = model.class_names().unwrap_or_default();
+        let by_name = names.iter().position(|name| name == class);
+        let Some(number) = by_name.or_else(|| class.parse().ok()) else {
+            let names = if names.is_empty() { String::new() } else { format!(", or one of {}", names.join(", ")) };
+            let expected = format!("the number of a class{names}");
+            return Err(Error::value("--class", expected, class));
+        };
+        Ok(Some(number))
+    }
+}
+
+/// What the flag calls a variance.
+fn word(variance: Variance) -> &'static str {
+    match variance {
+        Variance::FixedSmall => "small",
+        Variance::FixedLarge => "large",
     }
 }
 
@@ -125,7 +169,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         sampler: args.sampler,
         options: args.options(&model)?,
         timesteps: args.timesteps(&model)?,
-        class: args.class,
+        class: args.class(&model)?,
         guidance: args.guidance.unwrap_or(if model.null_class().is_some() { 2.0 } else { 1.0 }),
     };
     let (height, width, channels) = model.image_shape()?;
@@ -134,11 +178,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
     let scale = args.scale.map_or(scale_for(height), usize::from);
     check_count(args.count as usize, (height, width, channels), scale)?;
-    let single = args.singles.as_ref().map(|folder| folder.join("000000.png"));
-    [Some(&args.out), args.strip.as_ref(), args.animation.as_ref(), single.as_ref()]
-        .into_iter()
-        .flatten()
-        .try_for_each(|file| atomic::probe(file))?;
+    outputs::check(args)?;
     let mut film = Film::new(settings.timesteps.len(), args.strip.is_some(), args.animation.is_some());
     let indices = args.first_index..args.first_index + u64::from(args.count);
     let pictures = in_batches(&model, &settings, indices.clone(), args.batch_size as usize, |first, moment| {
@@ -174,9 +214,15 @@ pub fn run(args: &Args) -> Result<Exit> {
     if args.json {
         let (n, h, w, c) = pictures.dim();
         let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
+        let takes = |choice, value: serde_json::Value| if args.sampler.takes(choice) { value } else { json!(null) };
         print(json!({
-            "count": n, "height": h, "width": w, "channels": c, "seed": args.seed, "first_index": args.first_index,
-            "steps": settings.timesteps.len(), "files": files, "sha256": sha256,
+            "model": args.model.to_string_lossy(), "count": n, "height": h, "width": w, "channels": c,
+            "seed": args.seed, "first_index": args.first_index, "sampler": args.sampler.entry().name,
+            "steps": settings.timesteps.len(), "spacing": args.spacing(&model),
+            "eta": takes(Choice::Eta, json!(settings.options.eta)),
+            "variance": takes(Choice::Variance, json!(word(settings.options.variance))),
+            "keep_eps": args.keep_eps, "class": settings.class, "guidance": settings.guidance,
+            "files": files, "sha256": sha256,
         }))?;
     } else {
         files.iter().try_for_each(|file| print(file.display()))?;
