@@ -9,7 +9,7 @@ use crate::numerics::gemm::BLOCK;
 use crate::numerics::instruction_set::every_instruction_set;
 use crate::numerics::{Fused, Real, buffer_pool, parallel};
 
-/// Channels up to which this is the faster way: grey pictures and colours. Its time grows with them, that of a tile does not.
+/// Channels up to which this is the faster way: grey pictures and colours. Its time grows with them; the time of a tile does not.
 const FEW: usize = 3;
 
 /// Pixels side by side: four registers of the widest kind, as many sums under way as a processor begins before the first ends.

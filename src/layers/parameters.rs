@@ -1,7 +1,7 @@
 //! Parameters by name, in one fixed order, in one flat vector.
 //!
 //! The optimizer, the average, clipping, checkpoints and microbatch gradients all see a slice of numbers; layers see their own
-//! [`Span`] of it; files see names and shapes. The names are those of `diffusers`, the order is that of construction.
+//! [`Span`] of it; files see names and shapes. The names are `diffusers`' names, in the order of construction.
 
 use std::collections::HashSet;
 use std::ops::{Index, IndexMut};

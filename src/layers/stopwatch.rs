@@ -1,7 +1,7 @@
 //! Where the time of a pass goes, layer by layer: what `ancestral bench` prints.
 //!
-//! Layers say what they are doing with [`timed`], which costs one load of a flag while nobody [`record`]s. A part that is
-//! timed inside of another is not counted in that one: the times of all parts add up to that of the threads at work.
+//! Layers say what they are doing with [`timed`], which costs one load of a flag unless something [`record`]s. A part that is
+//! timed inside of another is not counted in that one: the times of all parts add up to the time of the threads at work.
 
 use std::cell::Cell;
 use std::collections::BTreeMap;

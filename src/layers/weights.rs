@@ -1,6 +1,6 @@
 //! The parameters as layers read them: by their place, and as panels for products.
 //!
-//! A product reads a weight in [`Panels`], a copy. Whoever passes bare [`ParameterVector`] pays for a copy at each use.
+//! A product reads a weight in [`Panels`], a copy. With a bare [`ParameterVector`] every use pays for a copy.
 //! [`Prepared`] keeps the copies, for as long as the weights stand still: for a training step of many microbatches, for all
 //! steps of sampling. The numbers are the same, so the bits are too.
 
@@ -36,7 +36,7 @@ impl<F: Real> Weights<F> for ParameterVector<F> {
     }
 }
 
-/// The copy of a weight for a use, or the place where the first who needs it will put it.
+/// The copy of a weight for a use, or the place for it until the first use.
 type Copies<F> = HashMap<(usize, Use), Arc<OnceLock<Arc<Panels<F>>>>>;
 
 /// Weights whose panels are kept once they are made.
@@ -64,7 +64,7 @@ impl<F: Real> Weights<F> for Prepared<'_, F> {
     fn panels(&self, span: Span, usage: Use, copy: &dyn Fn(&[F]) -> Panels<F>) -> Arc<Panels<F>> {
         let mut panels = self.panels.lock().unwrap_or_else(|poisoned| poisoned.into_inner());
         let kept = Arc::clone(panels.entry((span.start, usage)).or_default());
-        drop(panels); // who needs another weight need not wait for the copy of this one
+        drop(panels); // a use of another weight need not wait for the copy of this one
         Arc::clone(kept.get_or_init(|| Arc::new(copy(&self.tensors[span]))))
     }
 }

@@ -19,7 +19,7 @@ use super::Real;
 /// Arrays of fewer bytes are left to the allocator, which is good at those.
 const WORTH_KEEPING: usize = 16 << 10;
 
-/// Takings after which what nobody took is given back: about what a microbatch of a small network has.
+/// Takings after which what was not taken is given back: about what a microbatch of a small network has.
 const STALE: usize = 400;
 
 /// From this many bytes on, allocators hand memory back to the system. Smaller arrays they keep themselves, and cut up: so

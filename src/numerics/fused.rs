@@ -1,7 +1,7 @@
 //! Fused multiply-add: a·b + c, rounded once, with the instruction or without it (contract N1, rule 1).
 //!
 //! Where the processor has the instruction it is used. Where it may not have it, the compiler would call the platform's
-//! `fmaf` and `fma`, and those are not all right: that of Rust 1.95 (`compiler_builtins`, the crate `libm`) rounds twice in
+//! `fmaf` and `fma`, and those are not all right: the one of Rust 1.95 (`compiler_builtins`, the crate `libm`) rounds twice in
 //! f32 where the result is subnormal, and in f64 misses what lies just beside a tie. So they are never called.
 //!
 //! # In f32, by way of f64
@@ -17,7 +17,7 @@
 //! a·b has 106 bits and c is laid beside it in 126; what does not fit into them is one sticky bit. Proven, as f32 is, by
 //! exact sums and by the instruction, on cases made to be hard (`selftest/arithmetic.rs`).
 
-/// Who multiplies and adds.
+/// What multiplies and adds.
 pub trait Fused: Copy {
     /// The processor, by one instruction; else the code of this module.
     const HARDWARE: bool;

@@ -3,11 +3,11 @@
 //! A batch is cut into microbatches of a fixed number of images. A microbatch runs on one thread from end to end, its activations
 //! warm in that thread's cache, into its own gradient; the gradients are added in a binary tree over the microbatch's index.
 //! A thread for which no microbatch is left (one picture is drawn, or the last microbatch of a batch is under way) attends to
-//! those of others: they cut their products and what they do element by element into parts as long as somebody attends.
+//! those of others: they cut their products and what they do element by element into parts as long as a thread attends.
 //! Neither ever changes an order of addition.
 //!
 //! The parts of a small picture last some microseconds, and a thread that has gone to sleep takes longer than that to wake
-//! up. So who waits for them, or to be given some, stays awake.
+//! up. So a thread that waits for them, or for some to do, stays awake.
 
 use std::cell::Cell;
 use std::ops::Range;
@@ -42,6 +42,9 @@ thread_local! {
 static ATTENDING: AtomicUsize = AtomicUsize::new(0);
 
 /// The ranges of `size` items, the last perhaps shorter, that make up `0..items`.
+///
+/// # Panics
+/// If `size` is 0.
 pub fn ranges(items: usize, size: usize) -> Vec<Range<usize>> {
     (0..items).step_by(size).map(|start| start..(start + size).min(items)).collect()
 }
@@ -123,7 +126,7 @@ fn share_out<T: Send>(tasks: Vec<T>, role: Role, work: impl Fn(T) + Sync) {
     impl Drop for Done<'_> {
         fn drop(&mut self) {
             ROLE.set(self.1);
-            self.0.fetch_add(1, Ordering::Release); // also where the work panics: nobody may wait for ever
+            self.0.fetch_add(1, Ordering::Release); // also where the work panics: no thread may wait for ever
         }
     }
     let (count, threads) = (tasks.len(), rayon::current_num_threads());
@@ -145,7 +148,7 @@ fn share_out<T: Send>(tasks: Vec<T>, role: Role, work: impl Fn(T) + Sync) {
                 if is_part {
                     take_part(next());
                 } else if ROLE.get() == Role::Free {
-                    // Who waits for a part of a microbatch must not begin another.
+                    // A thread that waits for a part of a microbatch must not begin another.
                     take_part(next());
                     attend(over);
                 }
@@ -203,6 +206,9 @@ pub(super) fn at_once(items: usize, size: usize) -> usize {
 
 /// Calls `work(at, part)` for all parts of x, in parallel where the caller is not itself a microbatch: a part starts with the
 /// element `at`, lies in one image of `size` elements, and has whole pixels of `pixel` elements.
+///
+/// # Panics
+/// If `size` or `pixel` is 0.
 pub fn in_parts<T: Send>(x: &mut [T], size: usize, pixel: usize, work: impl Fn(usize, &mut [T]) + Sync) {
     // One image is cut up, several are dealt out.
     let part = if x.len() == size { at_once(size / pixel, pixel) * pixel } else { size };

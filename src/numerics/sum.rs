@@ -49,7 +49,7 @@ pub fn sum_of_squares<F: Real>(x: &[F]) -> f64 {
 /// partial sums of 16 columns stay in registers while their 16 rows go by.
 ///
 /// # Panics
-/// If a matrix or a vector is shorter than the first matrix says.
+/// If a matrix or a vector is shorter than the first matrix says, or that has no whole rows.
 #[inline(always)]
 pub fn column_sums<F: Real, const M: usize, const V: usize>(
     matrices: [&[F]; M],
@@ -105,7 +105,7 @@ fn strip<F: Real, const M: usize, const V: usize, const N: usize>(
 /// Row after row, since what is long to compute is read from afar best in the order in which it lies.
 ///
 /// # Panics
-/// If x or a vector is shorter than y says.
+/// If a vector is shorter than the first, which says how many columns there are, or there is none.
 #[inline(always)]
 pub fn map_columns<F: Real, const V: usize, const S: usize>(
     x: &[F],

@@ -2,7 +2,7 @@
 //!
 //! The activations that a gradient needs were written a whole pass ago, and lie in the computer's memory. Processors fetch
 //! ahead what is read in order, but a tile reads little of many lines far apart. All tiles together do go through A in
-//! order: the furthest number that they have reached moves from the first to the last. So whoever goes before them, that
+//! order: the furthest number that they have reached moves from the first to the last. So a sweep that goes before them, that
 //! much faster, finds what they will read.
 
 use super::{BLOCK, Gather};

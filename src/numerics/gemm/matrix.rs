@@ -2,9 +2,9 @@
 
 use super::{Epilogue, Gather, Panels, Real, Right, product};
 
-/// A matrix in somebody's memory: element (i, j) is `data[i * row + j * column]`.
+/// A matrix in borrowed memory: element (i, j) is `data[i * row + j * column]`.
 ///
-/// Whoever reads a matrix panics if an element of it lies outside of its data.
+/// The fields are free. A product that reads the matrix panics if an element lies outside of the data.
 #[derive(Clone, Copy, Debug)]
 pub struct Matrix<'a, F> {
     /// The numbers, from the first element on.

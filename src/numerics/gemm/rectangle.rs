@@ -14,7 +14,7 @@ pub struct Rectangle<'c, F> {
     memory: PhantomData<&'c mut [F]>,
 }
 
-// SAFETY: it stands for a `&mut [F]` in which nobody else reads or writes its rows and columns.
+// SAFETY: it stands for a `&mut [F]` in which nothing else reads or writes its rows and columns.
 #[allow(unsafe_code)]
 unsafe impl<F: Send> Send for Rectangle<'_, F> {}
 
