@@ -66,7 +66,7 @@ impl Error {
                 "check the path"
             }
             std::io::ErrorKind::PermissionDenied => "check its permissions",
-            std::io::ErrorKind::StorageFull => "free some space and run again, a training run with --resume",
+            std::io::ErrorKind::StorageFull => "free some space and run again",
             _ => "check the path, its permissions and the space on the disk",
         };
         Error::file(path, format!("cannot {doing}: {cause}"), remedy)

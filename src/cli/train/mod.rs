@@ -89,7 +89,8 @@ pub fn run(args: &Args) -> Result<Exit> {
         return Err(Error::value("--checkpoint-minutes", "a positive number", args.checkpoint_minutes));
     }
     let out = args.out();
-    let _lock = folder::lock(&out)?; // for the life of the run
+    // For the life of the run. A new run makes its folder only when everything that can be checked before has been.
+    let mut lock = if args.resume && out.is_dir() { Some(folder::lock(&out)?) } else { None };
     let mut start = setup::start(args, &out)?;
     let (height, width) = start.config.model.image_size().expect("validated");
     let shape = Shape { height, width, channels: start.config.model.channels().0 };
@@ -101,6 +102,10 @@ pub fn run(args: &Args) -> Result<Exit> {
     folder::check_data(&out, &training, args.resume && args.data.is_none())?;
     let (introduction, fingerprint) = (introduction(&training, &validation, shape), training.fingerprint());
     let trainer = Trainer::new(start.config, training, start.state)?;
+    if lock.is_none() {
+        lock = Some(folder::lock(&out)?);
+        setup::check_free(&out)?; // another run may have come and gone meanwhile
+    }
     folder::sweep(&out);
     folder::record(&out, trainer.config(), &fingerprint, start.changes)?;
     introduction.iter().for_each(|line| note(line));
@@ -110,11 +115,13 @@ pub fn run(args: &Args) -> Result<Exit> {
 
     let metrics = Metrics::open(&out.join("metrics.jsonl"), trainer.state().step)?;
     let mut run = Run { metrics, out, trainer, checkpoint_minutes: args.checkpoint_minutes };
-    if run.train(args.stop_at.unwrap_or(u64::MAX))? {
-        return run.finish(&validation);
+    let ended = run.train(args.stop_at.unwrap_or(u64::MAX)).map_err(|error| run.with_advice(error))?;
+    if ended {
+        return run.finish(&validation).map_err(|error| run.with_advice(error));
     }
     let (step, out) = (run.trainer.state().step, run.out.display());
     note(&format!("stopped after step {step} with a checkpoint; go on with: ancestral train --resume --out {out}"));
+    drop(lock);
     Ok(Exit::Passed)
 }
 

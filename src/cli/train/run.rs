@@ -39,7 +39,7 @@ impl Run {
             && self.trainer.state().step < stop_at
             && !stop.load(Ordering::Relaxed)
         {
-            let report = self.trainer.step().map_err(|error| self.with_advice(error))?;
+            let report = self.trainer.step()?;
             self.metrics.push(&report)?;
             let loss = smooth.map_or(report.loss, |s: f64| s + 0.02 * (report.loss - s));
             smooth = Some(loss);
@@ -70,20 +70,33 @@ impl Run {
         pipeline::write(&self.trainer.pipeline()?, &self.out.join("model"))
     }
 
-    /// What can be done about a step that failed, given what this run has saved.
-    fn with_advice(&self, error: Error) -> Error {
-        let Error::NonFinite { step, tensor, .. } = error else { return error };
+    /// The same error with what can be done about it, given what this run has saved.
+    pub fn with_advice(&self, error: Error) -> Error {
         let (lr, out) = (self.trainer.config().optimizer.lr, self.out.display());
-        let remedy = match resume::read(&self.out.join(resume::FILE)) {
-            Ok((_, state)) if state.step > 0 => format!(
-                "the checkpoint of step {} is whole; go on from it with a lower rate: ancestral train --resume --out {out} \
-                 --lr {}",
-                state.step,
-                lr / 2.0
-            ),
-            _ => format!("nothing was saved yet; start again with a lower rate, --lr {}", lr / 2.0),
-        };
-        Error::NonFinite { step, tensor, remedy }
+        let saved = resume::read(&self.out.join(resume::FILE)).ok().map(|(_, state)| state.step);
+        match error {
+            Error::NonFinite { step, tensor, .. } => {
+                let lower = lr / 2.0;
+                let remedy = match saved {
+                    Some(saved) => format!(
+                        "the checkpoint of step {saved} is whole; go on from it with a lower rate: \
+                         ancestral train --resume --out {out} --lr {lower}"
+                    ),
+                    None => format!("nothing was saved yet; start again with a lower rate, --lr {lower}"),
+                };
+                Error::NonFinite { step, tensor, remedy }
+            }
+            Error::File { path, problem, remedy } => {
+                let saved = match saved {
+                    Some(saved) => {
+                        format!("; the checkpoint of step {saved} is whole: ancestral train --resume --out {out}")
+                    }
+                    None => "; nothing was saved yet".to_string(),
+                };
+                Error::File { path, problem, remedy: remedy + &saved }
+            }
+            other => other,
+        }
     }
 
     fn draw_grid(&self, path: &Path) -> Result<()> {

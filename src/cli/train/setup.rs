@@ -30,17 +30,13 @@ pub(super) struct Start {
 pub(super) fn start(args: &Args, out: &Path) -> Result<Start> {
     let checkpoint = out.join(resume::FILE);
     if args.resume {
+        if !checkpoint.exists() {
+            let remedy = "start a run without --resume, or name the folder of one with --out";
+            return Err(Error::file(checkpoint, "there is no checkpoint to go on from", remedy));
+        }
         return resumed(args, &checkpoint);
     }
-    if checkpoint.exists() {
-        let remedy = "go on with it by --resume, or choose another folder with --out";
-        return Err(Error::file(out, "a run is here already", remedy));
-    }
-    if out.join("model/model_index.json").exists() {
-        let problem = "a model without a checkpoint is here, which this run would overwrite";
-        let remedy = format!("choose another folder with --out; to start from that model: --from {}", out.display());
-        return Err(Error::file(out.join("model"), problem, remedy));
-    }
+    check_free(out)?;
     let config = config(args)?;
     let chosen = match &args.config {
         Some(file) => Config::fields_of(file)?.iter().any(|field| field == "model.num_class_embeds"),
@@ -53,6 +49,23 @@ pub(super) fn start(args: &Args, out: &Path) -> Result<Start> {
             Ok(Start { config, state: None, adapts_classes, changes: Vec::new() })
         }
     }
+}
+
+/// Refuses a folder in which a new run would overwrite another's work.
+///
+/// # Errors
+/// A checkpoint or a model.
+pub(super) fn check_free(out: &Path) -> Result<()> {
+    if out.join(resume::FILE).exists() {
+        let remedy = "go on with it by --resume, or choose another folder with --out";
+        return Err(Error::file(out, "a run is here already", remedy));
+    }
+    if out.join("model/model_index.json").exists() {
+        let problem = "a model without a checkpoint is here, which this run would overwrite";
+        let remedy = format!("choose another folder with --out; to start from that model: --from {}", out.display());
+        return Err(Error::file(out.join("model"), problem, remedy));
+    }
+    Ok(())
 }
 
 /// The preset with the fields of the file, then those of the flags.
