@@ -291,4 +291,43 @@ proptest! {
             prop_assert_eq!(model.weights().0.len(), model.network().layout().count());
         }
     }
+
+    #[test]
+    fn shard_index_damaged_or_of_nasty_values_does_not_panic(
+        damages in damages(), name in "[./a\\\\:]{0,5}", value in nasty(), at: Index, whole: bool
+    ) {
+        const SHARD: &str = "w-00001-of-00001.safetensors";
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let mut map: serde_json::Map<String, Value> =
+            LAYOUT.entries.iter().map(|entry| (entry.name.clone(), SHARD.into())).collect();
+        let names: Vec<String> = map.keys().cloned().collect();
+        if !whole {
+            map.insert(at.get(&names).clone(), if name.is_empty() { value } else { (name + ".safetensors").into() });
+        }
+        let index = json!({"weight_map": map}).to_string();
+        let index = if whole { damaged(index.as_bytes(), index.len(), &damages) } else { index.into_bytes() };
+        let files = [
+            ("config.json", MODEL[0].1.clone()),
+            ("diffusion_pytorch_model.safetensors.index.json", index),
+            (SHARD, WEIGHTS.clone()),
+        ];
+        files.iter().for_each(|(name, bytes)| std::fs::write(folder.path().join(name), bytes).expect("a file"));
+        if let Ok(loaded) = pipeline::read(folder.path()) {
+            prop_assert!(loaded.pipeline.weights().0 == SMALL.1.weights.0);
+        }
+    }
+
+    #[test]
+    fn pipeline_index_and_scheduler_of_any_json_do_not_panic(
+        any in "(NaN|-Infinity|[{}\\[\\]\":,a0 \\\\]|\"unet\"|null){0,12}", value in nasty(), name in "[a-z_]{0,9}"
+    ) {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        std::fs::create_dir(folder.path().join("unet")).expect("a folder");
+        std::fs::write(folder.path().join("unet/config.json"), &MODEL[0].1).expect("a file");
+        for text in [any, json!({"_class_name": value, name.as_str(): value}).to_string()] {
+            std::fs::write(folder.path().join("model_index.json"), &text).expect("a file");
+            std::fs::write(folder.path().join("scheduler_config.json"), &text).expect("a file");
+            prop_assert!(pipeline::read(folder.path()).is_err(), "no weights");
+        }
+    }
 }

@@ -44,15 +44,20 @@ fn from_bf16(bits: u16) -> f32 {
 mod tests {
     use super::*;
 
+    /// 2ⁿ of a normal number.
+    fn power_of_two(n: i32) -> f64 {
+        f64::from_bits(((n + 1023) as u64) << 52)
+    }
+
     #[test]
     fn every_f16_has_the_value_of_its_definition() {
         for bits in 0..=u16::MAX {
             let (exponent, fraction) = (i32::from(bits >> 10 & 31), f64::from(bits & 1023) / 1024.0);
             let magnitude = match exponent {
-                0 => fraction * 2f64.powi(-14),
+                0 => fraction * power_of_two(-14),
                 31 if fraction == 0.0 => f64::INFINITY,
                 31 => f64::NAN,
-                _ => (1.0 + fraction) * 2f64.powi(exponent - 15),
+                _ => (1.0 + fraction) * power_of_two(exponent - 15),
             };
             let (expected, found) = (if bits >> 15 == 1 { -magnitude } else { magnitude }, f64::from(from_f16(bits)));
             let same = if expected.is_nan() { found.is_nan() } else { expected.to_bits() == found.to_bits() };
@@ -67,8 +72,8 @@ mod tests {
     fn numbers_of_f64_are_rounded_once_and_refused_beyond_f32() {
         let read = |x: f64| to_f32(&TensorView::new(Dtype::F64, vec![1], &x.to_le_bytes()).unwrap());
         // Half a unit of F32 above 1, and a little more that only F64 holds: down, and up.
-        assert_eq!(read(1.0 + 2f64.powi(-24)), Ok(vec![1.0]));
-        assert_eq!(read(1.0 + 2f64.powi(-24) + 2f64.powi(-50)), Ok(vec![1.0 + f32::EPSILON]));
+        assert_eq!(read(1.0 + power_of_two(-24)), Ok(vec![1.0]));
+        assert_eq!(read(1.0 + power_of_two(-24) + power_of_two(-50)), Ok(vec![1.0 + f32::EPSILON]));
         assert!(read(1e39).unwrap_err().contains("holds 1e39"));
         assert!(read(f64::NAN).unwrap_err().contains("holds NaN"));
     }

@@ -4,7 +4,7 @@
 //! has the default of `diffusers`; a field that changes the result in a way we do not compute is refused, and so is one
 //! that is unknown. Keys that start with `_` are notes. `diffusers` leaves the fields of one class there when it makes
 //! another scheduler from it, so each class accepts, unread, those of the others. Of a class with the same noise and
-//! another sampler ([`foreign`]), [`read`] takes the noise.
+//! another sampler (`foreign`), [`read`] takes the noise.
 
 mod foreign;
 

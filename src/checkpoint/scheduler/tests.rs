@@ -172,3 +172,47 @@ proptest! {
         let _ = parse(&DDIM[..cut]);
     }
 }
+
+#[test]
+fn fields_of_other_classes_and_times_are_left_unread() {
+    let others = r#"{"tensor_format": "pt", "timestep_values": null, "skip_prk_steps": true, "solver_order": 2,
+        "algorithm_type": "dpmsolver++", "lambda_min_clipped": -Infinity, "use_karras_sigmas": true, "sigma_min": null,
+        "timestep_type": "discrete", "use_flow_sigmas": false, "_name_or_path": "x", "solver_p": null}"#;
+    let others = python_json::object(others, Path::new("c")).unwrap();
+    for text in [DDPM, DDIM] {
+        let mut config: Map<String, Value> = serde_json::from_str(text).unwrap();
+        config.extend(others.clone());
+        assert_eq!(to_json(&parse(&Value::Object(config).to_string()).unwrap()), text);
+    }
+}
+
+#[test]
+fn predict_epsilon_is_the_prediction_unless_another_is_said() {
+    let of = |fields: &str| parse(&format!("{{\"_class_name\": \"DDPMScheduler\", {fields}}}"));
+    assert_eq!(of("\"predict_epsilon\": true").unwrap().prediction, Prediction::Epsilon);
+    assert_eq!(of("\"predict_epsilon\": false").unwrap().prediction, Prediction::Sample);
+    let both = "\"predict_epsilon\": false, \"prediction_type\": ";
+    assert_eq!(of(&format!("{both}\"sample\"")).unwrap().prediction, Prediction::Sample);
+    let refusal = of(&format!("{both}\"epsilon\"")).unwrap_err().to_string();
+    assert!(refusal.contains("predict_epsilon: expected"), "{refusal}");
+}
+
+#[test]
+fn class_with_the_same_noise_is_read_from_a_file_and_no_sampler_of_ours() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("scheduler_config.json");
+    let of = |class: &str| {
+        let config = json!({"_class_name": class, "variance_type": null, "num_train_timesteps": 60});
+        assert!(parse(&config.to_string()).unwrap_err().to_string().contains(class), "{class}");
+        std::fs::write(&path, config.to_string()).unwrap();
+        read(&path)
+    };
+    let (pndm, note) = of("PNDMScheduler").unwrap();
+    assert_eq!((pndm.schedule.t_max(), pndm.schedule.beta_start(), pndm.schedule.beta_end()), (60, 1e-4, 0.02));
+    assert!(note.unwrap().contains("PNDMScheduler is not a sampler here"));
+    let heun = of("HeunDiscreteScheduler").unwrap().0.schedule;
+    assert_eq!((heun.beta_start(), heun.beta_end()), (0.00085, 0.012));
+    for class in ["FlowMatchHeunDiscreteScheduler", "EDMDPMSolverMultistepScheduler", "ScoreSdeVeScheduler", ""] {
+        assert!(of(class).unwrap_err().to_string().contains("_class_name"), "{class}");
+    }
+}
