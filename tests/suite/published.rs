@@ -26,3 +26,21 @@ fn library_example_in_the_readme_is_the_one_that_is_built() {
     let (_, built) = file.split_once("\n\n").expect("a line of what it is, and the program");
     assert_eq!(shown, built);
 }
+
+/// `cargo test` builds the examples beside the tests.
+#[test]
+fn examples_run_and_print_what_they_promise() {
+    let test = std::env::current_exe().expect("this program");
+    let folder = test.parent().and_then(Path::parent).expect("the folder of the build").join("examples");
+    for (name, words) in [
+        ("train_on_an_array", "(4, 16, 16, 1)"),
+        ("one_reverse_step", "sigma = 0.109"),
+        ("layers_and_a_loss", "gradients agree with central differences"),
+    ] {
+        let program = folder.join(name);
+        assert!(program.exists(), "{} is not built: run `cargo test` whole", program.display());
+        let output = std::process::Command::new(&program).output().expect("the example");
+        let (said, error) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
+        assert!(output.status.success() && said.contains(words), "{name}: {said}{error}");
+    }
+}
