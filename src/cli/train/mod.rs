@@ -130,7 +130,8 @@ fn introduction(training: &Dataset, validation: &Dataset, shape: Shape) -> Vec<S
     let (name, images) = (training.name(), training.len());
     let mut lines = vec![format!("{name}: {images} images of {shape}, {} to validate", validation.len())];
     lines.extend(training.notes().iter().map(|line| format!("note: {line}")));
-    if let Some(names) = training.class_names() {
+    let are_numbers = |names: &&[String]| names.iter().enumerate().all(|(i, name)| *name == i.to_string());
+    if let Some(names) = training.class_names().filter(|names| !are_numbers(names)) {
         const MOST: usize = 20;
         let listed: Vec<String> = names.iter().take(MOST).enumerate().map(|(i, name)| format!("{i} {name}")).collect();
         let more = if names.len() > MOST { format!(", and {} more", names.len() - MOST) } else { String::new() };
