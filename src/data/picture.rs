@@ -46,6 +46,8 @@ pub struct Picture {
     pub pixels: Vec<u8>,
     /// Whether the file has other frames or pages, which are not read.
     pub has_more_frames: bool,
+    /// Whether it has colours, which an image with one channel does not show.
+    pub is_colour: bool,
 }
 
 /// The picture in the bytes of a file, whatever its name; `path` is for messages.
@@ -71,7 +73,7 @@ pub fn decode(file: &[u8], path: &Path, shape: Shape) -> Result<Picture> {
         return Err(Error::file(path, problem, remedy));
     }
     let pixels = fit(&convert(&pixels, channels, shape.channels), height, width, shape);
-    Ok(Picture { pixels, has_more_frames })
+    Ok(Picture { pixels, has_more_frames, is_colour: channels >= 3 })
 }
 
 /// The first frame, and whether there are others.

@@ -37,22 +37,36 @@ pub fn load(folder: &Path, split: Split, shape: Shape) -> Result<Dataset> {
             let file = super::read(path)?;
             let picture = picture::decode(&file, path, shape)?;
             image.copy_from_slice(&picture.pixels);
-            Ok(Read { sha256: Sha256::digest(&file).into(), has_more_frames: picture.has_more_frames })
+            Ok(Read {
+                sha256: Sha256::digest(&file).into(),
+                has_more_frames: picture.has_more_frames,
+                is_colour: picture.is_colour,
+            })
         })
         .collect();
 
     let mut hash = Sha256::new();
     let mut with_more = Vec::new();
+    let mut colours = 0;
     for (outcome, (path, class)) in outcomes.into_iter().zip(&files) {
         let read = outcome?;
         hash.update(path.strip_prefix(folder).unwrap_or(path).as_os_str().as_encoded_bytes());
         hash.update([0]);
         hash.update(class.to_le_bytes());
         hash.update(read.sha256);
+        colours += usize::from(read.is_colour);
         with_more.extend(read.has_more_frames.then(|| last_name(path)));
     }
     if !with_more.is_empty() {
         notes.push(format!("of pictures with several frames or pages the first one is read: {}", list(&with_more)));
+    }
+
+    if colours > 0 && shape.channels == 1 {
+        notes.push(format!(
+            "{colours} of {} pictures are in colour, and are read as grey, which the model takes: model.in_channels and \
+             out_channels of 3 keep the colours",
+            files.len()
+        ));
     }
 
     let dataset = Dataset::new(super::name(folder, split), shape, pixels)?
@@ -69,6 +83,7 @@ pub fn load(folder: &Path, split: Split, shape: Shape) -> Result<Dataset> {
 struct Read {
     sha256: [u8; 32],
     has_more_frames: bool,
+    is_colour: bool,
 }
 
 #[cfg(test)]
@@ -113,6 +128,17 @@ mod tests {
         assert_eq!((levels(&train), train.classes()), (vec![0, 1, 2, 3], None));
         assert_eq!(train.bytes(3), Some(&[3; 6][..]));
         assert_eq!(train.notes()[0], format!("{}: 1 file is not read: 1 .txt", folder.path().display()));
+    }
+
+    #[test]
+    fn colour_pictures_for_a_grey_model_are_said() {
+        let folder = folder(&[("a.png", 1), ("c.png", 3)]);
+        image::RgbImage::from_pixel(6, 4, image::Rgb([9, 8, 7])).save(folder.path().join("b.png")).expect("a picture");
+        let notes = load(&folder, Split::Train).expect("valid").notes().join("\n");
+        assert!(notes.contains("of 2 pictures are in colour, and are read as grey"), "{notes}");
+        let colour = Shape { channels: 3, ..SHAPE };
+        let notes = crate::data::load(folder.path(), Split::Train, colour).expect("valid").notes().join("\n");
+        assert!(!notes.contains("in colour"), "{notes}");
     }
 
     #[test]
