@@ -43,6 +43,11 @@ pub enum Variance {
     FixedSmall,
     /// β, right if the images are standard normal noise (Ho et al. 2020, § 3.2).
     FixedLarge,
+    /// β̃ by way of its logarithm, which others floor at 1e-20: the same number where noise is added.
+    FixedSmallLog,
+    /// β by way of its logarithm: the same number. diffusers 0.42.1's `DDPMScheduler` takes the root of the logarithm itself and
+    /// gives NaN.
+    FixedLargeLog,
 }
 
 impl Posterior {
@@ -78,8 +83,8 @@ impl Posterior {
     /// The variance of p(x_s | x_t).
     pub fn variance(&self, kind: Variance) -> f64 {
         match kind {
-            Variance::FixedSmall => self.beta_tilde,
-            Variance::FixedLarge => self.beta,
+            Variance::FixedSmall | Variance::FixedSmallLog => self.beta_tilde,
+            Variance::FixedLarge | Variance::FixedLargeLog => self.beta,
         }
     }
 }

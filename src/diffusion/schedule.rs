@@ -26,6 +26,9 @@ pub enum BetaSchedule {
     /// clipped β (Nichol and Dhariwal 2021, Eq. 17). `beta_start` and `beta_end` have no effect.
     #[serde(rename = "squaredcos_cap_v2")]
     Cosine,
+    /// β = `beta_start` + (`beta_end` − `beta_start`)·sigmoid(u), u evenly spaced from −6 to 6 (Xu et al. 2022, GeoDiff). Other
+    /// programs give this name to a curve of ᾱ.
+    Sigmoid,
 }
 
 /// The noise schedule: tables over t = 0..=T in f64.
@@ -34,6 +37,9 @@ pub struct Schedule {
     curve: BetaSchedule,
     beta_start: f64,
     beta_end: f64,
+    /// (T): a table of one's own, before it was rescaled.
+    trained_betas: Option<Vec<f64>>,
+    zero_terminal_snr: bool,
     /// (T + 1): beta[0] = 0, since nothing is added to reach the clean image.
     beta: Vec<f64>,
     /// (T + 1): alpha_bar[0] = 1.
@@ -59,31 +65,74 @@ impl Schedule {
         if !(beta_end > 0.0 && beta_end <= 1.0) {
             return Err(Error::value("beta_end", "a variance above 0 and at most 1", beta_end));
         }
-        let mut beta = vec![0.0];
-        beta.extend(match curve {
+        let beta = match curve {
             BetaSchedule::Linear => linspace(beta_start, beta_end, t_max),
             BetaSchedule::ScaledLinear => {
                 linspace(beta_start.sqrt(), beta_end.sqrt(), t_max).into_iter().map(|root| root * root).collect()
             }
             BetaSchedule::Cosine => cosine(t_max),
-        });
-        let alpha_bar: Vec<f64> = beta
-            .iter()
-            .scan(1.0, |product, beta| {
-                *product *= 1.0 - beta;
-                Some(*product)
-            })
-            .collect();
+            BetaSchedule::Sigmoid => linspace(-6.0, 6.0, t_max)
+                .into_iter()
+                .map(|u| elementary::sigmoid(u) * (beta_end - beta_start) + beta_start)
+                .collect(),
+        };
+        let (beta, alpha_bar) = tables(beta);
 
         // Both are divided by: 1 − ᾱ_t from t = 1 on, ᾱ_t up to t = T − 1.
         if alpha_bar[1] == 1.0 {
             return Err(Error::value("beta_start", "a variance that 1 − β can hold, at least 2e-16", beta_start));
         }
-        if let Some(t) = (1..t_max).find(|&t| alpha_bar[t] < f64::MIN_POSITIVE) {
+        if let Some(t) = signal_lost(&alpha_bar) {
             let expected = format!("smaller variances: after {t} of {t_max} steps no signal is left");
             return Err(Error::value("beta_end", expected, beta_end));
         }
-        Ok(Schedule { curve, beta_start, beta_end, beta, alpha_bar })
+        Ok(Schedule { curve, beta_start, beta_end, trained_betas: None, zero_terminal_snr: false, beta, alpha_bar })
+    }
+
+    /// The same schedule with a table of one's own in the place of the curve: β_1..=β_T, each in (0, 1), the last at most 1.
+    ///
+    /// # Errors
+    /// Another number of β than T, one out of range, or a signal that vanishes before step T.
+    pub fn with_betas(self, betas: Vec<f64>) -> Result<Self> {
+        let t_max = self.t_max();
+        if betas.len() != t_max {
+            let expected = format!("{t_max} variances, one for each of num_train_timesteps");
+            return Err(Error::value("trained_betas", expected, betas.len()));
+        }
+        let possible = |i: usize, beta: f64| 1.0 - beta < 1.0 && (beta < 1.0 || beta == 1.0 && i == t_max - 1);
+        if let Some((_, beta)) = betas.iter().enumerate().find(|&(i, &beta)| !possible(i, beta)) {
+            return Err(Error::value("trained_betas", "variances above 0 and below 1, the last at most 1", beta));
+        }
+        let (beta, alpha_bar) = tables(betas.clone());
+        if let Some(t) = signal_lost(&alpha_bar) {
+            let expected = format!("smaller variances: after {t} of {t_max} steps no signal is left");
+            return Err(Error::value("trained_betas", expected, betas[t - 1]));
+        }
+        Ok(Schedule { trained_betas: Some(betas), zero_terminal_snr: false, beta, alpha_bar, ..self })
+    }
+
+    /// The same schedule with √ᾱ shifted and stretched, so that it begins where it did and ᾱ_T = 0: the last state is noise
+    /// alone (Lin et al. 2024, Algorithm 1).
+    ///
+    /// # Errors
+    /// A single step, which cannot both begin where it did and end without signal; a signal that vanishes before step T.
+    pub fn with_zero_terminal_snr(self) -> Result<Self> {
+        let t_max = self.t_max();
+        if t_max == 1 {
+            return Err(Error::value("rescale_betas_zero_snr", "false, because there is one step alone", true));
+        }
+        let (first, last) = (self.alpha_bar[1].sqrt(), self.alpha_bar[t_max].sqrt());
+        let rescaled = self.alpha_bar.iter().skip(1).map(|alpha_bar| {
+            let root = (alpha_bar.sqrt() - last) * (first / (first - last));
+            root * root
+        });
+        let rescaled: Vec<f64> = [1.0].into_iter().chain(rescaled).collect();
+        let (beta, alpha_bar) = tables(rescaled.windows(2).map(|pair| 1.0 - pair[1] / pair[0]).collect());
+        if let Some(t) = signal_lost(&alpha_bar) {
+            let expected = format!("false, because after {t} of {t_max} steps no signal would be left");
+            return Err(Error::value("rescale_betas_zero_snr", expected, true));
+        }
+        Ok(Schedule { zero_terminal_snr: true, beta, alpha_bar, ..self })
     }
 
     /// The same schedule with every ᾱ_t, t = 1..=T in order, changed a little: what another precision of the table would give.
@@ -110,6 +159,16 @@ impl Schedule {
     /// `beta_end` as it was given, a variance in (0, 1].
     pub fn beta_end(&self) -> f64 {
         self.beta_end
+    }
+
+    /// The table of one's own that stands in the curve's place, shape (T), as it was given.
+    pub fn trained_betas(&self) -> Option<&[f64]> {
+        self.trained_betas.as_deref()
+    }
+
+    /// Whether √ᾱ was rescaled to end at 0.
+    pub fn zero_terminal_snr(&self) -> bool {
+        self.zero_terminal_snr
     }
 
     /// T, the number of steps.
@@ -140,6 +199,24 @@ impl Schedule {
     pub fn snr(&self, t: usize) -> f64 {
         self.alpha_bar[t] / (1.0 - self.alpha_bar[t])
     }
+}
+
+/// β and ᾱ over t = 0..=T from β_1..=β_T.
+fn tables(betas: Vec<f64>) -> (Vec<f64>, Vec<f64>) {
+    let beta: Vec<f64> = [0.0].into_iter().chain(betas).collect();
+    let alpha_bar = beta
+        .iter()
+        .scan(1.0, |product, beta| {
+            *product *= 1.0 - beta;
+            Some(*product)
+        })
+        .collect();
+    (beta, alpha_bar)
+}
+
+/// The first t before T whose ᾱ_t cannot be divided by.
+fn signal_lost(alpha_bar: &[f64]) -> Option<usize> {
+    (1..alpha_bar.len() - 1).find(|&t| alpha_bar[t] < f64::MIN_POSITIVE)
 }
 
 /// The cosine schedule's β_1..=β_T.
@@ -192,6 +269,44 @@ mod tests {
             assert!((2.0 * root(t) - root(t - 1) - root(t + 1)).abs() < 1e-15);
         }
         assert!((schedule.beta(1) - 1e-4).abs() < 1e-18 && (schedule.beta(7) - 0.02).abs() < 1e-16);
+    }
+
+    #[test]
+    fn sigmoid_schedule_is_symmetric_about_the_middle_of_its_range() {
+        let schedule = schedule(BetaSchedule::Sigmoid, 9);
+        assert!((schedule.beta(5) - 0.010_05).abs() < 1e-17);
+        assert!((1..=9).all(|t| (schedule.beta(t) + schedule.beta(10 - t) - 0.0201).abs() < 1e-17));
+        // 1/(1 + e^6) of the range above beta_start.
+        assert!((schedule.beta(1) - (1e-4 + 0.0199 * 0.002_472_623_156_634_775)).abs() < 1e-17);
+    }
+
+    #[test]
+    fn zero_terminal_snr_keeps_the_first_alpha_bar_and_ends_at_zero() {
+        let before = schedule(BetaSchedule::Linear, 50);
+        let after = before.clone().with_zero_terminal_snr().unwrap();
+        assert!((after.alpha_bar(1) - before.alpha_bar(1)).abs() < 1e-15);
+        assert_eq!((after.alpha_bar(50), after.beta(50)), (0.0, 1.0));
+        // The roots are moved by one linear rule.
+        let root = |schedule: &Schedule, t| schedule.alpha_bar(t).sqrt();
+        let share = |schedule: &Schedule, t| {
+            (root(schedule, t) - root(schedule, 50)) / (root(schedule, 1) - root(schedule, 50))
+        };
+        assert!((1..=50).all(|t| (share(&after, t) - share(&before, t)).abs() < 1e-13));
+        let refusal = schedule(BetaSchedule::Linear, 1).with_zero_terminal_snr().unwrap_err().to_string();
+        assert!(refusal.starts_with("rescale_betas_zero_snr"), "{refusal}");
+    }
+
+    #[test]
+    fn own_betas_are_the_table_or_are_refused() {
+        let of = |betas: &[f64]| schedule(BetaSchedule::Linear, 3).with_betas(betas.to_vec());
+        let own = of(&[0.1, 0.3, 0.2]).unwrap();
+        assert_eq!((own.beta(2), own.trained_betas()), (0.3, Some(&[0.1, 0.3, 0.2][..])));
+        assert!((own.alpha_bar(3) - 0.9 * 0.7 * 0.8).abs() < 1e-15);
+        assert_eq!(of(&[0.1, 0.3, 1.0]).unwrap().alpha_bar(3), 0.0);
+        for betas in [&[0.1, 0.2][..], &[0.1, 1.0, 0.2], &[0.1, f64::NAN, 0.2], &[0.0, 0.1, 0.2], &[0.1, 0.2, 1.5]] {
+            let refusal = of(betas).unwrap_err().to_string();
+            assert!(refusal.starts_with("trained_betas"), "{refusal}");
+        }
     }
 
     #[test]

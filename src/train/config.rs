@@ -54,7 +54,7 @@ pub struct Config {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct ScheduleConfig {
-    /// `linear`, `scaled_linear` or `squaredcos_cap_v2` (cosine).
+    /// `linear`, `scaled_linear`, `squaredcos_cap_v2` (cosine) or `sigmoid`.
     pub beta_schedule: BetaSchedule,
     /// T.
     pub num_train_timesteps: usize,

@@ -21,7 +21,7 @@ const MEANINGS: &[(&str, &str)] = &[
     ("sample_steps", "steps of ancestral sampling for a grid"),
     ("sample_guidance", "the guidance weight of a grid, where labels are hidden in training; 1 is none"),
     ("evaluation_images", "validation images that the last evaluation looks at"),
-    ("schedule.beta_schedule", "linear, scaled_linear or squaredcos_cap_v2 (cosine)"),
+    ("schedule.beta_schedule", "linear, scaled_linear, squaredcos_cap_v2 (cosine) or sigmoid"),
     ("schedule.num_train_timesteps", "T"),
     ("schedule.beta_start", "beta of t = 1"),
     ("schedule.beta_end", "beta of t = T"),

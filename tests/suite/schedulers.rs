@@ -20,7 +20,15 @@ use ndarray::{Array4, Axis};
 const SAME: f64 = 1e-10;
 
 /// Every class's trajectories that are computed here.
-const NAMES: &[&str] = &["ddpm_linear_small", "ddpm_cosine_large", "ddpm_v", "ddim_eta0", "ddim_eta1"];
+const NAMES: &[&str] = &[
+    "ddpm_linear_small",
+    "ddpm_cosine_large",
+    "ddpm_v",
+    "ddpm_trained_betas",
+    "ddim_eta0",
+    "ddim_eta1",
+    "ddim_zero_snr",
+];
 
 /// A trajectory of two images under one scheduler.
 struct Fixture {
@@ -129,7 +137,7 @@ fn tables_of_diffusers_are_ours() {
                 let ours = if ours { schedule.beta(i + 1) } else { schedule.alpha_bar(i + 1) };
                 // A cosine's β is a difference of 1 and a quotient near 1: one unit of either moves it by up to 1e-12 of itself,
                 // and the last ᾱ of a thousand factors by as much.
-                assert!((ours / theirs - 1.0).abs() < 1e-11, "{name}: {table}[{i}]: {ours} {theirs}");
+                assert!((ours - theirs).abs() <= 1e-11 * theirs, "{name}: {table}[{i}]: {ours} {theirs}");
             }
         }
     }

@@ -68,6 +68,14 @@ fn understand(text: &str, path: &Path) -> Result<(Scheduler, Option<&'static For
         fields.take("beta_start", beta_start)?,
         fields.take("beta_end", beta_end)?,
     );
+    let trained_betas: Option<Vec<f64>> = fields.take("trained_betas", None)?;
+    let zero_terminal_snr = fields.take("rescale_betas_zero_snr", false)?;
+    let schedule = schedule
+        .and_then(|schedule| match trained_betas {
+            Some(betas) => schedule.with_betas(betas),
+            None => Ok(schedule),
+        })
+        .and_then(|schedule| if zero_terminal_snr { schedule.with_zero_terminal_snr() } else { Ok(schedule) });
     let prediction = fields.prediction()?;
     let clip_sample = fields.take("clip_sample", true)?;
     let clip_sample_range: f64 = fields.take("clip_sample_range", 1.0)?;
@@ -79,8 +87,6 @@ fn understand(text: &str, path: &Path) -> Result<(Scheduler, Option<&'static For
     scheduler.spacing = fields.take("timestep_spacing", Spacing::Leading)?;
     scheduler.steps_offset = fields.take("steps_offset", 0)?;
 
-    fields.only("trained_betas", Value::Null)?;
-    fields.only("rescale_betas_zero_snr", json!(false))?;
     fields.only("thresholding", json!(false))?;
     // These two say how to threshold, and so nothing here.
     fields.take("dynamic_thresholding_ratio", 0.995)?;
@@ -130,12 +136,12 @@ pub fn to_json(scheduler: &Scheduler) -> String {
         "dynamic_thresholding_ratio": 0.995,
         "num_train_timesteps": schedule.t_max(),
         "prediction_type": prediction,
-        "rescale_betas_zero_snr": false,
+        "rescale_betas_zero_snr": schedule.zero_terminal_snr(),
         "sample_max_value": 1.0,
         "steps_offset": scheduler.steps_offset,
         "thresholding": false,
         "timestep_spacing": scheduler.spacing,
-        "trained_betas": null,
+        "trained_betas": schedule.trained_betas(),
     });
     for choice in FILE_CHOICES.into_iter().filter(|&choice| sampler.takes(choice)) {
         config[field_of(choice)] = match choice {

@@ -77,6 +77,22 @@ fn configs_of_diffusers_are_read_and_written_back_to_the_byte() {
 }
 
 #[test]
+fn config_of_another_noise_and_variance_is_written_back() {
+    for (name, value) in [
+        ("beta_schedule", json!("sigmoid")),
+        ("trained_betas", json!(vec![0.01; 1000])),
+        ("variance_type", json!("fixed_small_log")),
+        ("variance_type", json!("fixed_large_log")),
+    ] {
+        let text = with(name, value);
+        let written: Value = serde_json::from_str(&to_json(&parse(&text).unwrap())).unwrap();
+        assert_eq!(written, serde_json::from_str::<Value>(&text).unwrap());
+    }
+    let text = DDIM.replace("\"rescale_betas_zero_snr\": false", "\"rescale_betas_zero_snr\": true");
+    assert_eq!(to_json(&parse(&text).unwrap()), text);
+}
+
+#[test]
 fn config_with_absent_fields_has_the_defaults_of_diffusers() {
     assert_eq!(to_json(&parse(r#"{"_class_name": "DDPMScheduler"}"#).unwrap()), DDPM);
 }
@@ -92,7 +108,7 @@ fn config_left_with_the_other_classs_field_is_read() {
 fn config_that_asks_for_something_else_is_refused_by_file_field_and_value() {
     let cases = [
         ("_class_name", json!("PNDMScheduler"), "expected \"DDPMScheduler\" or \"DDIMScheduler\""),
-        ("beta_schedule", json!("sigmoid"), "`squaredcos_cap_v2`"),
+        ("beta_schedule", json!("laplace"), "`squaredcos_cap_v2`"),
         ("variance_type", json!("learned_range"), "`fixed_large`"),
         ("prediction_type", json!("flow"), "`v_prediction`"),
         ("timestep_spacing", json!("even"), "`linspace`"),
@@ -102,9 +118,9 @@ fn config_that_asks_for_something_else_is_refused_by_file_field_and_value() {
         ("beta_end", json!(1.5), "at most 1"),
         ("clip_sample_range", json!(-1.5), "a positive number"),
         ("steps_offset", json!(-1), "usize"),
-        ("trained_betas", json!([0.1, 0.2]), "expected null"),
+        ("trained_betas", json!("0.1"), "sequence"),
         ("thresholding", json!(true), "expected false"),
-        ("rescale_betas_zero_snr", json!(true), "expected false"),
+        ("rescale_betas_zero_snr", json!(1), "boolean"),
         ("sample_max_value", json!("big"), "f64"),
         ("snr_shift_scale", json!(3.0), "unknown"),
     ];
@@ -114,8 +130,12 @@ fn config_that_asks_for_something_else_is_refused_by_file_field_and_value() {
         assert!(refusal.contains(expected), "{refusal}");
         assert!(refusal.ends_with(&format!("found {value}")), "{refusal}");
     }
-    let betas = parse(&with("trained_betas", json!(vec![0.01; 1000]))).unwrap_err().to_string();
+    let betas = parse(&with("trained_betas", json!(vec!["0.01"; 1000]))).unwrap_err().to_string();
     assert!(betas.len() < 250, "{betas}");
+    let few = parse(&with("trained_betas", json!([0.1, 0.2]))).unwrap_err().to_string();
+    assert!(few.contains("trained_betas: expected 1000 variances"), "{few}");
+    let epsilon = parse(&with("rescale_betas_zero_snr", json!(true))).unwrap_err().to_string();
+    assert!(epsilon.contains("prediction_type: expected \"v_prediction\""), "{epsilon}");
     assert!(parse("[]").unwrap_err().to_string().contains("expected a JSON object"));
     assert!(parse(&"[".repeat(100_000)).is_err());
 }

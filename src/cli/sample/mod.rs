@@ -156,8 +156,8 @@ impl Args {
 /// What the flag calls a variance.
 fn word(variance: Variance) -> &'static str {
     match variance {
-        Variance::FixedSmall => "small",
-        Variance::FixedLarge => "large",
+        Variance::FixedSmall | Variance::FixedSmallLog => "small",
+        Variance::FixedLarge | Variance::FixedLargeLog => "large",
     }
 }
 
