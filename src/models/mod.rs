@@ -3,6 +3,8 @@
 //! A file names the class of its network, so [`Network`] is a closed list: a new one is a folder here and an arm of each
 //! match in `network.rs`.
 
+pub mod config_file;
+pub mod dit;
 mod network;
 mod network_config;
 mod trace;
@@ -10,10 +12,10 @@ pub mod unet;
 
 use ndarray::Array2;
 
+pub use config_file::DIFFUSERS_VERSION;
 pub use network::{Network, Tape};
 pub use network_config::NetworkConfig;
 pub use trace::{Taps, Trace};
-pub use unet::config::DIFFUSERS_VERSION;
 pub use unet::{UNet, UNetConfig};
 
 /// What a network is told beside the image: one of each for every image.
