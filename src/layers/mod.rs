@@ -13,6 +13,7 @@
 //! - A wrong shape between layers is a bug of this crate and panics with the layer and both shapes.
 
 pub mod activation;
+pub mod affine;
 pub mod attention;
 pub mod conv2d;
 pub mod dropout;

@@ -28,12 +28,14 @@ pub fn positions<F: Real>((rows, columns): (usize, usize), base: usize, channels
     assert!(channels.is_multiple_of(4), "positions: {channels} channels are no four equal parts");
     let quarter = channels / 4;
     let log_period = elementary::ln(10_000.0);
-    let frequency = |i: usize| elementary::exp(-log_period * i as f64 / quarter as f64);
+    let frequencies: Vec<f64> =
+        (0..quarter).map(|i| elementary::exp(-log_period * i as f64 / quarter as f64)).collect();
     let along = |places: usize| -> Vec<Vec<F>> {
         let of_place = |place: usize| {
             let at = place as f64 / (places as f64 / base as f64);
-            let sines = (0..quarter).map(|i| elementary::sin(at * frequency(i)));
-            sines.chain((0..quarter).map(|i| elementary::cos(at * frequency(i)))).map(F::from_f64).collect()
+            let sines = frequencies.iter().map(|frequency| elementary::sin(at * frequency));
+            let cosines = frequencies.iter().map(|frequency| elementary::cos(at * frequency));
+            sines.chain(cosines).map(F::from_f64).collect()
         };
         (0..places).map(of_place).collect()
     };

@@ -1,6 +1,7 @@
 //! The library as a user has it, in one test binary: against foreign numbers, and against itself run otherwise.
 
 mod contract;
+mod dit;
 mod elementary_sweep;
 mod golden;
 mod guidance;
