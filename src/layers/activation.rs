@@ -23,7 +23,7 @@ use ndarray::{Array, Dimension};
 use super::stopwatch::timed;
 use super::{Kept, flat, flat_mut};
 use crate::numerics::instruction_set::every_instruction_set;
-use crate::numerics::{Fused, Native, Real};
+use crate::numerics::{Fused, Real, parallel};
 
 /// y = x σ(x), element by element.
 pub fn silu<F: Real, D: Dimension>(x: impl Into<Kept<F, D>>) -> Array<F, D> {
@@ -46,8 +46,8 @@ pub fn silu_backward<F: Real, D: Dimension>(x: impl Into<Kept<F, D>>, dy: impl I
 /// y = x/2 (1 + tanh(√(2/π) (x + 0.044715 x³))), element by element.
 pub fn gelu_tanh<F: Real, D: Dimension>(x: impl Into<Kept<F, D>>) -> Array<F, D> {
     let mut x = x.into().into_owned();
-    let half = F::from_f64(0.5);
-    flat_mut(&mut x).iter_mut().for_each(|x| *x = half * *x * (F::one() + gelu_tanh_of(*x)));
+    let size = x.len().max(1);
+    timed(None, "gelu", 0, || parallel::in_parts(flat_mut(&mut x), size, 1, |_, x| gelu_each(x)));
     x
 }
 
@@ -58,12 +58,10 @@ pub fn gelu_tanh<F: Real, D: Dimension>(x: impl Into<Kept<F, D>>) -> Array<F, D>
 pub fn gelu_tanh_backward<F: Real, D: Dimension>(x: impl Into<Kept<F, D>>, dy: impl Into<Kept<F, D>>) -> Array<F, D> {
     let (x, mut dy) = (x.into(), dy.into().into_owned());
     assert_eq!(x.raw_dim(), dy.raw_dim(), "gelu: dy has the shape of x");
-    let (half, three_b) = (F::from_f64(0.5), F::from_f64(3.0 * GELU_B));
-    for (dy, &x) in flat_mut(&mut dy).iter_mut().zip(flat(&x)) {
-        let tanh = gelu_tanh_of(x);
-        let slope = F::from_f64(GELU_A) * (F::one() + three_b * x * x);
-        *dy *= half * (F::one() + tanh) + half * x * (F::one() - tanh * tanh) * slope;
-    }
+    let (size, x) = (x.len().max(1), flat(&x));
+    timed(None, "gelu, gradient", 0, || {
+        parallel::in_parts(flat_mut(&mut dy), size, 1, |at, dy| times_gelu_gradient(&x[at..][..dy.len()], dy));
+    });
     dy
 }
 
@@ -71,8 +69,9 @@ const GELU_A: f64 = 0.797_884_560_802_865_4; // √(2/π)
 const GELU_B: f64 = 0.044_715;
 
 /// tanh(a (x + b x³)).
-fn gelu_tanh_of<F: Real>(x: F) -> F {
-    (F::from_f64(GELU_A) * (x + F::from_f64(GELU_B) * x * x * x)).tanh::<Native>()
+#[inline(always)]
+fn gelu_tanh_of<P: Fused, F: Real>(x: F) -> F {
+    (F::from_f64(GELU_A) * (x + F::from_f64(GELU_B) * x * x * x)).tanh::<P>()
 }
 
 /// x σ(x).
@@ -104,11 +103,34 @@ every_instruction_set! {
     }
 }
 
+every_instruction_set! {
+    /// x/2 (1 + tanh u).
+    fn gelu_each<F>(x: &mut [F]) {
+        let half = F::from_f64(0.5);
+        for x in x {
+            *x = half * *x * (F::one() + gelu_tanh_of::<P, F>(*x));
+        }
+    }
+}
+
+every_instruction_set! {
+    /// dy (½ (1 + tanh u) + x/2 (1 − tanh² u) a (1 + 3 b x²)).
+    fn times_gelu_gradient<F>(x: &[F], dy: &mut [F]) {
+        let (half, three_b) = (F::from_f64(0.5), F::from_f64(3.0 * GELU_B));
+        for (dy, &x) in dy.iter_mut().zip(x) {
+            let tanh = gelu_tanh_of::<P, F>(x);
+            let slope = F::from_f64(GELU_A) * (F::one() + three_b * x * x);
+            *dy *= half * (F::one() + tanh) + half * x * (F::one() - tanh * tanh) * slope;
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use crate::layers::ParameterVector;
     use crate::layers::gradient_check::check;
+    use crate::numerics::Native;
     use crate::numerics::rng::normal;
 
     #[test]
@@ -133,6 +155,24 @@ mod tests {
             |_, x, dy, _| gelu_tanh_backward(x, dy),
         )
         .expect("the gradient is right");
+    }
+
+    #[test]
+    fn gelu_has_the_bits_of_its_definition() {
+        fn in_precision<F: Real>() {
+            let [x, dy] = [1, 2].map(|key| normal(50_000, key).mapv(|x| F::from_f64(4.0 * x)));
+            let (half, three_b) = (F::from_f64(0.5), F::from_f64(3.0 * GELU_B));
+            let tanh_of = |x: F| (F::from_f64(GELU_A) * (x + F::from_f64(GELU_B) * x * x * x)).tanh::<Native>();
+            let (y, dx) = (gelu_tanh(x.clone()), gelu_tanh_backward(&x, dy.clone()));
+            for (i, (&x, &dy)) in x.iter().zip(&dy).enumerate() {
+                let (tanh, slope) = (tanh_of(x), F::from_f64(GELU_A) * (F::one() + three_b * x * x));
+                assert_eq!(y[i], half * x * (F::one() + tanh), "y of {x}");
+                let gradient = half * (F::one() + tanh) + half * x * (F::one() - tanh * tanh) * slope;
+                assert_eq!(dx[i], dy * gradient, "dx of {x}");
+            }
+        }
+        in_precision::<f32>();
+        in_precision::<f64>();
     }
 
     #[test]

@@ -22,11 +22,11 @@ use crate::numerics::buffer_pool;
 use crate::numerics::gemm::{Epilogue, Matrix, matrix_product, panel_product};
 use crate::numerics::sum::plain_column_sums;
 
-/// A matrix and a bias.
+/// A matrix and, mostly, a bias.
 #[derive(Clone, Debug)]
 pub struct Linear {
     pub(crate) weight: Span,
-    bias: Span,
+    bias: Option<Span>,
     inputs: usize,
     outputs: usize,
 }
@@ -45,7 +45,14 @@ impl Linear {
     pub fn with_init(layout: &mut Layout, name: &str, inputs: usize, outputs: usize, init: Init) -> Self {
         let weight = layout.add(format!("{name}.weight"), Axes::Linear { inputs, outputs }, init);
         let bias = layout.add(format!("{name}.bias"), Axes::Same(vec![outputs]), init);
-        Linear { weight, bias, inputs, outputs }
+        Linear { weight, bias: Some(bias), inputs, outputs }
+    }
+
+    /// y = x W: the parameter `NAME.weight` alone.
+    pub fn without_bias(layout: &mut Layout, name: &str, inputs: usize, outputs: usize) -> Self {
+        let init = Init::Uniform(1.0 / (inputs as f64).sqrt());
+        let weight = layout.add(format!("{name}.weight"), Axes::Linear { inputs, outputs }, init);
+        Linear { weight, bias: None, inputs, outputs }
     }
 
     /// y = x W + b.
@@ -63,7 +70,7 @@ impl Linear {
         timed(Some(self.weight), "forward", y.len() * inputs, || {
             let copy = |weight: &[F]| Matrix::new(weight, inputs, self.outputs).panels();
             let weight = w.panels(self.weight, Use::Forward, &copy);
-            let bias = Epilogue::OverwriteWithBias(&w[self.bias]);
+            let bias = self.bias.map_or(Epilogue::Overwrite, |bias| Epilogue::OverwriteWithBias(&w[bias]));
             panel_product(Matrix::new(flat(&x), rows, inputs), weight.as_right(), &mut y, self.outputs, bias);
         });
         (y.into_array((rows, self.outputs)), Cache(x))
@@ -84,20 +91,37 @@ impl Linear {
         grads: &mut ParameterVector<F>,
     ) -> Array2<F> {
         let (rows, dy) = (x.nrows(), dy.into());
+        self.parameter_gradients(Cache(x), dy.clone(), grads);
+        let dy = Matrix::new(flat(&dy), rows, self.outputs);
+        let mut dx = buffer_pool::take(rows * self.inputs);
+        timed(Some(self.weight), "input gradient", rows * self.inputs * self.outputs, || {
+            let copy = |weight: &[F]| Matrix::new(weight, self.inputs, self.outputs).t().panels();
+            let transposed = w.panels(self.weight, Use::Backward { phase: 0 }, &copy);
+            panel_product(dy, transposed.as_right(), &mut dx, self.inputs, Epilogue::Overwrite);
+        });
+        dx.into_array((rows, self.inputs))
+    }
+
+    /// dW and db alone, for a layer whose dx nobody reads.
+    ///
+    /// # Panics
+    /// If dy has another shape than y.
+    pub fn parameter_gradients<F: Real>(
+        &self,
+        Cache(x): Cache<F>,
+        dy: impl Into<Kept<F, Ix2>>,
+        grads: &mut ParameterVector<F>,
+    ) {
+        let (rows, dy) = (x.nrows(), dy.into());
         assert_eq!(dy.dim(), (rows, self.outputs), "linear: dy has the shape of y");
         let dy = Matrix::new(flat(&dy), rows, self.outputs);
         let x_transposed = Matrix::new(flat(&x), rows, self.inputs).t();
         timed(Some(self.weight), "weight gradient", x.len() * self.outputs, || {
             matrix_product(x_transposed, dy, &mut grads[self.weight], self.outputs, Epilogue::Accumulate)
         });
-        add_bias_gradient(dy.data, &mut grads[self.bias]);
-        let mut dx = buffer_pool::take(rows * self.inputs);
-        timed(Some(self.weight), "input gradient", x.len() * self.outputs, || {
-            let copy = |weight: &[F]| Matrix::new(weight, self.inputs, self.outputs).t().panels();
-            let transposed = w.panels(self.weight, Use::Backward { phase: 0 }, &copy);
-            panel_product(dy, transposed.as_right(), &mut dx, self.inputs, Epilogue::Overwrite);
-        });
-        dx.into_array((rows, self.inputs))
+        if let Some(bias) = self.bias {
+            add_bias_gradient(dy.data, &mut grads[bias]);
+        }
     }
 }
 
@@ -116,16 +140,18 @@ mod tests {
 
     #[test]
     fn linear_gradients_equal_central_differences() {
-        let mut layout = Layout::default();
-        let linear = Linear::new(&mut layout, "linear", 5, 3);
-        let (w, x) = (layout.initial(1), normal((4, 5), 2));
-        check(
-            &w,
-            &x,
-            3,
-            |w, x| linear.forward(w, x.clone()),
-            |w, cache, dy, grads| linear.backward(w, cache, dy, grads),
-        )
-        .expect("the gradients are right");
+        for new in [Linear::new, Linear::without_bias] {
+            let mut layout = Layout::default();
+            let linear = new(&mut layout, "linear", 5, 3);
+            let (w, x) = (layout.initial(1), normal((4, 5), 2));
+            check(
+                &w,
+                &x,
+                3,
+                |w, x| linear.forward(w, x.clone()),
+                |w, cache, dy, grads| linear.backward(w, cache, dy, grads),
+            )
+            .expect("the gradients are right");
+        }
     }
 }

@@ -18,6 +18,7 @@
 //!   both shapes. [`UNet`](crate::models::unet::UNet) checks what it is given and returns an error instead.
 
 pub mod activation;
+pub mod affine;
 pub mod attention;
 pub mod conv2d;
 pub mod dropout;
@@ -27,8 +28,11 @@ pub mod group_norm;
 pub mod im2col;
 pub mod layer_norm;
 pub mod linear;
+pub mod modulate;
 mod narrow;
 pub mod parameters;
+pub mod patch;
+pub mod position;
 pub mod resample;
 pub mod softmax;
 pub mod stopwatch;

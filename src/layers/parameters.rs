@@ -49,6 +49,11 @@ pub enum Init {
     Uniform(f64),
     /// Standard normal: embedding tables.
     Normal,
+    /// Normal with mean 0.
+    NormalOf {
+        /// Its standard deviation: a standard normal number, rounded, times this, rounded.
+        deviation: f64,
+    },
     /// All 1: the scale of norms.
     Ones,
     /// All 0: the last layer of each residual branch (Ho et al. 2020, released code), which then starts as the identity.
@@ -108,6 +113,10 @@ impl Layout {
                     values.iter_mut().for_each(|v| *v = F::from_f64(bound * (2.0 * stream.uniform() - 1.0)))
                 }
                 Init::Normal => stream.fill_normal(values),
+                Init::NormalOf { deviation } => {
+                    stream.fill_normal(values);
+                    values.iter_mut().for_each(|v| *v *= F::from_f64(deviation));
+                }
                 Init::Ones => values.fill(F::one()),
                 Init::Zeros => {}
             }

@@ -12,13 +12,15 @@ pub struct Trace<F>(Option<Vec<(Module, ArrayD<F>)>>);
 /// What came out of each module, by its name, in the order of execution.
 pub type Taps<F> = Vec<(String, ArrayD<F>)>;
 
-/// A module, told by the place of one of its parameters.
-#[derive(Clone, Copy, Debug)]
+/// A module, told by the place of one of its parameters, or, where it has none, by its name.
+#[derive(Clone, Debug)]
 enum Module {
     /// The layer whose weight it is.
     Layer(Span),
     /// The block that has the layer.
     Block(Span),
+    /// The module of this name.
+    Named(String),
 }
 
 impl<F: Real> Trace<F> {
@@ -49,6 +51,14 @@ impl<F: Real> Trace<F> {
         self.keep(Module::Block(weight), y);
     }
 
+    /// y came out of the module of this name; both are only made to be kept.
+    pub(crate) fn module<D: Dimension>(&mut self, made: impl FnOnce() -> (String, Array<F, D>)) {
+        if self.0.is_some() {
+            let (name, y) = made();
+            self.keep(Module::Named(name), &y);
+        }
+    }
+
     fn keep<D: Dimension>(&mut self, module: Module, y: &Array<F, D>) {
         if let Some(taps) = &mut self.0 {
             taps.push((module, y.clone().into_dyn()));
@@ -61,6 +71,7 @@ impl<F: Real> Trace<F> {
             let (span, segments) = match module {
                 Module::Layer(span) => (span, 1),
                 Module::Block(span) => (span, 2),
+                Module::Named(name) => return name,
             };
             let entry = layout.entries.iter().find(|entry| entry.span == span).expect("a weight of this network");
             let parts: Vec<&str> = entry.name.split('.').collect();

@@ -196,7 +196,7 @@ fn awake_until(over: impl Fn() -> bool) {
 }
 
 /// How many of `items`, each of `size` elements to be copied, are worth a task: all if there are no threads for parts.
-pub(super) fn at_once(items: usize, size: usize) -> usize {
+pub(crate) fn at_once(items: usize, size: usize) -> usize {
     const WORTH_A_TASK: usize = 16 << 10; // elements; to copy them takes some times what handing over a task does
     if !may_cut() {
         return items.max(1);

@@ -24,6 +24,28 @@ pub fn sum_by<T: Copy>(x: &[T], term: impl Fn(T) -> f64) -> f64 {
     for (lane, &x) in lanes.iter_mut().zip(chunks.remainder()) {
         *lane += term(x);
     }
+    tree(lanes)
+}
+
+/// Σ x y in f64, each product rounded to f64 before it is added: the order is that of [`sum_by`].
+#[inline(always)]
+pub fn sum_of_products<F: Real>(x: &[F], y: &[F]) -> f64 {
+    let mut lanes = [0.0; LANES];
+    let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
+    for (x, y) in x.iter().zip(y) {
+        for i in 0..LANES {
+            lanes[i] += x[i].to_f64() * y[i].to_f64();
+        }
+    }
+    for (lane, (x, y)) in lanes.iter_mut().zip(x_rest.iter().zip(y_rest)) {
+        *lane += x.to_f64() * y.to_f64();
+    }
+    tree(lanes)
+}
+
+/// Lanes 8 to 15 are added to 0 to 7, 4 to 7 to 0 to 3, 2 and 3 to 0 and 1, and 1 to 0.
+#[inline(always)]
+fn tree(mut lanes: [f64; LANES]) -> f64 {
     for width in [8, 4, 2, 1] {
         for i in 0..width {
             lanes[i] += lanes[i + width];
@@ -184,6 +206,14 @@ mod tests {
         let eight: Vec<f64> = (0..8).map(|i| lanes[i] + lanes[i + 8]).collect();
         let four: Vec<f64> = (0..4).map(|i| eight[i] + eight[i + 4]).collect();
         assert_eq!(sum(&x).to_bits(), ((four[0] + four[2]) + (four[1] + four[3])).to_bits());
+    }
+
+    #[test]
+    fn sum_of_products_has_the_order_of_a_sum() {
+        let number = |i: usize| (i * 7919 % 1009) as f64 / 1009.0 - 0.4;
+        let [x, y]: [Vec<f64>; 2] = [0, 1].map(|k| (0..37).map(|i| number(2 * i + k)).collect());
+        let products: Vec<f64> = x.iter().zip(&y).map(|(x, y)| x * y).collect();
+        assert_eq!(sum_of_products(&x, &y).to_bits(), sum(&products).to_bits());
     }
 
     #[test]

@@ -2,6 +2,7 @@
 
 mod callers;
 mod contract;
+mod dit;
 mod elementary_sweep;
 mod golden;
 mod guidance;

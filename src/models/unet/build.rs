@@ -1,9 +1,9 @@
 //! The layers of a U-Net from its configuration: names and channel counts, level by level, as diffusers has them.
 
 use super::attention_block::AttentionBlock;
-use super::config::MAX_PARAMETERS;
 use super::res_block::{ResBlock, ResBlockSettings};
 use super::{Level, UNet, UNetConfig};
+use crate::Result;
 use crate::layers::Layout;
 use crate::layers::conv2d::Conv2d;
 use crate::layers::embedding::{ClassEmbedding, TimeEmbedding};
@@ -11,7 +11,7 @@ use crate::layers::group_norm::GroupNorm;
 use crate::layers::im2col::Window;
 use crate::layers::linear::Linear;
 use crate::layers::parameters::Init;
-use crate::{Error, Result};
+use crate::models::config_file;
 
 impl UNet {
     /// Builds the network that the configuration describes.
@@ -45,12 +45,8 @@ impl UNet {
         let conv_norm_out =
             GroupNorm::new(build.layout, "conv_norm_out", first, config.norm_num_groups, config.norm_eps);
         let conv_out = Conv2d::with_init(build.layout, "conv_out", first, config.out_channels, three, Init::Zeros);
-        if layout.count() > MAX_PARAMETERS {
-            let largest = layout.entries.iter().max_by_key(|entry| entry.span.len).expect("a network has tensors");
-            let found = format!("{}, of which {} in {}", layout.count(), largest.span.len, largest.name);
-            let field = "config: block_out_channels, layers_per_block, time_embedding_dim, num_class_embeds";
-            return Err(Error::value(field, format!("at most {MAX_PARAMETERS} parameters"), found));
-        }
+        let fields = "block_out_channels, layers_per_block, time_embedding_dim, num_class_embeds";
+        config_file::check_parameters(&layout, fields)?;
         let time_proj =
             TimeEmbedding { dim: first, flip_sin_to_cos: config.flip_sin_to_cos, freq_shift: config.freq_shift };
         Ok(UNet {

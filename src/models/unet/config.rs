@@ -4,17 +4,12 @@ mod image;
 mod rules;
 
 use serde::{Deserialize, Serialize};
-use serde_json::{Map, Value};
 
-use crate::{Error, Result};
+use crate::Result;
+use crate::models::config_file;
 
-pub use image::MAX_ACTIVATION;
-
-/// The version of diffusers whose fields these are.
-pub const DIFFUSERS_VERSION: &str = "0.42.1";
-
-/// The most parameters of a network: 4 GiB of float32, four times as much in training.
-pub const MAX_PARAMETERS: usize = 1 << 30;
+/// diffusers' name of the class.
+pub(crate) const CLASS: &str = "UNet2DModel";
 
 /// Height and width of the images.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
@@ -130,43 +125,19 @@ impl UNetConfig {
     /// # Errors
     /// Text that is not a JSON object, another class, an unknown field, a value that is not supported.
     pub fn from_json(text: &str, place: &str) -> Result<Self> {
-        let fields: Map<String, Value> = serde_json::from_str(text)
-            .map_err(|e| Error::value(place, "a JSON object of fields", format!("text in which {e}")))?;
-        if let Some(class) = fields.get("_class_name").filter(|class| *class != "UNet2DModel") {
-            return Err(Error::value(format!("{place}: _class_name"), "\"UNet2DModel\"", class));
-        }
-        let public: Map<String, Value> = fields.into_iter().filter(|(key, _)| !key.starts_with('_')).collect();
-        for (key, value) in &public {
-            // One at a time, because serde does not say which field had the wrong type.
-            let alone = Value::Object(Map::from_iter([(key.clone(), value.clone())]));
-            serde_json::from_value::<UNetConfig>(alone).map_err(|e| {
-                Error::value(format!("{place}: {}", excerpt(key)), "a field of a UNet2DModel", excerpt(&e.to_string()))
-            })?;
-        }
-        let config: UNetConfig = serde_json::from_value(Value::Object(public)).expect("each field was read above");
+        let config: UNetConfig = config_file::from_json(text, place, CLASS)?;
         config.validate(place)?;
         Ok(config)
     }
 
     /// The text of a `config.json` that diffusers loads.
     pub fn to_json(&self) -> String {
-        let mut fields = serde_json::to_value(self).expect("a struct of numbers and strings is JSON");
-        fields["_class_name"] = "UNet2DModel".into();
-        fields["_diffusers_version"] = DIFFUSERS_VERSION.into();
-        serde_json::to_string_pretty(&fields).expect("JSON is text") + "\n"
+        config_file::to_json(self, CLASS)
     }
 
     /// The length of the time vector.
     pub fn time_channels(&self) -> usize {
         self.time_embedding_dim.unwrap_or(4 * self.block_out_channels[0])
-    }
-}
-
-/// At most 200 characters of something from a file.
-fn excerpt(text: &str) -> String {
-    match text.char_indices().nth(200) {
-        Some((end, _)) => format!("{}…", &text[..end]),
-        None => text.to_string(),
     }
 }
 

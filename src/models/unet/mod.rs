@@ -23,6 +23,7 @@ mod tape;
 use ndarray::{Array2, Array4, Ix2, Ix4};
 
 use super::{Conditions, Taps, Time, Trace};
+use crate::Result;
 use crate::layers::activation::{silu, silu_backward};
 use crate::layers::conv2d::Conv2d;
 use crate::layers::dropout::Key;
@@ -35,7 +36,6 @@ use crate::layers::resample::{
 use crate::layers::{Layout, ParameterVector, Weights, add_to};
 use crate::numerics::Real;
 use crate::numerics::buffer_pool::{self, Kept};
-use crate::{Error, Result};
 use attention_block::AttentionBlock;
 pub use config::{SampleSize, UNetConfig};
 use res_block::ResBlock;
@@ -116,35 +116,9 @@ impl UNet {
 
     /// x as layers take it, without gaps, if it and its conditions are what the network takes.
     fn checked<F: Real>(&self, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
-        self.check(x.dim(), conditions)?;
-        Ok(if x.is_standard_layout() { x } else { x.as_standard_layout().into_owned() })
-    }
-
-    fn check(&self, (n, h, w, c): (usize, usize, usize, usize), conditions: Conditions) -> Result<()> {
+        let (_, h, w, _) = x.dim();
         self.config.check_image((h, w), "image size")?;
-        let of = |what: &str, expected: String, found: String| Err(Error::value(what, expected, found));
-        if n == 0 {
-            return of("images", "at least one".into(), "an empty batch".into());
-        }
-        if c != self.config.in_channels {
-            return of("image channels", self.config.in_channels.to_string(), c.to_string());
-        }
-        if conditions.time.count() != n {
-            return of("timesteps", format!("{n}, one for each image"), conditions.time.count().to_string());
-        }
-        match (self.config.num_class_embeds, conditions.labels) {
-            (None, None) => Ok(()),
-            (None, Some(_)) => of("class labels", "none: the model is not conditional".into(), "labels".into()),
-            (Some(classes), Some(labels)) if labels.len() == n => {
-                match labels.iter().find(|&&label| label >= classes) {
-                    Some(label) => of("class label", format!("0 to {}", classes - 1), label.to_string()),
-                    None => Ok(()),
-                }
-            }
-            (Some(_), labels) => {
-                of("class labels", format!("{n}, one for each image"), labels.map_or(0, <[usize]>::len).to_string())
-            }
-        }
+        conditions.checked(x, self.config.in_channels, self.config.num_class_embeds)
     }
 
     fn run<F: Real>(

@@ -1,10 +1,8 @@
 //! The images that a network takes: sizes that halve as often as it has resolutions, and that memory has room for.
 
 use super::{SampleSize, UNetConfig};
+use crate::models::config_file::MAX_ACTIVATION;
 use crate::{Error, Result};
-
-/// The most numbers that one image may have between two layers: 1 GiB of float32.
-pub const MAX_ACTIVATION: usize = 1 << 28;
 
 impl UNetConfig {
     /// Height and width, where the configuration says them.

@@ -2,8 +2,9 @@
 
 use std::fmt::Debug;
 
-use super::{UNetConfig, excerpt};
-use crate::{Error, Result};
+use super::UNetConfig;
+use crate::Result;
+use crate::models::config_file;
 
 /// What one field has to be.
 struct Rule {
@@ -88,10 +89,7 @@ impl UNetConfig {
     /// The first field that does not hold.
     pub fn validate(&self, place: &str) -> Result<()> {
         for rule in RULES {
-            if !(rule.holds)(self) {
-                let found = excerpt(&format!("{:?}", (rule.found)(self)));
-                return Err(Error::value(format!("{place}: {}", rule.field), rule.expected, found));
-            }
+            config_file::check(place, (rule.holds)(self), rule.field, rule.expected, (rule.found)(self))?;
         }
         match self.image_size() {
             Some(size) => self.check_image(size, &format!("{place}: sample_size")),
