@@ -323,7 +323,7 @@ mod tests {
             ("stepz = 7", "stepz"),
             ("[optimizer]\nlearning_rate = 1.0", "learning_rate"),
             ("[model]\nact_fn = \"mish\"", "act_fn"),
-            ("[schedule]\nbeta_schedule = \"sigmoid\"", "sigmoid"),
+            ("[schedule]\nbeta_schedule = \"cubic\"", "cubic"),
             ("batch_size = 0", "batch_size"),
             ("[optimizer]\nlr = nan", "lr"),
             ("[optimizer]\nlr = \"high\"", "optimizer.lr"),

@@ -5,6 +5,8 @@
 
 use serde_json::{Value, json};
 
+use crate::sample::Spacing;
+
 /// A scheduler with the same noise and another sampler. A class that becomes a sampler here leaves the list.
 #[derive(Debug)]
 pub struct Foreign {
@@ -12,6 +14,8 @@ pub struct Foreign {
     pub class: &'static str,
     /// `beta_start` and `beta_end` where the file does not say them.
     pub betas: (f64, f64),
+    /// `timestep_spacing` where the file does not say it.
+    pub spacing: Spacing,
 }
 
 /// Those of Ho et al. 2020, the default of most classes.
@@ -21,22 +25,22 @@ pub const USUAL_BETAS: (f64, f64) = (1e-4, 0.02);
 const LATENT_BETAS: (f64, f64) = (0.00085, 0.012);
 
 const SAME_NOISE: [Foreign; 16] = [
-    Foreign { class: "DDIMInverseScheduler", betas: USUAL_BETAS },
-    Foreign { class: "DDIMParallelScheduler", betas: USUAL_BETAS },
-    Foreign { class: "DDPMParallelScheduler", betas: USUAL_BETAS },
-    Foreign { class: "DEISMultistepScheduler", betas: USUAL_BETAS },
-    Foreign { class: "DPMSolverMultistepInverseScheduler", betas: USUAL_BETAS },
-    Foreign { class: "DPMSolverMultistepScheduler", betas: USUAL_BETAS },
-    Foreign { class: "DPMSolverSDEScheduler", betas: LATENT_BETAS },
-    Foreign { class: "DPMSolverSinglestepScheduler", betas: USUAL_BETAS },
-    Foreign { class: "EulerAncestralDiscreteScheduler", betas: USUAL_BETAS },
-    Foreign { class: "EulerDiscreteScheduler", betas: USUAL_BETAS },
-    Foreign { class: "HeunDiscreteScheduler", betas: LATENT_BETAS },
-    Foreign { class: "KDPM2AncestralDiscreteScheduler", betas: LATENT_BETAS },
-    Foreign { class: "KDPM2DiscreteScheduler", betas: LATENT_BETAS },
-    Foreign { class: "LMSDiscreteScheduler", betas: USUAL_BETAS },
-    Foreign { class: "PNDMScheduler", betas: USUAL_BETAS },
-    Foreign { class: "UniPCMultistepScheduler", betas: USUAL_BETAS },
+    Foreign { class: "DDIMInverseScheduler", betas: USUAL_BETAS, spacing: Spacing::Leading },
+    Foreign { class: "DDIMParallelScheduler", betas: USUAL_BETAS, spacing: Spacing::Leading },
+    Foreign { class: "DDPMParallelScheduler", betas: USUAL_BETAS, spacing: Spacing::Leading },
+    Foreign { class: "DEISMultistepScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
+    Foreign { class: "DPMSolverMultistepInverseScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
+    Foreign { class: "DPMSolverMultistepScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
+    Foreign { class: "DPMSolverSDEScheduler", betas: LATENT_BETAS, spacing: Spacing::Linspace },
+    Foreign { class: "DPMSolverSinglestepScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
+    Foreign { class: "EulerAncestralDiscreteScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
+    Foreign { class: "EulerDiscreteScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
+    Foreign { class: "HeunDiscreteScheduler", betas: LATENT_BETAS, spacing: Spacing::Linspace },
+    Foreign { class: "KDPM2AncestralDiscreteScheduler", betas: LATENT_BETAS, spacing: Spacing::Linspace },
+    Foreign { class: "KDPM2DiscreteScheduler", betas: LATENT_BETAS, spacing: Spacing::Linspace },
+    Foreign { class: "LMSDiscreteScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
+    Foreign { class: "PNDMScheduler", betas: USUAL_BETAS, spacing: Spacing::Leading },
+    Foreign { class: "UniPCMultistepScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
 ];
 
 impl Foreign {

@@ -84,7 +84,7 @@ fn understand(text: &str, path: &Path) -> Result<(Scheduler, Option<&'static For
         .and_then(|schedule| Scheduler::new(schedule, prediction, clip))
         .map_err(|error| in_file(path, error))?;
     (scheduler.sampler, scheduler.options) = (sampler, options);
-    scheduler.spacing = fields.take("timestep_spacing", Spacing::Leading)?;
+    scheduler.spacing = fields.take("timestep_spacing", foreign.map_or(Spacing::Leading, |foreign| foreign.spacing))?;
     scheduler.steps_offset = fields.take("steps_offset", 0)?;
 
     fields.only("thresholding", json!(false))?;

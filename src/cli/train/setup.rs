@@ -98,6 +98,11 @@ fn from_model(mut config: Config, folder: &Path) -> Result<Start> {
     }
     config.sample_steps = config.sample_steps.min(scheduler.schedule.t_max());
     config.validate()?;
+    if config.scheduler()?.schedule != scheduler.schedule {
+        let problem =
+            "its noise is a table of its own (trained_betas, rescale_betas_zero_snr), which a config cannot say";
+        return Err(Error::file(folder, problem, "start from a model with a named beta_schedule"));
+    }
     note(&format!("starting from the weights of {}, with its network and its noise", folder.display()));
     let state = State::new(model.weights().clone(), config.ema_decay > 0.0);
     Ok(Start { config, state: Some(state), adapts_classes: false, changes: Vec::new() })
