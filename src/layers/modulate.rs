@@ -229,13 +229,13 @@ mod tests {
             let mut du = Array2::zeros(u.dim());
             (modulate_backward(x, u, PARTS, dy.clone(), &mut du), du)
         };
-        check(&none, &rows(1), 2, |_, x| (modulate(x, &u(), PARTS), x.clone()), |_, x, dy, _| backward(&x, &u(), dy).0)
+        check(&none, &rows(1), 2, |_, x| (modulate(x, u(), PARTS), x.clone()), |_, x, dy, _| backward(&x, &u(), dy).0)
             .expect("dx is right");
         check(
             &none,
             &u(),
             2,
-            |_, u| (modulate(&rows(1), u, PARTS), u.clone()),
+            |_, u| (modulate(rows(1), u, PARTS), u.clone()),
             |_, u, dy, _| backward(&rows(1), &u, dy).1,
         )
         .expect("du is right");
