@@ -8,7 +8,7 @@
 //! | [`data`] | images in: MNIST, CIFAR-10, a folder of pictures, arrays, synthetic shapes; scaled to [−1, 1], and their order |
 //! | [`diffusion`] | the noise schedule and its levels, q(x_t \| x₀), its posterior, what a network predicts, the loss |
 //! | [`layers`] | one file for each layer: derivation, forward, backward, its checks |
-//! | [`models`] | networks: the U-Net |
+//! | [`models`] | networks: the U-Net; the transformer DiT, which the command does not know yet |
 //! | [`denoise`] | what is seen in noise: a network as a denoiser, guidance around it |
 //! | [`train`] | Algorithm 1: the loss, its gradient, the optimizer |
 //! | [`sample`] | Algorithm 2: the list of samplers, which steps a chain visits, steps as sums of named terms |

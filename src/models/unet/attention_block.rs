@@ -7,7 +7,7 @@
 //!
 //! # Derivation
 //!
-//! x goes two ways: dx is the norm's dx plus dy. Everything else is [`SelfAttention`]'s rule and the norm's. Proven by central
+//! x goes two ways: dx is the norm's dx plus dy. Everything else is `SelfAttention`'s rule and the norm's. Proven by central
 //! differences of the whole network and PyTorch's gradients of every parameter.
 
 use ndarray::{Array4, Ix4};
