@@ -204,3 +204,38 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
         Ok(x_s)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::denoise::Output;
+    use crate::diffusion::Prediction;
+
+    #[test]
+    fn noise_of_a_second_visit_is_new_and_that_of_the_first_is_keyed_by_picture_and_time() {
+        let denoiser = |x: &Array4<f32>, _: &[Level], _: Option<&[usize]>| {
+            Ok(Output { prediction: Prediction::Sample, value: x.clone() })
+        };
+        let mut drawing = Drawing {
+            denoiser: &denoiser,
+            sight: Sight { clip: None, eps_from_clipped_x_0: true },
+            labels: None,
+            seed: 7,
+            indices: vec![3, 9],
+            dim: (2, 2, 3, 1),
+            visits: BTreeMap::new(),
+            number: 0,
+            watch: |_: &Moment| Ok(()),
+        };
+        let level = |t: f64| Level { time: t - 1.0, alpha_bar: 0.5 };
+        let [first, other, second] = [600.0, 599.0, 600.0].map(|t| drawing.noise(level(t)));
+        let keyed = |key: &[u64]| {
+            let mut z = vec![0.0f32; 6];
+            Stream::keyed(7, "sample.noise", key).fill_normal(&mut z);
+            z
+        };
+        assert_eq!(flat(&first), [keyed(&[3, 600]), keyed(&[9, 600])].concat());
+        assert_eq!(flat(&other)[..6], keyed(&[3, 599]));
+        assert_eq!(flat(&second), [keyed(&[3, 600, 1]), keyed(&[9, 600, 1])].concat());
+    }
+}
