@@ -1,7 +1,7 @@
 //! From a list of times to the transitions that a sampler walks.
 
 use super::conventions::Next;
-use super::{Sampler, SamplerOptions, Transition};
+use super::{Choice, Sampler, SamplerOptions, Transition};
 use crate::diffusion::{Level, Schedule};
 use crate::{Error, Result};
 
@@ -26,11 +26,13 @@ pub fn chain(
     if let Some(pair) = timesteps.windows(2).find(|pair| pair[0] <= pair[1]) {
         return Err(Error::value("timesteps", "times that descend", format!("{} before {}", pair[0], pair[1])));
     }
+    // The classes of diffusers that may end one step short are those that step by strides.
+    let by_strides = sampler.takes(Choice::SetAlphaToOne);
     let stride = match options.conventions.ddim_goes_to {
-        Next::OneStrideBefore if sampler == Sampler::Ddim => Some(t_max / timesteps.len()),
+        Next::OneStrideBefore if by_strides => Some(t_max / timesteps.len()),
         _ => None,
     };
-    let end = if sampler == Sampler::Ddim && !options.set_alpha_to_one { schedule.level(1) } else { Level::CLEAN };
+    let end = if by_strides && !options.set_alpha_to_one { schedule.level(1) } else { Level::CLEAN };
     let next = timesteps.iter().skip(1).copied().chain([0]);
     Ok(timesteps
         .iter()

@@ -6,8 +6,8 @@
 //!     x_{t−1} = 1/√α_t · (x_t − β_t/√(1−ᾱ_t) · ε̂(x_t, t)) + σ_t·z
 //! ```
 //!
-//! The mean is Eq. 7's μ̃(x_t, x̂₀) with x̂₀ = (x_t − √(1−ᾱ_t)·ε̂)/√ᾱ_t put in (Eq. 9, Eq. 10 and Eq. 11). It is computed in that
-//! form, because there x̂₀ can be clipped to the range of the pixels, as Ho's own code does, and any prediction serves:
+//! The mean is Eq. 7's μ̃(x_t, x̂₀) with x̂₀ = (x_t − √(1−ᾱ_t)·ε̂)/√ᾱ_t put in (Eq. 9, Eq. 10 and
+//! Eq. 11). It is computed in that form, because there x̂₀ can be clipped to the range of the pixels, as Ho's own code does, and any prediction serves:
 //!
 //! ```text
 //! x_s = w₀·x̂₀ + w_t·x_t + σ·z
@@ -39,9 +39,8 @@ pub fn ddpm<F: Real>(
         let estimate = walk.see(&x, from)?;
         let posterior = Posterior::of(from, to);
         let adds_noise = !to.is_clean() || options.conventions.noise_after_last_step && from.time > 0.0;
-        let variance = posterior.variance(options.variance);
-        let variance =
-            if variance < options.conventions.least_variance { options.conventions.least_variance } else { variance };
+        let (variance, least) = (posterior.variance(options.variance), options.conventions.least_variance);
+        let variance = if variance < least { least } else { variance };
         let sigma = if adds_noise { variance.sqrt() } else { 0.0 };
         let z = walk.noise(from);
         let terms = [
