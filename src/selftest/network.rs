@@ -14,7 +14,7 @@ use crate::layers::{ParameterVector, flat};
 use crate::models::unet::SampleSize;
 use crate::models::{Conditions, Network, NetworkConfig, Time, UNetConfig};
 use crate::numerics::rng::normal;
-use crate::sample::{Sampler, SamplerOptions, Settings, Spacing, draw, timesteps};
+use crate::sample::{Sampler, SamplerOptions, Settings, Spacing, draw, spread};
 use crate::train::config::{OptimizerConfig, ScheduleConfig};
 use crate::train::gradient::{Zeros, loss_and_gradient};
 use crate::train::learning_rate::Decay;
@@ -65,9 +65,9 @@ fn train(chain: &mut Chain) -> Result<Trainer> {
 fn sample(chain: &mut Chain, trainer: &Trainer) -> Result<()> {
     let model = trainer.pipeline()?;
     for (name, sampler, guidance) in [("ddim", Sampler::Ddim, 1.0), ("ddpm", Sampler::Ddpm, 2.0)] {
-        let timesteps = timesteps(Spacing::Trailing, trainer.config().schedule.num_train_timesteps, 4, 0)?;
         let options = SamplerOptions::default();
-        let settings = Settings { seed: 42, sampler, options, timesteps, class: None, guidance };
+        let steps = spread(&model.scheduler().schedule, (4, Spacing::Trailing, 0), sampler, &options)?;
+        let settings = Settings { seed: 42, sampler, options, chain: steps, class: None, guidance };
         let pictures = draw(&model, &settings, 3..8, |moment| {
             chain.numbers(format!("network.{name}_before_step_{}", moment.number), flat(moment.step.x_t));
             Ok(())

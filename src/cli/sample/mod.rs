@@ -13,12 +13,12 @@ use crate::diffusion::Variance;
 use crate::digest::sha256;
 use crate::layers::flat;
 use crate::npy;
-use crate::pipeline::Pipeline;
+use crate::pipeline::{Pipeline, Scheduler};
 use crate::report::Picture;
 use crate::report::animation::save_gif;
 use crate::report::film::Film;
 use crate::report::grid;
-use crate::sample::{Choice, Conventions, Sampler, SamplerOptions, Settings, Spacing, timesteps};
+use crate::sample::{Algorithm, Choice, Sampler, Settings, Sigmas, Solver, Spacing, Transition};
 use crate::{Error, Result};
 
 /// The flags of `sample`.
@@ -26,7 +26,7 @@ use crate::{Error, Result};
 #[command(after_help = "\
 Picture i of a seed is one fixed picture: alone or among others, whatever the batch size and the \
 threads.\n\nExamples:\n  ancestral sample\n      60 digits from the model in the tree, one column per \
-digit\n  ancestral sample --count 1 --first-index 17 --out 17.png\n      the 18th of them alone\n  ancestral \
+digit\n  ancestral sample --sampler unipc --steps 8\n      the same digits in an eighth of the time\n  ancestral sample --count 1 --first-index 17 --out 17.png\n      the 18th of them alone\n  ancestral \
 sample --class 7 --guidance 3\n      sevens, and nothing like other digits\n  ancestral sample --steps \
 1000\n      Algorithm 2 in full\n  ancestral sample --npy pictures.npy\n      float32 (n, c, h, w) \
 for numpy.load\n  ancestral sample --count 8 --strip strip.png --animation film.gif\n      the reverse \
@@ -44,10 +44,10 @@ pub struct Args {
     /// The index of the first picture
     #[arg(long, value_name = "I", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 48))]
     first_index: u64,
-    /// The rule of a reverse step
-    #[arg(long, value_parser = choices::samplers(), default_value = "ddpm")]
-    sampler: Sampler,
-    /// Reverse steps, at most the model's T [default: 200 for ddpm, 50 for ddim]
+    /// The rule of a reverse step [default: the model's]
+    #[arg(long, value_parser = choices::samplers())]
+    sampler: Option<Sampler>,
+    /// Reverse steps, at most the model's T [default: 15 to 200 by sampler]
     #[arg(long, value_name = "N")]
     steps: Option<usize>,
     /// Noise in ddim: 0 deterministic, 1 as much as ancestral sampling [default: 0]
@@ -56,9 +56,21 @@ pub struct Args {
     /// The variance of ddpm [default: the model's]
     #[arg(long, value_parser = choices::variances())]
     variance: Option<Variance>,
+    /// The order of a multistep or singlestep method, 1 to 3 [default: the model's, or 2]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3))]
+    order: Option<u8>,
+    /// What DPM-Solver integrates [default: the model's, or dpmsolver++]
+    #[arg(long, value_parser = choices::algorithms())]
+    algorithm: Option<Algorithm>,
+    /// How DPM-Solver and UniPC put a step together [default: the model's, or midpoint and bh2]
+    #[arg(long, value_parser = choices::solvers())]
+    solver: Option<Solver>,
     /// Which timesteps a shorter chain visits [default: the model's]
     #[arg(long, value_parser = choices::spacings())]
     spacing: Option<Spacing>,
+    /// How levels are spread in sigma [default: the model's, or those of the timesteps]
+    #[arg(long, value_parser = choices::sigmas())]
+    sigmas: Option<Sigmas>,
     /// After clipping x_0 in ddim keep the network's eps, as diffusers does, instead of deriving it again
     #[arg(long)]
     keep_eps: bool,
@@ -99,44 +111,60 @@ pub struct Args {
 }
 
 impl Args {
-    fn options(&self, model: &Pipeline) -> Result<SamplerOptions> {
-        let name = self.sampler.entry().name;
-        let refuse = |flag: &str, given: bool, choice: Choice, found: String| match given && !self.sampler.takes(choice)
-        {
-            true => Err(Error::value(flag, format!("not to be given: the sampler {name} has no use for it"), found)),
-            false => Ok(()),
-        };
-        refuse("--eta", self.eta.is_some(), Choice::Eta, format!("{}", self.eta.unwrap_or_default()))?;
-        refuse("--variance", self.variance.is_some(), Choice::Variance, self.variance.map_or("", word).into())?;
-        let published = model.scheduler().options;
-        let conventions = Conventions { eps_from_clipped_x_0: !self.keep_eps, ..published.conventions };
-        let variance = self.variance.unwrap_or(published.variance);
-        let options = SamplerOptions { eta: self.eta.unwrap_or(0.0), variance, conventions, ..published };
+    /// The model's scheduler, but for what the flags say.
+    fn scheduler(&self, model: &Pipeline) -> Result<Scheduler> {
+        let mut scheduler = model.scheduler().clone();
+        scheduler.sampler = self.sampler.unwrap_or(scheduler.sampler);
+        scheduler.spacing = self.spacing.unwrap_or(scheduler.spacing);
+        self.check_choices(scheduler.sampler)?;
+        let options = &mut scheduler.options;
+        options.eta = self.eta.unwrap_or(0.0);
+        options.variance = self.variance.unwrap_or(options.variance);
+        options.order = self.order.map_or(options.order, usize::from);
+        options.algorithm = self.algorithm.unwrap_or(options.algorithm);
+        options.solver = self.solver.unwrap_or(options.solver);
+        options.sigmas = self.sigmas.unwrap_or(options.sigmas);
+        options.conventions.eps_from_clipped_x_0 = !self.keep_eps;
         options.validate().map_err(|error| flag(error, &["eta"]))?;
-        Ok(options)
+        Ok(scheduler)
     }
 
-    fn timesteps(&self, model: &Pipeline) -> Result<Vec<usize>> {
-        let scheduler = model.scheduler();
+    /// Refuses what the sampler has no use for.
+    fn check_choices(&self, sampler: Sampler) -> Result<()> {
+        let given = [
+            ("--eta", Choice::Eta, self.eta.map(|eta| eta.to_string())),
+            ("--variance", Choice::Variance, self.variance.map(|variance| word(variance).to_string())),
+            ("--order", Choice::Order, self.order.map(|order| order.to_string())),
+            ("--algorithm", Choice::Algorithm, self.algorithm.map(|algorithm| format!("{algorithm:?}"))),
+            ("--solver", Choice::Solver, self.solver.map(|solver| format!("{solver:?}"))),
+            ("--sigmas", Choice::Sigmas, self.sigmas.map(|sigmas| format!("{sigmas:?}"))),
+        ];
+        let idle = given.into_iter().find(|(_, choice, found)| found.is_some() && !sampler.takes(*choice));
+        match idle {
+            Some((flag, _, found)) => {
+                let name = sampler.entry().name;
+                let expected = format!("not to be given: the sampler {name} has no use for it");
+                Err(Error::value(flag, expected, found.unwrap_or_default()))
+            }
+            None => Ok(()),
+        }
+    }
+
+    fn chain(&self, scheduler: &Scheduler) -> Result<Vec<Transition>> {
         let t_max = scheduler.schedule.t_max();
-        let steps = self.steps.unwrap_or(t_max.min(self.sampler.entry().steps));
+        let steps = self.steps.unwrap_or(scheduler.usual_steps());
         if !(1..=t_max).contains(&steps) {
             return Err(Error::value("--steps", format!("1 to {t_max}, the model's T"), steps));
         }
-        let offset = if steps == t_max { 0 } else { scheduler.steps_offset };
-        let list = timesteps(self.spacing(model), t_max, steps, offset)?;
+        let chain = scheduler.chain(steps)?;
         // From pure noise, a chain that starts far below T takes the noise for more image than there is.
-        if list[0] + t_max / steps.max(10) < t_max {
-            let first = list[0];
+        let first = chain[0].from.t();
+        if scheduler.spacing == Spacing::Leading && first + (t_max / steps.max(10)) as f64 <= t_max as f64 - 1.0 {
             note(&format!(
                 "note: leading spacing with {steps} steps starts at t = {first} of {t_max}; --spacing trailing starts at T"
             ));
         }
-        Ok(list)
-    }
-
-    fn spacing(&self, model: &Pipeline) -> Spacing {
-        self.spacing.unwrap_or(model.scheduler().spacing)
+        Ok(chain)
     }
 
     /// The class by its number or its name.
@@ -158,17 +186,20 @@ fn word(variance: Variance) -> &'static str {
     match variance {
         Variance::FixedSmall | Variance::FixedSmallLog => "small",
         Variance::FixedLarge | Variance::FixedLargeLog => "large",
+        Variance::Learned => "learned",
+        Variance::LearnedRange => "learned_range",
     }
 }
 
 /// Draws pictures and writes what was asked for.
 pub fn run(args: &Args) -> Result<Exit> {
     let model = read_model(&args.model)?;
+    let scheduler = args.scheduler(&model)?;
     let settings = Settings {
         seed: args.seed,
-        sampler: args.sampler,
-        options: args.options(&model)?,
-        timesteps: args.timesteps(&model)?,
+        sampler: scheduler.sampler,
+        options: scheduler.options,
+        chain: args.chain(&scheduler)?,
         class: args.class(&model)?,
         guidance: args.guidance.unwrap_or(if model.null_class().is_some() { 2.0 } else { 1.0 }),
     };
@@ -179,7 +210,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let scale = args.scale.map_or(scale_for(height), usize::from);
     check_count(args.count as usize, (height, width, channels), scale)?;
     outputs::check(args)?;
-    let mut film = Film::new(settings.timesteps.len(), args.strip.is_some(), args.animation.is_some());
+    let mut film = Film::new(settings.chain.len(), args.strip.is_some(), args.animation.is_some());
     let indices = args.first_index..args.first_index + u64::from(args.count);
     let pictures = in_batches(&model, &settings, indices.clone(), args.batch_size as usize, |first, moment| {
         film.watch(first, moment)
@@ -214,13 +245,19 @@ pub fn run(args: &Args) -> Result<Exit> {
     if args.json {
         let (n, h, w, c) = pictures.dim();
         let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
-        let takes = |choice, value: serde_json::Value| if args.sampler.takes(choice) { value } else { json!(null) };
+        let (sampler, options) = (settings.sampler, &settings.options);
+        let takes = |choice, value: serde_json::Value| if sampler.takes(choice) { value } else { json!(null) };
         print(json!({
             "model": args.model.to_string_lossy(), "count": n, "height": h, "width": w, "channels": c,
-            "seed": args.seed, "first_index": args.first_index, "sampler": args.sampler.entry().name,
-            "steps": settings.timesteps.len(), "spacing": args.spacing(&model),
-            "eta": takes(Choice::Eta, json!(settings.options.eta)),
-            "variance": takes(Choice::Variance, json!(word(settings.options.variance))),
+            "seed": args.seed, "first_index": args.first_index, "sampler": sampler.entry().name,
+            "steps": args.steps.unwrap_or(scheduler.usual_steps()), "evaluations": settings.chain.len(),
+            "spacing": scheduler.spacing,
+            "eta": takes(Choice::Eta, json!(options.eta)),
+            "variance": takes(Choice::Variance, json!(word(options.variance))),
+            "order": takes(Choice::Order, json!(options.order)),
+            "algorithm": takes(Choice::Algorithm, json!(options.algorithm)),
+            "solver": takes(Choice::Solver, json!(options.solver)),
+            "sigmas": takes(Choice::Sigmas, json!(options.sigmas)),
             "keep_eps": args.keep_eps, "class": settings.class, "guidance": settings.guidance,
             "files": files, "sha256": sha256,
         }))?;

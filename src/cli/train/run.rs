@@ -12,7 +12,7 @@ use crate::checkpoint::{pipeline, resume};
 use crate::data;
 use crate::report::grid;
 use crate::report::plot::loss_curve;
-use crate::sample::{Settings, timesteps};
+use crate::sample::Settings;
 use crate::train::Trainer;
 use crate::train::metrics::Metrics;
 use crate::{Error, Result, atomic};
@@ -101,11 +101,9 @@ impl Run {
 
     fn draw_grid(&self, path: &Path) -> Result<()> {
         let (config, model) = (self.trainer.config(), self.trainer.pipeline()?);
-        let scheduler = model.scheduler();
-        let (t_max, offset) = (scheduler.schedule.t_max(), scheduler.steps_offset);
         let settings = Settings {
             seed: config.seed,
-            timesteps: timesteps(scheduler.spacing, t_max, config.sample_steps, offset)?,
+            chain: model.scheduler().chain(config.sample_steps)?,
             guidance: if model.null_class().is_some() { config.sample_guidance } else { 1.0 },
             ..Settings::new(&model)?
         };
