@@ -7,6 +7,7 @@ pub mod config_file;
 pub mod dit;
 mod network;
 mod network_config;
+mod passes;
 mod self_attention;
 mod trace;
 pub mod unet;

@@ -1,12 +1,13 @@
 //! One name for every network: the parts that train, sample and evaluate know no other.
 
-use ndarray::Array4;
+use ndarray::{Array4, Ix4};
 
-use super::{Conditions, Dit, NetworkConfig, Taps, UNet, dit, unet};
+use super::passes::{Pass, passes};
+use super::{Conditions, Dit, NetworkConfig, Taps, Trace, UNet, dit, unet};
 use crate::Result;
 use crate::layers::dropout::Key;
 use crate::layers::embedding::TimeEmbedding;
-use crate::layers::{Layout, ParameterVector, Weights};
+use crate::layers::{Kept, Layout, ParameterVector, Weights};
 use crate::numerics::Real;
 
 /// An architecture: which layers there are and where their parameters lie. It holds no numbers.
@@ -36,6 +37,8 @@ macro_rules! of_each {
         }
     };
 }
+
+passes!(Network, layout());
 
 impl Network {
     /// Builds the network that the configuration describes.
@@ -75,81 +78,35 @@ impl Network {
         }
     }
 
-    /// The output for x_t, without what a backward pass would need.
-    ///
-    /// # Shapes
-    /// x (n, h, w, channels in) to (n, h, w, channels out).
-    ///
-    /// # Errors
-    /// No image, image sizes that the network cannot be run on, labels that are missing, not expected, or out of range.
-    pub fn predict<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
-        of_each!(self, network => network.predict(w, x, conditions))
+    fn checked<F: Real>(&self, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
+        of_each!(self, network => network.checked(x, conditions))
     }
 
-    /// The output, and the caches of the backward pass; with a key, activations are dropped.
-    ///
-    /// # Errors
-    /// As [`predict`](Network::predict).
-    pub fn forward<F: Real>(
+    fn run<F: Real>(
         &self,
         w: &dyn Weights<F>,
         x: Array4<F>,
         conditions: Conditions,
-        key: Option<Key>,
-    ) -> Result<(Array4<F>, Tape<F>)> {
-        of_each!(self, network => network.forward(w, x, conditions, key).map(|(y, tape)| (y, tape.into())))
+        pass: Pass,
+    ) -> (Array4<F>, Tape<F>, Trace<F>) {
+        of_each!(self, network => {
+            let (y, tape, trace) = network.run(w, x, conditions, pass);
+            (y, tape.into(), trace)
+        })
     }
 
-    /// [`forward`](Network::forward), and what came out of every module, by diffusers' names and in the order of the pass.
-    ///
-    /// # Errors
-    /// As [`predict`](Network::predict).
-    pub fn forward_traced<F: Real>(
-        &self,
-        w: &dyn Weights<F>,
-        x: Array4<F>,
-        conditions: Conditions,
-    ) -> Result<(Array4<F>, Tape<F>, Taps<F>)> {
-        let traced = of_each!(self, network => {
-            network.forward_traced(w, x, conditions).map(|(y, tape, taps)| (y, tape.into(), taps))
-        });
-        traced
-    }
-
-    /// Gradients of all parameters from dy = ∂L/∂(output), added into `grads`.
-    ///
-    /// # Panics
-    /// If the tape is not that of a [`forward`](Network::forward) pass of this network.
-    pub fn parameter_gradients<F: Real>(
+    fn back<F: Real>(
         &self,
         w: &dyn Weights<F>,
         tape: Tape<F>,
         labels: Option<&[usize]>,
-        dy: &Array4<F>,
+        dy: Kept<F, Ix4>,
         grads: &mut ParameterVector<F>,
-    ) {
+        wants_dx: bool,
+    ) -> Option<Array4<F>> {
         match (self, tape) {
-            (Network::UNet(unet), Tape::UNet(tape)) => unet.parameter_gradients(w, tape, labels, dy, grads),
-            (Network::Dit(dit), Tape::Dit(tape)) => dit.parameter_gradients(w, *tape, labels, dy, grads),
-            _ => panic!("tape: of a network of another class"),
-        }
-    }
-
-    /// Gradients of all parameters from dy = ∂L/∂(output), added into `grads`; returns ∂L/∂x.
-    ///
-    /// # Panics
-    /// If the tape is not that of a [`forward`](Network::forward) pass of this network.
-    pub fn backward<F: Real>(
-        &self,
-        w: &dyn Weights<F>,
-        tape: Tape<F>,
-        labels: Option<&[usize]>,
-        dy: &Array4<F>,
-        grads: &mut ParameterVector<F>,
-    ) -> Array4<F> {
-        match (self, tape) {
-            (Network::UNet(unet), Tape::UNet(tape)) => unet.backward(w, tape, labels, dy, grads),
-            (Network::Dit(dit), Tape::Dit(tape)) => dit.backward(w, *tape, labels, dy, grads),
+            (Network::UNet(unet), Tape::UNet(tape)) => unet.back(w, tape, labels, dy, grads, wants_dx),
+            (Network::Dit(dit), Tape::Dit(tape)) => dit.back(w, *tape, labels, dy, grads, wants_dx),
             _ => panic!("tape: of a network of another class"),
         }
     }
