@@ -35,7 +35,7 @@ pub struct Posterior {
     pub beta_tilde: f64,
 }
 
-/// The variance of p(x_s | x_t), where the network gives the mean alone, under the names that `diffusers` gives them.
+/// The variance of p(x_s | x_t), under the names that `diffusers` gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Variance {
@@ -48,6 +48,17 @@ pub enum Variance {
     /// β by way of its logarithm: the same number. diffusers 0.42.1's `DDPMScheduler` takes the root of the logarithm itself and
     /// gives NaN.
     FixedLargeLog,
+    /// What the network says: the logarithm of the variance of each number.
+    Learned,
+    /// Between β̃ and β, on the line between their logarithms, where the network says (Nichol and Dhariwal 2021, Eq. 15).
+    LearnedRange,
+}
+
+impl Variance {
+    /// Whether the network says it.
+    pub fn is_learned(self) -> bool {
+        matches!(self, Variance::Learned | Variance::LearnedRange)
+    }
 }
 
 impl Posterior {
@@ -80,11 +91,11 @@ impl Posterior {
         }
     }
 
-    /// The variance of p(x_s | x_t).
+    /// The variance of p(x_s | x_t) where it is fixed; of a learned one its upper end, β.
     pub fn variance(&self, kind: Variance) -> f64 {
         match kind {
             Variance::FixedSmall | Variance::FixedSmallLog => self.beta_tilde,
-            Variance::FixedLarge | Variance::FixedLargeLog => self.beta,
+            _ => self.beta,
         }
     }
 }

@@ -7,6 +7,7 @@ mod elementary_sweep;
 mod golden;
 mod guidance;
 mod layers;
+mod likelihood;
 mod optimizer;
 mod peer;
 mod published;

@@ -109,7 +109,6 @@ fn config_that_asks_for_something_else_is_refused_by_file_field_and_value() {
     let cases = [
         ("_class_name", json!("PNDMScheduler"), "expected \"DDPMScheduler\" or \"DDIMScheduler\""),
         ("beta_schedule", json!("laplace"), "`squaredcos_cap_v2`"),
-        ("variance_type", json!("learned_range"), "`fixed_large`"),
         ("prediction_type", json!("flow"), "`v_prediction`"),
         ("timestep_spacing", json!("even"), "`linspace`"),
         ("num_train_timesteps", json!(0), "1 to 100000 steps"),

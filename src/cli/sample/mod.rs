@@ -158,6 +158,8 @@ fn word(variance: Variance) -> &'static str {
     match variance {
         Variance::FixedSmall | Variance::FixedSmallLog => "small",
         Variance::FixedLarge | Variance::FixedLargeLog => "large",
+        Variance::Learned => "learned",
+        Variance::LearnedRange => "learned_range",
     }
 }
 
