@@ -1,6 +1,7 @@
 //! The command: arguments to a validated config to a run; one file a subcommand.
 
 mod bench;
+mod bits;
 mod choices;
 mod eval;
 mod golden;

@@ -115,6 +115,17 @@ pub fn evaluate(
     images: usize,
     progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
+    check_subject(model, weights, data)?;
+    let prepared = Prepared::new(weights);
+    let (denoiser, schedule) = (model.denoiser(&prepared), &model.scheduler().schedule);
+    evaluate_denoiser(&denoiser, schedule, data, model.classes().is_some(), images, progress)
+}
+
+/// Refuses weights and images that are none of the model's.
+///
+/// # Errors
+/// As [`evaluate`].
+pub(super) fn check_subject(model: &Pipeline, weights: &ParameterVector<f32>, data: &Dataset) -> Result<()> {
     environment::check_current()?;
     check_weights(model.network(), weights, "weights")?;
     let shape = data.shape();
@@ -124,18 +135,13 @@ pub fn evaluate(
         return Err(Error::value("data", expected, format!("{shape} in {}", data.name())));
     }
     match (model.classes(), data.classes()) {
-        (Some(_), None) => {
-            return Err(Error::value("data", "images with labels, for a conditional model", data.name()));
-        }
+        (Some(_), None) => Err(Error::value("data", "images with labels, for a conditional model", data.name())),
         (Some(known), Some(found)) if found > known => {
             let expected = format!("images of at most {known} classes, which the model knows");
-            return Err(Error::value("data", expected, format!("{found} in {}", data.name())));
+            Err(Error::value("data", expected, format!("{found} in {}", data.name())))
         }
-        _ => {}
+        _ => Ok(()),
     }
-    let prepared = Prepared::new(weights);
-    let (denoiser, schedule) = (model.denoiser(&prepared), &model.scheduler().schedule);
-    evaluate_denoiser(&denoiser, schedule, data, model.classes().is_some(), images, progress)
 }
 
 /// [`evaluate`] for any denoiser of images of the data's shape, which is told their labels if it is `conditional`.

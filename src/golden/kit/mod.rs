@@ -2,6 +2,7 @@
 
 mod draft;
 mod export;
+mod likelihood;
 mod manifest;
 mod networks;
 mod operations;
@@ -12,7 +13,7 @@ pub use export::export;
 pub use manifest::{Entry, Level, Manifest};
 
 /// The levels in the order in which a backend is built; `probes` tell orders of addition apart.
-pub const LEVELS: [&str; 11] = [
+pub const LEVELS: [&str; 12] = [
     "elementary",
     "ops",
     "blocks",
@@ -23,6 +24,7 @@ pub const LEVELS: [&str; 11] = [
     "reverse_step",
     "trajectory",
     "training",
+    "likelihood",
     "probes",
 ];
 
@@ -40,6 +42,9 @@ pub fn drafts(levels: &[String]) -> Vec<Draft> {
         processes::reverse_steps(),
         processes::trajectories(),
         networks::training(),
+        likelihood::bounds(),
+        likelihood::hybrid_losses(),
+        likelihood::loss_weights(),
         operations::probes(),
     ];
     let wanted = |draft: &Draft| levels.is_empty() || levels.iter().any(|level| level == draft.level);
