@@ -24,7 +24,7 @@ needs no network.\n\nExamples:\n  ancestral eval\n  ancestral eval --model runs/
 --json\n  ancestral eval --bits-per-dim --images 64\n      the variational bound, by timestep\n  \
 ancestral eval --bits-per-dim --steps 100")]
 pub struct Args {
-    /// A run (its raw and averaged weights), a diffusers pipeline folder, or a bare U-Net folder
+    /// A run (its raw and averaged weights), a diffusers pipeline folder, or a network's folder
     #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
     model: PathBuf,
     /// Where the validation images are: as for `train --data` [default: the images of the run, else data/mnist]

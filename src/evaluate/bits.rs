@@ -104,11 +104,11 @@ pub fn bits_per_dim(
         clip: scheduler.clip,
         cdf: settings.cdf,
     };
-    let conditional = model.classes().is_some();
-    bits_of_denoiser(&denoiser, &scheduler.schedule, data, conditional, (settings, reading), progress)
+    bits_of_denoiser(&denoiser, &scheduler.schedule, data, &|class| model.label(class), (settings, reading), progress)
 }
 
-/// [`bits_per_dim`] for any denoiser of images of the data's shape, which is told their labels if it is `conditional`.
+/// [`bits_per_dim`] for any denoiser of images of the data's shape; `label` says what it is told of an image of a class, or of one
+/// without.
 ///
 /// # Errors
 /// No images, times that are no chain; whatever the denoiser refuses; an output that is not finite, or without a variance where
@@ -117,7 +117,7 @@ pub fn bits_of_denoiser(
     denoiser: &dyn Denoiser<f32>,
     schedule: &Schedule,
     data: &Dataset,
-    conditional: bool,
+    label: &(dyn Fn(Option<usize>) -> Option<usize> + Sync),
     (settings, reading): (&BitsSettings, Reading),
     mut progress: impl FnMut(usize),
 ) -> Result<Bits> {
@@ -130,7 +130,7 @@ pub fn bits_of_denoiser(
         let expected = format!("times in 1..={}, ascending", schedule.t_max());
         return Err(Error::value("times", expected, format!("{times:?}")));
     }
-    let asked = Asked { denoiser, data, conditional, reading, steps: steps(schedule, times) };
+    let asked = Asked { denoiser, data, label, reading, steps: steps(schedule, times) };
     let mut by_image = Vec::with_capacity(images);
     for chunk in parallel::ranges(images, AT_ONCE) {
         for of_image in parallel::map(chunk.len(), |i| asked.terms(chunk.start + i)) {
@@ -157,7 +157,7 @@ pub fn bits_of_denoiser(
 struct Asked<'a> {
     denoiser: &'a dyn Denoiser<f32>,
     data: &'a Dataset,
-    conditional: bool,
+    label: &'a (dyn Fn(Option<usize>) -> Option<usize> + Sync),
     reading: Reading,
     steps: Vec<Step>,
 }
@@ -180,8 +180,8 @@ impl Asked<'_> {
                 x_t.copy_from_slice(&q_sample(step.from, x_0, eps));
             }
             let levels: Vec<_> = steps.iter().map(|step| step.from).collect();
-            let label = self.data.label(image).filter(|_| self.conditional);
-            let labels = label.map(|label| vec![label as usize; steps.len()]);
+            let class = self.data.label(image).map(|class| class as usize);
+            let labels = (self.label)(class).map(|label| vec![label; steps.len()]);
             let output = self.denoiser.predict(&x_t, &levels, labels.as_deref())?;
             let (mean, variance) = self.parts(&output, x_0.dim().3)?;
             for (i, step) in steps.iter().enumerate() {
@@ -250,7 +250,7 @@ mod tests {
             clip: Some(1.0),
             cdf: settings.cdf,
         };
-        bits_of_denoiser(&denoiser, &schedule, &data(), true, (settings, reading), |_| {})
+        bits_of_denoiser(&denoiser, &schedule, &data(), &|class| class, (settings, reading), |_| {})
     }
 
     #[test]

@@ -1,7 +1,7 @@
 //! Networks that look at x_t and t and predict what is noise in it.
 //!
 //! A file names the class of its network, so [`Network`] is a closed list: a new one is a folder here and an arm of each
-//! match in `network.rs`.
+//! match in `network.rs` and `network_config.rs`.
 
 pub mod config_file;
 pub mod dit;
@@ -16,6 +16,7 @@ use ndarray::{Array2, Array4};
 use crate::numerics::Real;
 use crate::{Error, Result};
 
+pub(crate) use config_file::CLASS_NAME;
 pub use config_file::DIFFUSERS_VERSION;
 pub use dit::{Dit, DitConfig};
 pub use network::{Network, Tape};

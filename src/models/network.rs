@@ -2,7 +2,7 @@
 
 use ndarray::Array4;
 
-use super::{Conditions, NetworkConfig, Taps, UNet, unet};
+use super::{Conditions, Dit, NetworkConfig, Taps, UNet, dit, unet};
 use crate::Result;
 use crate::layers::dropout::Key;
 use crate::layers::embedding::TimeEmbedding;
@@ -13,7 +13,9 @@ use crate::numerics::Real;
 #[derive(Clone, Debug)]
 pub enum Network {
     /// The U-Net of Ho et al. 2020.
-    UNet(UNet),
+    UNet(Box<UNet>),
+    /// The transformer of Peebles & Xie 2023.
+    Dit(Box<Dit>),
 }
 
 /// The caches of a forward pass of one of the networks.
@@ -21,6 +23,18 @@ pub enum Network {
 pub enum Tape<F: Real> {
     /// A U-Net's.
     UNet(unet::Tape<F>),
+    /// A transformer's.
+    Dit(Box<dit::Tape<F>>),
+}
+
+/// The same expression of whichever network it is.
+macro_rules! of_each {
+    ($network:expr, $inner:ident => $value:expr) => {
+        match $network {
+            Network::UNet($inner) => $value,
+            Network::Dit($inner) => $value,
+        }
+    };
 }
 
 impl Network {
@@ -30,28 +44,26 @@ impl Network {
     /// A configuration that is not supported, by field and value.
     pub fn new(config: NetworkConfig) -> Result<Self> {
         match config {
-            NetworkConfig::UNet(config) => UNet::new(config).map(Network::UNet),
+            NetworkConfig::UNet(config) => UNet::new(config).map(|unet| Network::UNet(Box::new(unet))),
+            NetworkConfig::Dit(config) => Dit::new(config).map(|dit| Network::Dit(Box::new(dit))),
         }
     }
 
     /// What it was built from.
     pub fn config(&self) -> NetworkConfig {
-        match self {
-            Network::UNet(unet) => unet.config.clone().into(),
-        }
+        of_each!(self, network => network.config.clone().into())
     }
 
     /// Its parameters' names, shapes and places.
     pub fn layout(&self) -> &Layout {
-        match self {
-            Network::UNet(unet) => &unet.layout,
-        }
+        of_each!(self, network => &network.layout)
     }
 
     /// Labels that the network knows, the one for "no class" among them; `None` if it is told no classes.
     pub fn labels(&self) -> Option<usize> {
         match self {
             Network::UNet(unet) => unet.config.num_class_embeds,
+            Network::Dit(dit) => Some(dit.config.labels()),
         }
     }
 
@@ -59,6 +71,7 @@ impl Network {
     pub(crate) fn time_proj(&self) -> &TimeEmbedding {
         match self {
             Network::UNet(unet) => &unet.time_proj,
+            Network::Dit(_) => &dit::SINUSOIDS,
         }
     }
 
@@ -70,9 +83,7 @@ impl Network {
     /// # Errors
     /// No image, image sizes that the network cannot be run on, labels that are missing, not expected, or out of range.
     pub fn predict<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
-        match self {
-            Network::UNet(unet) => unet.predict(w, x, conditions),
-        }
+        of_each!(self, network => network.predict(w, x, conditions))
     }
 
     /// The output, and the caches of the backward pass; with a key, activations are dropped.
@@ -86,9 +97,7 @@ impl Network {
         conditions: Conditions,
         key: Option<Key>,
     ) -> Result<(Array4<F>, Tape<F>)> {
-        match self {
-            Network::UNet(unet) => unet.forward(w, x, conditions, key).map(|(y, tape)| (y, Tape::UNet(tape))),
-        }
+        of_each!(self, network => network.forward(w, x, conditions, key).map(|(y, tape)| (y, tape.into())))
     }
 
     /// [`forward`](Network::forward), and what came out of every module, by diffusers' names and in the order of the pass.
@@ -101,11 +110,10 @@ impl Network {
         x: Array4<F>,
         conditions: Conditions,
     ) -> Result<(Array4<F>, Tape<F>, Taps<F>)> {
-        match self {
-            Network::UNet(unet) => {
-                unet.forward_traced(w, x, conditions).map(|(y, tape, taps)| (y, Tape::UNet(tape), taps))
-            }
-        }
+        let traced = of_each!(self, network => {
+            network.forward_traced(w, x, conditions).map(|(y, tape, taps)| (y, tape.into(), taps))
+        });
+        traced
     }
 
     /// Gradients of all parameters from dy = ∂L/∂(output), added into `grads`.
@@ -122,6 +130,8 @@ impl Network {
     ) {
         match (self, tape) {
             (Network::UNet(unet), Tape::UNet(tape)) => unet.parameter_gradients(w, tape, labels, dy, grads),
+            (Network::Dit(dit), Tape::Dit(tape)) => dit.parameter_gradients(w, *tape, labels, dy, grads),
+            _ => panic!("tape: of a network of another class"),
         }
     }
 
@@ -139,13 +149,25 @@ impl Network {
     ) -> Array4<F> {
         match (self, tape) {
             (Network::UNet(unet), Tape::UNet(tape)) => unet.backward(w, tape, labels, dy, grads),
+            (Network::Dit(dit), Tape::Dit(tape)) => dit.backward(w, *tape, labels, dy, grads),
+            _ => panic!("tape: of a network of another class"),
         }
     }
 
     /// Multiply-adds of the matrix products and convolutions of one prediction of one image of this size.
     pub fn multiply_adds(&self, size: (usize, usize)) -> u64 {
-        match self {
-            Network::UNet(unet) => unet.multiply_adds(size),
-        }
+        of_each!(self, network => network.multiply_adds(size))
+    }
+}
+
+impl<F: Real> From<unet::Tape<F>> for Tape<F> {
+    fn from(tape: unet::Tape<F>) -> Self {
+        Tape::UNet(tape)
+    }
+}
+
+impl<F: Real> From<dit::Tape<F>> for Tape<F> {
+    fn from(tape: dit::Tape<F>) -> Self {
+        Tape::Dit(Box::new(tape))
     }
 }

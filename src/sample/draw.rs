@@ -66,7 +66,7 @@ impl Settings {
             options: scheduler.options,
             timesteps: timesteps(scheduler.spacing, t_max, steps, offset)?,
             class: None,
-            guidance: if model.null_class().is_some() { 2.0 } else { 1.0 },
+            guidance: if model.guides() { 2.0 } else { 1.0 },
         })
     }
 
@@ -77,7 +77,7 @@ impl Settings {
         if !self.guidance.is_finite() {
             return Err(Error::value("guidance", "a finite number", self.guidance));
         }
-        if self.guidance != 1.0 && model.null_class().is_none() {
+        if self.guidance != 1.0 && !model.guides() {
             let expected = "1: the model was not trained with hidden labels (label_dropout)";
             return Err(Error::value("guidance", expected, self.guidance));
         }
@@ -132,8 +132,8 @@ pub fn draw(
     let weights = Prepared::new(model.weights());
     let guidance = model.null_class().map(|null_class| Guidance { weight: settings.guidance, null_class });
     let denoiser = Guided { denoiser: model.denoiser(&weights), guidance };
-    let class_of = |classes: usize| move |&i: &u64| settings.class.unwrap_or((i % classes as u64) as usize);
-    let labels = model.classes().map(|classes| indices.iter().map(class_of(classes)).collect());
+    let class_of = |i: u64| Some(settings.class.unwrap_or((i % model.classes()? as u64) as usize));
+    let labels = indices.iter().map(|&i| model.label(class_of(i))).collect();
     let eps_from_clipped_x_0 = settings.options.conventions.eps_from_clipped_x_0;
     let sight = Sight { clip: scheduler.clip, eps_from_clipped_x_0 };
     let (dim, visits, number) = (x_t.dim(), BTreeMap::new(), 0);

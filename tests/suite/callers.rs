@@ -105,7 +105,7 @@ fn pipeline_of_parts_that_do_not_fit_is_refused() {
         refused(Pipeline::new(network(), weights(), scheduler(), Some(4))).starts_with("null_class: expected none")
     );
     let mut conditional = config.model.clone();
-    conditional.set_labels(Some(5));
+    conditional.set_classes(Some(5), false);
     let network = Network::new(conditional).expect("supported");
     let weights = network.layout().initial(1);
     let refusal = refused(Pipeline::new(network, weights, scheduler(), Some(5)));

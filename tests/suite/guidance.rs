@@ -20,7 +20,7 @@ fn trainer(config: Config) -> Trainer {
 /// `tiny` on the four classes of shapes, and a fifth label for none.
 fn conditional() -> Config {
     let mut config = Preset::Tiny.config();
-    config.model.set_labels(Some(5));
+    config.model.set_classes(Some(4), true);
     config.label_dropout = 0.25;
     config
 }

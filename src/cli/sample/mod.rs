@@ -32,7 +32,7 @@ sample --class 7 --guidance 3\n      sevens, and nothing like other digits\n  an
 for numpy.load\n  ancestral sample --count 8 --strip strip.png --animation film.gif\n      the reverse \
 process")]
 pub struct Args {
-    /// A run, a diffusers pipeline folder, or a bare U-Net folder
+    /// A run, a diffusers pipeline folder, or a network's folder
     #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
     model: PathBuf,
     /// Pictures to draw
@@ -172,7 +172,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         options: args.options(&model)?,
         timesteps: args.timesteps(&model)?,
         class: args.class(&model)?,
-        guidance: args.guidance.unwrap_or(if model.null_class().is_some() { 2.0 } else { 1.0 }),
+        guidance: args.guidance.unwrap_or(if model.guides() { 2.0 } else { 1.0 }),
     };
     let (height, width, channels) = model.image_shape()?;
     if channels != 1 && channels != 3 {

@@ -106,7 +106,7 @@ impl Run {
         let settings = Settings {
             seed: config.seed,
             timesteps: timesteps(scheduler.spacing, t_max, config.sample_steps, offset)?,
-            guidance: if model.null_class().is_some() { config.sample_guidance } else { 1.0 },
+            guidance: if model.guides() { config.sample_guidance } else { 1.0 },
             ..Settings::new(&model)?
         };
         let pictures = in_batches(&model, &settings, 0..config.sample_count as u64, 64, |_, _| {})?;
@@ -136,7 +136,8 @@ impl Run {
         print(eval::to_table(&results, validation.name()))?;
         print(format!("pictures   {}", self.out.join("samples.png").display()))?;
         print(format!("model      {}", self.out.join("model").display()))?;
-        print(format!("SHA-256    {sha256}  unet/diffusion_pytorch_model.safetensors"))?;
+        let part = self.trainer.config().model.part_name();
+        print(format!("SHA-256    {sha256}  {part}/diffusion_pytorch_model.safetensors"))?;
         Ok(Exit::Passed)
     }
 }

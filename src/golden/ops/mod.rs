@@ -161,6 +161,7 @@ pub const SIGNATURES: &[Signature] = &[
     ),
     signature("loss_weight", &[], &[], &["schedule", "prediction_type", "weighting", "gamma", "k"], false),
     signature("unet", &["x", "t", "noise"], &["class_labels"], &["model", "gradients", "taps"], false),
+    signature("dit", &["x", "t", "noise", "class_labels"], &[], &["model", "gradients", "taps"], false),
     signature(
         "training",
         &["x_0", "eps", "t"],
@@ -204,7 +205,7 @@ pub fn evaluate<F: Precision>(case: &Case) -> Result<Results<F>> {
         "adamw" => optimizer::adamw::<F>(&request),
         "clip_grad_norm" => optimizer::clip_grad_norm::<F>(&request),
         "ema" => optimizer::ema::<F>(&request),
-        "unet" => network::unet::<F>(&request),
+        "unet" | "dit" => network::network::<F>(&request),
         "training" => network::training::<F>(&request),
         op => unreachable!("{op} has a signature and no function"),
     }

@@ -17,7 +17,7 @@ use crate::numerics::Real;
 
 /// The sinusoids that every block is fed: cosines first, frequencies down to 1/10000, as diffusers has them for this network.
 /// (Peebles & Xie's own code ends one step before: freq_shift 0.)
-pub(super) const SINUSOIDS: TimeEmbedding = TimeEmbedding { dim: 256, flip_sin_to_cos: true, freq_shift: 1.0 };
+pub(crate) const SINUSOIDS: TimeEmbedding = TimeEmbedding { dim: 256, flip_sin_to_cos: true, freq_shift: 1.0 };
 
 /// Two linear layers and a table.
 #[derive(Clone, Debug)]

@@ -37,7 +37,8 @@ use crate::models::{Conditions, Taps, Time, Trace};
 use crate::numerics::{Real, parallel};
 use block::{Block, NORM_EPS, tokens};
 pub use config::DitConfig;
-use embedder::{Embedder, SINUSOIDS};
+use embedder::Embedder;
+pub(super) use embedder::SINUSOIDS;
 
 /// The architecture: which layers there are and where their parameters lie. It holds no numbers.
 #[derive(Clone, Debug)]
