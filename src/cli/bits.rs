@@ -12,7 +12,8 @@ use crate::Result;
 use crate::data::Dataset;
 use crate::diffusion::Variance;
 use crate::diffusion::likelihood::Cdf;
-use crate::evaluate::{Bits, BitsSettings, Mean, bits_per_dim};
+use crate::evaluate::{Bits, BitsSettings, ExactBits, Mean, bits_per_dim, exact_bits};
+use crate::numerics::ode::Tolerance;
 use crate::pipeline::Pipeline;
 use crate::report::cost::{Part, cost_of_an_image};
 use crate::report::table::table;
@@ -33,10 +34,28 @@ pub struct Args {
     /// The decoder's normal distribution
     #[arg(long, requires = "bits_per_dim", value_parser = cdfs(), default_value = "erf")]
     cdf: Cdf,
+    /// Also the exact likelihood by the probability-flow ODE: passes forward and back
+    #[arg(long, requires = "bits_per_dim")]
+    exact: bool,
+    /// What error a step of the ODE may have
+    #[arg(long, requires = "exact", value_name = "X", default_value_t = 1e-4, value_parser = tolerance)]
+    tolerance: f64,
 }
 
-/// One set of weights, by name.
-type Results = Vec<(&'static str, Bits)>;
+/// A tolerance that float32 networks can keep.
+fn tolerance(text: &str) -> std::result::Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(number) if (1e-6..=0.1).contains(&number) => Ok(number),
+        _ => Err("expected a number from 1e-6 to 0.1".into()),
+    }
+}
+
+/// What is known of one set of weights.
+struct Found {
+    name: &'static str,
+    bits: Bits,
+    exact: Option<ExactBits>,
+}
 
 impl Args {
     /// Computes, prints and draws the bound of every subject.
@@ -53,8 +72,8 @@ impl Args {
         plot: Option<&Path>,
     ) -> Result<Exit> {
         let settings = self.settings(model, images.min(data.len()))?;
-        let results = all(model, subjects, data, &settings)?;
-        if let (Some(path), Some((name, bits))) = (plot, results.last()) {
+        let results = self.all(model, subjects, data, &settings)?;
+        if let (Some(path), Some(Found { name, bits, .. })) = (plot, results.last()) {
             let title = format!("Bits per dimension of {} images of {}, {name}", bits.images, data.name());
             let nearest: Vec<_> =
                 bits.times.iter().copied().zip(bits.terms.iter().map(|term| term.mean)).take(10).collect();
@@ -63,6 +82,42 @@ impl Args {
         let text = if as_json { to_json(&results, &settings, data.name()) } else { to_table(&results, data.name()) };
         print(text.trim_end())?;
         Ok(Exit::Passed)
+    }
+
+    fn all(
+        &self,
+        model: &Pipeline,
+        subjects: &[Subject],
+        data: &Dataset,
+        settings: &BitsSettings,
+    ) -> Result<Vec<Found>> {
+        let whole = (settings.images * subjects.len()) as u64;
+        let run = |title: &'static str, each: &mut dyn FnMut(&Subject, &mut dyn FnMut(usize)) -> Result<()>| {
+            let mut progress = Progress::new(title, whole, "images");
+            for (i, subject) in subjects.iter().enumerate() {
+                each(subject, &mut |done| progress.set((i * settings.images + done) as u64, subject.name))?;
+            }
+            progress.finish("done");
+            Ok::<(), crate::Error>(())
+        };
+        let (mut bits, mut exact) = (Vec::new(), Vec::new());
+        run("bits per dimension", &mut |subject, progress| {
+            bits.push(bits_per_dim(model, subject.weights, data, settings, progress)?);
+            Ok(())
+        })?;
+        if self.exact {
+            let tolerance = Tolerance { relative: self.tolerance, absolute: self.tolerance };
+            run("exact likelihood", &mut |subject, progress| {
+                exact.push(exact_bits(model, subject.weights, data, settings, tolerance, progress)?);
+                Ok(())
+            })?;
+        }
+        let mut exact = exact.into_iter();
+        Ok(subjects
+            .iter()
+            .zip(bits)
+            .map(|(subject, bits)| Found { name: subject.name, bits, exact: exact.next() })
+            .collect())
     }
 
     fn settings(&self, model: &Pipeline, images: usize) -> Result<BitsSettings> {
@@ -81,19 +136,6 @@ fn flag_of_steps(error: crate::Error) -> crate::Error {
         crate::Error::Value { expected, found, .. } => crate::Error::value("--steps", expected, found),
         other => flag(other, &[]),
     }
-}
-
-fn all(model: &Pipeline, subjects: &[Subject], data: &Dataset, settings: &BitsSettings) -> Result<Results> {
-    let mut progress = Progress::new("bits per dimension", (settings.images * subjects.len()) as u64, "images");
-    let mut results = Vec::new();
-    for (i, subject) in subjects.iter().enumerate() {
-        let bits = bits_per_dim(model, subject.weights, data, settings, |done| {
-            progress.set((i * settings.images + done) as u64, subject.name);
-        })?;
-        results.push((subject.name, bits));
-    }
-    progress.finish("done");
-    Ok(results)
 }
 
 /// First and last index of the terms that are told of together: the decoder, to t = 10, to 100, and then hundreds.
@@ -133,9 +175,12 @@ fn parts(bits: &Bits) -> Vec<Part> {
 }
 
 /// One JSON object: for each subject the parts, and all terms.
-fn to_json(results: &Results, settings: &BitsSettings, data: &str) -> String {
-    let of = |(name, bits): &(&'static str, Bits)| {
+fn to_json(results: &[Found], settings: &BitsSettings, data: &str) -> String {
+    let of = |Found { name, bits, exact }: &Found| {
         let mut value = serde_json::to_value(bits).expect("numbers are JSON");
+        if let Some(exact) = exact {
+            value["exact"] = json!(exact);
+        }
         (value["data"], value["variance"], value["cdf"]) = (json!(data), json!(settings.variance), json!(settings.cdf));
         (name.replace(' ', "_").to_lowercase(), value)
     };
@@ -144,10 +189,10 @@ fn to_json(results: &Results, settings: &BitsSettings, data: &str) -> String {
 }
 
 /// The table that people read: for each subject the parts from the noise to the image, and the total last.
-fn to_table(results: &Results, data: &str) -> String {
+fn to_table(results: &[Found], data: &str) -> String {
     let headers = ["weights", "part", "t", "bits/dim", "+-", "of all", "RMSE of x_0"];
     let mut rows = Vec::new();
-    for (name, bits) in results {
+    for Found { name, bits, exact } in results {
         let mut row = |part: &str, t: String, mean: f64, margin: Option<f64>, rmse: Option<f64>| {
             let optional = |number: Option<f64>| number.map_or(String::new(), |x| format!("{x:.5}"));
             let share = format!("{:.2} %", 100.0 * mean / bits.total.mean);
@@ -173,8 +218,14 @@ fn to_table(results: &Results, data: &str) -> String {
         }
         row("decoder", bits.times[0].to_string(), decoder.0, decoder.1, Some(bits.x_0_mse[0].sqrt()));
         row("all", String::new(), total.0, total.1, None);
+        if let Some(exact) = exact {
+            row("exact", String::new(), exact.total.mean, exact.total.margin, None);
+        }
     }
-    let (count, steps) = results.first().map_or((0, 0), |(_, bits)| (bits.images, bits.times.len()));
+    let (count, steps) = results.first().map_or((0, 0), |found| (found.bits.images, found.bits.times.len()));
     let head = format!("Variational bound of {count} images of {data} in {steps} steps; +- is half of a 95 % interval");
-    format!("{head}\n{}", table(&headers, &rows))
+    let passes = results.iter().filter_map(|found| found.exact.as_ref()).map(|exact| exact.evaluations);
+    let tail: String =
+        passes.map(|passes| format!("exact: {passes:.0} passes forward and back for an image\n")).collect();
+    format!("{head}\n{}{tail}", table(&headers, &rows))
 }

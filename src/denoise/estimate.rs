@@ -78,7 +78,7 @@ mod tests {
         let (x, said) = (normal((2, 3, 2, 1), 1), normal((2, 3, 2, 1), 2));
         for prediction in [Prediction::Epsilon, Prediction::Sample, Prediction::V] {
             let sight = Sight { clip: None, eps_from_clipped_x_0: true };
-            let Estimate { x_0_hat, eps_hat } = sight.estimate(&x, LEVEL, &Output { prediction, value: said.clone() });
+            let Estimate { x_0_hat, eps_hat } = sight.estimate(&x, LEVEL, &Output::new(prediction, said.clone()));
             let sum = x_0_hat * LEVEL.signal() + eps_hat * LEVEL.sigma();
             assert!((sum - &x).iter().all(|difference| difference.abs() < 1e-14), "{prediction:?}");
         }
@@ -87,7 +87,7 @@ mod tests {
     #[test]
     fn estimate_with_a_range_derives_eps_again_only_where_asked_and_only_where_x_0_hat_was_clipped() {
         let (x, said) = (normal((3, 4, 4, 1), 1), normal((3, 4, 4, 1), 2));
-        let output = Output { prediction: Prediction::Epsilon, value: said.clone() };
+        let output = Output::new(Prediction::Epsilon, said.clone());
         let sight = |eps_from_clipped_x_0| Sight { clip: Some(1.0), eps_from_clipped_x_0 };
         let (again, kept) = (sight(true).estimate(&x, LEVEL, &output), sight(false).estimate(&x, LEVEL, &output));
         assert_eq!((&kept.eps_hat, &again.x_0_hat), (&said, &kept.x_0_hat));

@@ -25,6 +25,6 @@ impl<F: Real> Denoiser<F> for NetworkDenoiser<'_, F> {
         let time: Vec<f64> = levels.iter().map(|level| level.time).collect();
         let conditions = Conditions { time: Time::Steps(&time), labels };
         let value = self.network.predict(self.weights, x.clone(), conditions)?;
-        Ok(Output { prediction: self.prediction, value })
+        Ok(Output::of_network(self.prediction, value, x.dim().3))
     }
 }

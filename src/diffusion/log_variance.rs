@@ -58,7 +58,7 @@ impl LogRange {
     pub fn slope<F: Real>(&self, kind: Variance) -> F {
         match kind {
             Variance::Learned => F::one(),
-            Variance::LearnedRange => F::from_f64(0.5 * (self.large - self.small)),
+            Variance::LearnedRange => F::from_f64(0.5) * (F::from_f64(self.large) - F::from_f64(self.small)),
             _ => F::zero(),
         }
     }

@@ -6,12 +6,12 @@
 //!
 //! The network computes in f32. What follows from its output is computed in f64.
 
+use ndarray::Array4;
 use serde::Serialize;
 
 use super::noise::check_subject;
 use crate::data::Dataset;
 use crate::denoise::{Denoiser, Output};
-use crate::diffusion::likelihood::losses::halves;
 use crate::diffusion::likelihood::{Cdf, Reading, Said, Step, Term, prior, steps};
 use crate::diffusion::{Schedule, Variance, q_sample};
 use crate::layers::{ParameterVector, Prepared, flat, flat_mut};
@@ -28,7 +28,7 @@ const AT_ONCE: usize = 4;
 const BATCH: usize = 16;
 
 /// The seed of the noise.
-const SEED: u64 = 0;
+pub(super) const SEED: u64 = 0;
 
 /// Of what the bound is computed.
 #[derive(Clone, Debug, PartialEq)]
@@ -183,7 +183,7 @@ impl Asked<'_> {
             let class = self.data.label(image).map(|class| class as usize);
             let labels = (self.label)(class).map(|label| vec![label; steps.len()]);
             let output = self.denoiser.predict(&x_t, &levels, labels.as_deref())?;
-            let (mean, variance) = self.parts(&output, x_0.dim().3)?;
+            let (mean, variance) = self.parts(&output)?;
             for (i, step) in steps.iter().enumerate() {
                 let of = |x: &[f64]| if x.is_empty() { Vec::new() } else { x[i * size..][..size].to_vec() };
                 let eps: Vec<f64> = flat(&eps)[i * size..][..size].iter().map(|&eps| eps.into()).collect();
@@ -203,23 +203,22 @@ impl Asked<'_> {
     }
 
     /// What an output says of the mean, and of the variance where that is learned.
-    fn parts(&self, output: &Output<f32>, channels: usize) -> Result<(Vec<f64>, Vec<f64>)> {
-        let said: Vec<f64> = flat(&output.value).iter().map(|&said| said.into()).collect();
-        let expected = if self.reading.variance.is_learned() { 2 * channels } else { channels };
-        match output.value.dim().3 {
-            found if found != expected => {
-                Err(Error::value("variance", format!("{expected} channels of the output"), found))
+    fn parts(&self, output: &Output<f32>) -> Result<(Vec<f64>, Vec<f64>)> {
+        let wide = |x: &Array4<f32>| -> Vec<f64> { flat(x).iter().map(|&said| said.into()).collect() };
+        let variance = match (&output.log_variance, self.reading.variance.is_learned()) {
+            (Some(said), true) => wide(said),
+            (None, true) => {
+                let expected = "fixed_small or fixed_large: the network says nothing of variances";
+                return Err(Error::value("variance", expected, format!("{:?}", self.reading.variance)));
             }
-            _ if self.reading.variance.is_learned() => Ok(halves(&said, channels)),
-            _ => Ok((said, Vec::new())),
-        }
+            (_, false) => Vec::new(),
+        };
+        Ok((wide(&output.value), variance))
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use ndarray::Array4;
-
     use super::*;
     use crate::data::Shape;
     use crate::diffusion::{BetaSchedule, Level, Prediction};
@@ -242,7 +241,7 @@ mod tests {
             for ((mut image, level), &label) in value.outer_iter_mut().zip(levels).zip(labels) {
                 image.mapv_inplace(|x| (0.9 * level.sigma() as f32) * x + 0.1 * label as f32);
             }
-            Ok(Output { prediction: Prediction::Epsilon, value })
+            Ok(Output::new(Prediction::Epsilon, value))
         };
         let reading = Reading {
             prediction: Prediction::Epsilon,
@@ -304,7 +303,7 @@ mod tests {
             assert!(bits(&settings(times)).unwrap_err().to_string().starts_with("times: expected times in 1..=30"));
         }
         let learned = BitsSettings { variance: Variance::Learned, ..settings(vec![1, 9]) };
-        assert!(bits(&learned).unwrap_err().to_string().starts_with("variance: expected 2 channels"));
+        assert!(bits(&learned).unwrap_err().to_string().starts_with("variance: expected fixed_small"));
         let none = BitsSettings { images: 0, ..settings(vec![1]) };
         assert!(bits(&none).unwrap_err().to_string().starts_with("images: expected at least one"));
     }

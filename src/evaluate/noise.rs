@@ -266,7 +266,7 @@ mod tests {
             for ((mut image, level), &label) in value.outer_iter_mut().zip(levels).zip(labels) {
                 image.mapv_inplace(|x| (0.3 * level.sigma() as f32) * x + 0.1 * label as f32);
             }
-            Ok(Output { prediction: Prediction::Epsilon, value })
+            Ok(Output::new(Prediction::Epsilon, value))
         };
         let found = evaluate_denoiser(&denoiser, &schedule, &data, &|class| class, 9, |_| {}).unwrap();
         labels_seen.lock().unwrap().sort();

@@ -213,9 +213,8 @@ mod tests {
 
     #[test]
     fn noise_of_a_second_visit_is_new_and_that_of_the_first_is_keyed_by_picture_and_time() {
-        let denoiser = |x: &Array4<f32>, _: &[Level], _: Option<&[usize]>| {
-            Ok(Output { prediction: Prediction::Sample, value: x.clone() })
-        };
+        let denoiser =
+            |x: &Array4<f32>, _: &[Level], _: Option<&[usize]>| Ok(Output::new(Prediction::Sample, x.clone()));
         let mut drawing = Drawing {
             denoiser: &denoiser,
             sight: Sight { clip: None, eps_from_clipped_x_0: true },

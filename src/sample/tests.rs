@@ -41,7 +41,7 @@ struct Fixed<'a> {
 
 impl Walk<f64> for Fixed<'_> {
     fn see(&mut self, x: &Array4<f64>, level: Level) -> Result<Estimate<f64>> {
-        let output = Output { prediction: self.prediction, value: self.output.clone() };
+        let output = Output::new(self.prediction, self.output.clone());
         Ok(self.sight.estimate(x, level, &output))
     }
 
@@ -79,7 +79,7 @@ fn samplers() -> [(Sampler, SamplerOptions); 4] {
 fn chain_of_one_step_returns_the_image_the_model_sees() {
     let sight = Sight { clip: Some(1.0), eps_from_clipped_x_0: true };
     let Numbers { x_t, output, .. } = numbers();
-    let seen = sight.estimate(&x_t, schedule().level(40), &Output { prediction: Prediction::Epsilon, value: output });
+    let seen = sight.estimate(&x_t, schedule().level(40), &Output::new(Prediction::Epsilon, output));
     for (sampler, options) in samplers() {
         let x = step_of(sampler, &options, Prediction::Epsilon, Some(1.0), (40, 0));
         assert_eq!(x, seen.x_0_hat);

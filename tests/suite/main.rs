@@ -8,6 +8,7 @@ mod golden;
 mod guidance;
 mod layers;
 mod likelihood;
+mod objectives;
 mod optimizer;
 mod peer;
 mod published;

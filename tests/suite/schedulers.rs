@@ -97,7 +97,7 @@ impl<F: Real> Walk<F> for Recorded<'_, F> {
             }
         };
         let sight = Sight { clip, eps_from_clipped_x_0: options.conventions.eps_from_clipped_x_0 };
-        Ok(sight.estimate(x, level, &Output { prediction, value }))
+        Ok(sight.estimate(x, level, &Output::new(prediction, value)))
     }
 
     fn noise(&mut self, _: Level) -> Array4<F> {

@@ -19,6 +19,7 @@
 //! A chain that skips times has steps of its own, so all of it is derived from ᾱ at the times that it has.
 
 pub mod decoder;
+pub mod exact;
 pub mod losses;
 
 use super::log_variance::LogRange;

@@ -38,22 +38,24 @@ pub fn bounds() -> Vec<Draft> {
     let open = json!({"clip_sample": false});
     let first = [0, 1, 2, 3];
     let strided = [0, 20, 60, 99];
+    // A guess of x_0 that is no better than chance falls into the tails of a narrow decoder, where float32 has no digits.
+    let wide = [30, 60, 99];
     vec![
         bound("small", attributes(linear, "epsilon", "fixed_small", json!({})), 1, &first)
             .mutants(&["nats_for_bits", "bins_off_by_one"]),
         bound("small_tanh", attributes(linear, "epsilon", "fixed_small", tanh.clone()), 1, &first)
             .mutants(&["bins_off_by_one"]),
-        bound("small_sample", attributes(linear, "sample", "fixed_small", json!({})), 1, &first),
+        bound("small_sample", attributes(linear, "sample", "fixed_small", json!({})), 1, &wide),
         bound("small_v", attributes(linear, "v_prediction", "fixed_small", json!({})), 1, &first),
         bound("large", attributes(linear, "epsilon", "fixed_large", json!({})), 1, &first),
-        bound("large_sample_tanh", attributes(linear, "sample", "fixed_large", tanh.clone()), 1, &first),
+        bound("large_sample_tanh", attributes(linear, "sample", "fixed_large", tanh.clone()), 1, &wide),
         bound("large_v", attributes(cosine, "v_prediction", "fixed_large", json!({})), 2, &[0, 1, 2]),
         bound("learned", attributes(linear, "epsilon", "learned", json!({})), 1, &first).mutants(&["halves_swapped"]),
         bound("learned_sample", attributes(linear, "sample", "learned", json!({})), 2, &[0, 1]),
         bound("learned_v", attributes(cosine, "v_prediction", "learned", json!({})), 1, &first),
         bound("range", attributes(linear, "epsilon", "learned_range", json!({})), 1, &first)
             .mutants(&["range_reversed", "halves_swapped"]),
-        bound("range_sample", attributes(linear, "sample", "learned_range", json!({})), 1, &first),
+        bound("range_sample", attributes(linear, "sample", "learned_range", json!({})), 1, &wide),
         bound("range_v_tanh", attributes(cosine, "v_prediction", "learned_range", tanh), 2, &[0, 1, 2]),
         bound("strided_small", attributes(linear, "epsilon", "fixed_small", json!({})), 1, &strided)
             .mutants(&["stride_ignored"]),
@@ -82,7 +84,7 @@ pub fn hybrid_losses() -> Vec<Draft> {
             "halves_swapped",
         ]),
         loss("range_tanh", attributes(linear, "epsilon", "learned_range", tanh.clone()), 1, &[0, 1, 2]),
-        loss("range_sample", attributes(linear, "sample", "learned_range", json!({})), 1, &[0, 1, 2]),
+        loss("range_sample", attributes(linear, "sample", "learned_range", json!({})), 1, &[30, 60, 99]),
         loss("range_v", attributes(cosine, "v_prediction", "learned_range", json!({})), 2, &[0, 1])
             .mutants(&["halves_swapped"]),
         loss("range_strided", attributes(linear, "epsilon", "learned_range", json!({})), 1, &[0, 40, 99])

@@ -186,7 +186,7 @@ impl<F: Precision> Walk<F> for Recorded<'_, F> {
         let Scheduler { prediction, clip, options, .. } = *self.scheduler;
         let value = self.outputs.next().expect("an output for each time that the network is asked");
         let sight = Sight { clip, eps_from_clipped_x_0: options.conventions.eps_from_clipped_x_0 };
-        let estimate = sight.estimate(x, level, &Output { prediction, value });
+        let estimate = sight.estimate(x, level, &Output::new(prediction, value));
         self.x_0_hats.push(estimate.x_0_hat.clone());
         Ok(estimate)
     }
