@@ -2,9 +2,9 @@
 
 use serde::{Deserialize, Serialize};
 
-use super::timesteps::TimestepSampler;
+use super::timesteps::{Choice, LossHistory, Times, TimestepSampler};
 use crate::diffusion::likelihood::{Cdf, Reading};
-use crate::diffusion::{Prediction, Variance, Weighting};
+use crate::diffusion::{Prediction, Schedule, Variance, Weighting};
 use crate::{Error, Result};
 
 /// The objective of a run. The default is that of Ho et al. 2020, Algorithm 1.
@@ -86,6 +86,23 @@ impl ObjectiveConfig {
             WeightingName::P2 => Weighting::P2 { k: self.p2_k, gamma: self.p2_gamma },
             WeightingName::Vlb => Weighting::Vlb,
         }
+    }
+
+    /// What each image counts: by its time, and by how often that is chosen; `None` if all count alike.
+    pub fn weights(&self, schedule: &Schedule, prediction: Prediction, times: Times) -> Option<Vec<f64>> {
+        let weighting = self.weighting();
+        if weighting == Weighting::Simple {
+            return times.importance;
+        }
+        let of_time = times.t.iter().map(|&t| weighting.weight(schedule, prediction, t));
+        let importance = times.importance.unwrap_or_else(|| vec![1.0; times.t.len()]);
+        Some(of_time.zip(importance).map(|(weight, importance)| weight * importance).collect())
+    }
+
+    /// How times are chosen, with the losses so far where they are chosen by those.
+    pub fn choice<'a>(&self, schedule: &'a Schedule, history: Option<&'a LossHistory>) -> Choice<'a> {
+        let log_normal = (self.log_normal_mean, self.log_normal_deviation);
+        Choice { sampler: self.timesteps, schedule, log_normal, history }
     }
 
     /// How an output is read where the loss is of the bound: not clipped, so that every output has a gradient.

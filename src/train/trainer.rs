@@ -21,9 +21,9 @@ use super::learning_rate::learning_rate;
 use super::objective::{Batch, Bound};
 use super::power_ema::PowerAverages;
 use super::step::{Descent, State, StepReport};
-use super::timesteps::{Choice, LossHistory, Times, TimestepSampler};
+use super::timesteps::{LossHistory, TimestepSampler};
 use crate::data::{Dataset, Order};
-use crate::diffusion::{Schedule, Weighting};
+use crate::diffusion::Schedule;
 use crate::layers::dropout::Key;
 use crate::layers::flat_mut;
 use crate::models::Network;
@@ -117,12 +117,7 @@ impl Trainer {
         let labels = labels(config, &self.data, n, &indices);
 
         let objective = &config.objective;
-        let choice = Choice {
-            sampler: objective.timesteps,
-            schedule: &self.schedule,
-            log_normal: (objective.log_normal_mean, objective.log_normal_deviation),
-            history: self.state.history.as_ref(),
-        };
+        let choice = objective.choice(&self.schedule, self.state.history.as_ref());
         let times = choice.times(config.seed, n, indices.len());
         let (eps, prediction) = (noise(config.seed, n, x_0.dim()), config.schedule.prediction_type);
         let mut batch = Batch::noised(&self.schedule, prediction, &x_0, &times.t, &eps, labels);
@@ -130,26 +125,13 @@ impl Trainer {
             let (reading, hybrid) = (objective.reading(prediction), objective.loss == LossName::Hybrid);
             batch.bound = Some(Bound::new(&self.schedule, reading, hybrid, &x_0, &times.t, &eps));
         }
-        batch.weight = self.weights(times);
+        batch.weight = objective.weights(&self.schedule, prediction, times);
 
         let o = &config.optimizer;
         let lr = learning_rate(n, config.steps, o.lr, o.warm_up_steps, o.decay);
         let descent = Descent { adamw: o.adamw(), clip_norm: o.clip_norm, ema_decay: config.ema_decay };
         let key = Key { seed: config.seed, step: n, first_image: 0 };
         self.state.step(&self.network, &batch, lr, &descent, Some(key), &self.zeros)
-    }
-}
-
-impl Trainer {
-    /// What each image counts: by its time, and by how often that is chosen.
-    fn weights(&self, times: Times) -> Option<Vec<f64>> {
-        let (weighting, prediction) = (self.config.objective.weighting(), self.config.schedule.prediction_type);
-        if weighting == Weighting::Simple {
-            return times.importance;
-        }
-        let of_time = times.t.iter().map(|&t| weighting.weight(&self.schedule, prediction, t));
-        let importance = times.importance.unwrap_or_else(|| vec![1.0; times.t.len()]);
-        Some(of_time.zip(importance).map(|(weight, importance)| weight * importance).collect())
     }
 }
 
