@@ -91,33 +91,24 @@ impl Args {
         data: &Dataset,
         settings: &BitsSettings,
     ) -> Result<Vec<Found>> {
-        let whole = (settings.images * subjects.len()) as u64;
-        let run = |title: &'static str, each: &mut dyn FnMut(&Subject, &mut dyn FnMut(usize)) -> Result<()>| {
-            let mut progress = Progress::new(title, whole, "images");
-            for (i, subject) in subjects.iter().enumerate() {
-                each(subject, &mut |done| progress.set((i * settings.images + done) as u64, subject.name))?;
-            }
-            progress.finish("done");
-            Ok::<(), crate::Error>(())
-        };
-        let (mut bits, mut exact) = (Vec::new(), Vec::new());
-        run("bits per dimension", &mut |subject, progress| {
-            bits.push(bits_per_dim(model, subject.weights, data, settings, progress)?);
-            Ok(())
-        })?;
+        let of_all = |title: &'static str| Progress::new(title, (settings.images * subjects.len()) as u64, "images");
+        let mut found = Vec::new();
+        let mut progress = of_all("bits per dimension");
+        for (i, &Subject { name, weights }) in subjects.iter().enumerate() {
+            let done = |done| progress.set((i * settings.images + done) as u64, name);
+            found.push(Found { name, bits: bits_per_dim(model, weights, data, settings, done)?, exact: None });
+        }
+        progress.finish("done");
         if self.exact {
             let tolerance = Tolerance { relative: self.tolerance, absolute: self.tolerance };
-            run("exact likelihood", &mut |subject, progress| {
-                exact.push(exact_bits(model, subject.weights, data, settings, tolerance, progress)?);
-                Ok(())
-            })?;
+            let mut progress = of_all("exact likelihood");
+            for (i, (&Subject { name, weights }, found)) in subjects.iter().zip(&mut found).enumerate() {
+                let done = |done| progress.set((i * settings.images + done) as u64, name);
+                found.exact = Some(exact_bits(model, weights, data, settings, tolerance, done)?);
+            }
+            progress.finish("done");
         }
-        let mut exact = exact.into_iter();
-        Ok(subjects
-            .iter()
-            .zip(bits)
-            .map(|(subject, bits)| Found { name: subject.name, bits, exact: exact.next() })
-            .collect())
+        Ok(found)
     }
 
     fn settings(&self, model: &Pipeline, images: usize) -> Result<BitsSettings> {
@@ -125,7 +116,7 @@ impl Args {
         let t_max = scheduler.schedule.t_max();
         let steps = self.steps.map_or(t_max, |steps| steps as usize);
         let times = timesteps(scheduler.spacing, t_max, steps, if steps == t_max { 0 } else { scheduler.steps_offset });
-        let mut times = times.map_err(|error| flag_of_steps(error))?;
+        let mut times = times.map_err(flag_of_steps)?;
         times.reverse();
         Ok(BitsSettings { images, times, variance: self.variance.unwrap_or(scheduler.options.variance), cdf: self.cdf })
     }
@@ -138,11 +129,11 @@ fn flag_of_steps(error: crate::Error) -> crate::Error {
     }
 }
 
-/// First and last index of the terms that are told of together: the decoder, to t = 10, to 100, and then hundreds.
+/// First and last index of the terms behind the decoder's that are told of together: to t = 10, to 100, and then hundreds.
 fn groups(bits: &Bits) -> Vec<std::ops::Range<usize>> {
     let last = bits.times.last().copied().unwrap_or(1);
     let ends = [10, 100].into_iter().chain((2..=last.div_ceil(100)).map(|hundred| hundred * 100));
-    let (mut groups, mut from) = (vec![0..1], 1);
+    let (mut groups, mut from) = (Vec::new(), 1);
     for end in ends {
         let to = bits.times.partition_point(|&t| t <= end).max(1);
         if to > from {
@@ -210,7 +201,7 @@ fn to_table(results: &[Found], data: &str) -> String {
         let (prior, decoder, total) = (whole(&bits.prior), whole(&bits.decoder), whole(&bits.total));
         let last = bits.times.last().copied().unwrap_or(0);
         row("prior", last.to_string(), prior.0, prior.1, None);
-        for group in groups(bits).into_iter().skip(1).rev() {
+        for group in groups(bits).into_iter().rev() {
             let (first, last) = (bits.times[group.start], bits.times[group.end - 1]);
             let sum = bits.terms[group.clone()].iter().map(|term| term.mean).sum();
             let mse = bits.x_0_mse[group.clone()].iter().sum::<f64>() / group.len() as f64;

@@ -138,7 +138,7 @@ pub fn bits_of_denoiser(
         }
         progress(chunk.end);
     }
-    let mean = |of: &dyn Fn(&(f64, Vec<Term<f64>>)) -> f64| Mean::of(&by_image.iter().map(of).collect::<Vec<_>>());
+    let mean = |of: &dyn Fn(&OfImage) -> f64| Mean::of(&by_image.iter().map(of).collect::<Vec<_>>());
     let kl = |terms: &[Term<f64>]| sum_by(&terms[1..], |term: Term<f64>| term.bits);
     let of_times = 0..times.len();
     Ok(Bits {
@@ -153,6 +153,9 @@ pub fn bits_of_denoiser(
     })
 }
 
+/// The prior of an image, and its terms.
+type OfImage = (f64, Vec<Term<f64>>);
+
 /// What is looked at, and by whom.
 struct Asked<'a> {
     denoiser: &'a dyn Denoiser<f32>,
@@ -164,7 +167,7 @@ struct Asked<'a> {
 
 impl Asked<'_> {
     /// The prior of one image, and its terms.
-    fn terms(&self, image: usize) -> Result<(f64, Vec<Term<f64>>)> {
+    fn terms(&self, image: usize) -> Result<OfImage> {
         let exact = self.data.batch::<f64>(&[image]);
         let mut terms = Vec::with_capacity(self.steps.len());
         for steps in self.steps.chunks(BATCH) {

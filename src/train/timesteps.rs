@@ -61,7 +61,7 @@ impl LossHistory {
             let known = of_t.iter().take_while(|loss| **loss >= 0.0).count();
             of_t[known..].iter().all(|&loss| loss == NONE)
         };
-        let whole = losses.len() % KEPT == 0 && losses.chunks(KEPT).all(in_order);
+        let whole = losses.len().is_multiple_of(KEPT) && losses.chunks(KEPT).all(in_order);
         (whole && losses.iter().all(|loss| loss.is_finite())).then_some(LossHistory { losses })
     }
 

@@ -66,7 +66,12 @@ pub fn vlb<F: Real>(step: &Step, t_max: usize, reading: &Reading, x_0: &[F], eps
 /// # Panics
 /// If the output is no whole number of pixels.
 pub fn halves<F: Real>(output: &[F], channels: usize) -> (Vec<F>, Vec<F>) {
-    assert!(output.len() % (2 * channels) == 0, "halves: {} numbers in pixels of {}", output.len(), 2 * channels);
+    assert!(
+        output.len().is_multiple_of(2 * channels),
+        "halves: {} numbers in pixels of {}",
+        output.len(),
+        2 * channels
+    );
     let pixels = || output.chunks_exact(2 * channels);
     (
         pixels().flat_map(|pixel| &pixel[..channels]).copied().collect(),
