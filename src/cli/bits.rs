@@ -152,8 +152,7 @@ fn parts(bits: &Bits) -> Vec<Part> {
             .zip(&bits.terms)
             .skip(1)
             .filter(|(t, _)| (from..=to).contains(*t))
-            .map(|(_, term)| term.mean)
-            .sum()
+            .fold(0.0, |sum, (_, term)| sum + term.mean)
     };
     let part = |name: &str, bits: f64| Part { name: name.into(), bits };
     vec![

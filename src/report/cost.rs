@@ -108,7 +108,8 @@ fn bars<B: DrawingBackend>(area: &DrawingArea<B, Shift>, nearest: &[(usize, f64)
     for (i, &(_, bits)) in nearest.iter().enumerate() {
         let (x, color) = (i as f64, COLORS[usize::from(i > 0)]);
         chart.draw_series([Rectangle::new([(x + 0.15, 0.0), (x + 0.85, bits)], color.filled())])?;
-        let text = Text::new(name(&x), (x + 0.4, 0.045 * above(highest)), ("sans-serif", 15).into_font().color(&INK));
+        let text =
+            Text::new(name(&x), (x + 0.3, bits + 0.055 * above(highest)), ("sans-serif", 15).into_font().color(&INK));
         chart.draw_series([text])?;
     }
     Ok(())
