@@ -8,7 +8,11 @@
 //! ```
 //!
 //! is what the bound becomes where its prior and its KL terms are replaced by the density itself. The last is minus the entropy of
-//! the noise, −½·(1 + ln 2πσ₁²) a number. So the two differ by what the reverse steps lose, and by nothing else.
+//! the noise, −½·(1 + ln 2πσ₁²) a number.
+//!
+//! # Hazard
+//! The flow and the reverse steps have the same density only where ε̂ is exact. A network that has learned little may have a flow
+//! that costs more than its bound, which is of the reverse steps.
 //!
 //! Noise and signs come from the streams (seed, "eval.bits.noise", [image, 1]), the noise that the bound has there, and
 //! (seed, "eval.exact.signs", [image]).

@@ -78,6 +78,16 @@ impl ObjectiveConfig {
         *self == ObjectiveConfig::default()
     }
 
+    /// What the loss is, in words.
+    pub fn words(&self) -> &'static str {
+        match (self.loss, self.weighting) {
+            (LossName::Simple, WeightingName::Simple) => "mean squared error of the prediction",
+            (LossName::Simple, _) => "weighted squared error of the prediction",
+            (LossName::Hybrid, _) => "squared error, and the bound for the variance",
+            (LossName::Vlb, _) => "variational bound in bits per dimension",
+        }
+    }
+
     /// The weighting with its constants.
     pub fn weighting(&self) -> Weighting {
         match self.weighting {

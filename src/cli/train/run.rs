@@ -128,12 +128,8 @@ impl Run {
     }
 
     fn plot(&self) -> Result<()> {
-        loss_curve(
-            "Training loss: mean squared error of the prediction",
-            self.metrics.losses(),
-            &[],
-            &self.out.join("loss.svg"),
-        )
+        let title = format!("Training loss: {}", self.trainer.config().objective.words());
+        loss_curve(&title, self.metrics.losses(), &[], &self.out.join("loss.svg"))
     }
 
     /// The model folder, the last pictures and plots, the evaluation, and what is printed at the end.
