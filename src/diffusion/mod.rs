@@ -13,7 +13,7 @@
 //! | [`log_variance`] | ln σ² between ln β̃ and ln β | Nichol and Dhariwal 2021, Eq. 15 |
 //! | [`likelihood`] | the variational bound in bits per dimension, L_vlb and L_hybrid | Ho et al. 2020, Eq. 5 and Eq. 13 |
 //! | [`loss`] | L_simple = E ‖ε − ε̂‖² | Ho et al. 2020, Eq. 14 |
-//! | [`weighting`] | w_t·‖ε − ε̂‖² | Hang et al. 2023, Eq. 8; Choi et al. 2022, Eq. 8 |
+//! | [`weighting`] | w_t·‖ε − ε̂‖² | Hang et al. 2023; Choi et al. 2022, Eq. 8 |
 
 pub mod forward;
 pub mod level;

@@ -13,7 +13,7 @@
 //! | weighting | w_x₀ | source |
 //! |---|---|---|
 //! | simple | 1/(∂x̂₀/∂y)²: the output's own error counts 1 | Ho et al. 2020, Eq. 14 |
-//! | min-SNR-γ | min(SNR, γ) | Hang et al. 2023, Eq. 8 |
+//! | min-SNR-γ | min(SNR, γ) | Hang et al. 2023 |
 //! | P2 | SNR/(k + SNR)^γ | Choi et al. 2022, Eq. 8 |
 //! | VLB | T·w₀²/(2·β̃·ln 2), with the w₀ of the posterior's mean | Ho et al. 2020, Eq. 8 |
 //!
@@ -105,7 +105,7 @@ mod tests {
                 let (beta, variance) = (schedule.beta(t), Posterior::at(&schedule, t, t - 1).beta_tilde);
                 let expected = beta * beta / (2.0 * variance * schedule.alpha(t) * (1.0 - schedule.alpha_bar(t)));
                 assert_near(of(Weighting::Vlb, Prediction::Epsilon), 40.0 * BITS * expected);
-                // Kingma et al. 2021, Eq. 14: half the loss of SNR.
+                // Kingma et al. 2021, § 4: half the loss of SNR.
                 assert_near(of(Weighting::Vlb, Prediction::Sample), 20.0 * BITS * (schedule.snr(t - 1) - snr));
             }
         }

@@ -47,12 +47,15 @@ pub enum LossName {
 /// [`Weighting`] without its constants.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
-#[allow(missing_docs)] // as Weighting's
 pub enum WeightingName {
+    /// [`Weighting::Simple`].
     #[default]
     Simple,
+    /// [`Weighting::MinSnr`].
     MinSnr,
+    /// [`Weighting::P2`].
     P2,
+    /// [`Weighting::Vlb`].
     Vlb,
 }
 
