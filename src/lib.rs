@@ -6,7 +6,7 @@
 //! |---|---|
 //! | [`numerics`] | what a floating-point operation means here: products, sums, elementary functions, randomness |
 //! | [`data`] | images in: MNIST, CIFAR-10, a folder of pictures, arrays, synthetic shapes; scaled to [−1, 1], and their order |
-//! | [`diffusion`] | the noise schedule and its levels, q(x_t \| x₀), its posterior, what a network predicts, the loss |
+//! | [`diffusion`] | the noise schedule and its levels, q(x_t \| x₀), its posterior, what a network predicts, the loss, the likelihood |
 //! | [`layers`] | one file for each layer: derivation, forward, backward, its checks |
 //! | [`models`] | networks: the U-Net; the transformer DiT, which the command does not know yet |
 //! | [`denoise`] | what is seen in noise: a network as a denoiser, guidance around it |

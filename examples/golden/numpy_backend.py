@@ -13,6 +13,7 @@ import sys
 import numpy as np
 
 import numpy_layers as layers
+import numpy_likelihood
 
 LAYERS = {
     name: getattr(layers, name)
@@ -166,6 +167,22 @@ def trajectory(x_T, model_output, noise, config, steps, eta=0.0, **attributes):
     return {"output.timesteps": np.array(times, np.float64), "output.x": np.stack(x)}
 
 
+# --- What is learned ---
+
+
+def variational_bound(schedule, **inputs):
+    return numpy_likelihood.variational_bound(np.cumprod(1 - beta_table(**schedule)), **inputs)
+
+
+def hybrid_loss(schedule, **inputs):
+    return numpy_likelihood.hybrid_loss(np.cumprod(1 - beta_table(**schedule)), **inputs)
+
+
+def loss_weight(schedule, **attributes):
+    beta = beta_table(**schedule)
+    return numpy_likelihood.loss_weight(beta, np.cumprod(1 - beta), **attributes)
+
+
 # --- Optimizer ---
 
 
@@ -193,7 +210,7 @@ def ema(ema, w, decay, step):
 OPS = {
     f.__name__: f
     for f in (random_stream, time_embedding, mse_loss, schedule, q_sample, reverse_step, trajectory, adamw)
-    + (clip_grad_norm, ema)
+    + (clip_grad_norm, ema, variational_bound, hybrid_loss, loss_weight)
 }
 
 if __name__ == "__main__":

@@ -1,7 +1,8 @@
 //! The state of a run in one file, `checkpoint.safetensors`: what it needs to go on to the same bits.
 //!
 //! Each parameter NAME of the model is there as `weights.NAME`, with AdamW's two means of gradients and of their squares as
-//! `m.NAME` and `v.NAME` (PyTorch's `exp_avg` and `exp_avg_sq`) and perhaps an average as `ema.NAME`, in PyTorch's layouts.
+//! `m.NAME` and `v.NAME` (PyTorch's `exp_avg` and `exp_avg_sq`) and perhaps averages as `ema.NAME`, `power_narrow.NAME` and
+//! `power_wide.NAME`, in PyTorch's layouts.
 //! Older files have a flat vector each, `weights`, `m`, `v`, `ema`, in the order of our memory; they are read, too.
 //! The metadata has one key, `state`: JSON with the contract's name, the step, and the config, from which the position in
 //! the data and all random streams follow, and the SHA-256 of all that, without which one flipped bit would be trained on
@@ -23,14 +24,29 @@ use crate::models::Network;
 use crate::numerics::CONTRACT;
 use crate::pipeline::check_weights;
 use crate::train::adamw::Moments;
+use crate::train::power_ema::PowerAverages;
+use crate::train::timesteps::{KEPT, LossHistory, TimestepSampler};
 use crate::train::{Config, State};
 use crate::{Error, Result, atomic};
 
 /// The file's name in the folder of a run.
 pub const FILE: &str = "checkpoint.safetensors";
 
+/// The last losses of every t, shape (T, 10), where times are chosen by them: the last tensor that is digested.
+const HISTORY: &str = "loss_history";
+
 /// What there is of each parameter, in the order in which it is digested.
-const VECTORS: [&str; 4] = ["weights", "m", "v", "ema"];
+const VECTORS: [&str; 3] = ["weights", "m", "v"];
+
+/// The vectors that a run of this config has.
+fn vectors_of(config: &Config) -> Vec<&'static str> {
+    let ema = (config.ema_decay > 0.0).then_some("ema");
+    let power = (config.post_hoc_every > 0).then_some(POWER);
+    VECTORS.into_iter().chain(ema).chain(power.into_iter().flatten()).collect()
+}
+
+/// The averages whose width is chosen afterwards.
+const POWER: [&str; 2] = ["power_narrow", "power_wide"];
 
 #[derive(Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -65,8 +81,9 @@ pub fn write(path: &Path, config: &Config, state: &State) -> Result<()> {
 /// # Errors
 /// A state that is not finite, which nothing can go on from, or of another network than the config's.
 pub fn to_bytes(config: &Config, state: &State) -> Result<Vec<u8>> {
-    let vectors = [Some(&state.weights), Some(&state.moments.m), Some(&state.moments.v), state.ema.as_ref()];
-    let vectors = VECTORS.into_iter().zip(vectors).filter_map(|(name, vector)| Some((name, vector?)));
+    let vectors = [&state.weights, &state.moments.m, &state.moments.v].into_iter().chain(&state.ema);
+    let vectors = vectors.chain(state.power.iter().flat_map(|averages| &averages.0));
+    let vectors = vectors_of(config).into_iter().zip(vectors);
     let network = Network::new(config.model.clone())?;
     let mut data = Vec::new();
     for (name, vector) in vectors {
@@ -76,6 +93,9 @@ pub fn to_bytes(config: &Config, state: &State) -> Result<Vec<u8>> {
             return Err(Error::NonFinite { step: state.step, tensor: format!("`{name}` of the checkpoint"), remedy });
         }
         data.extend(tensors(&format!("{name}."), network.layout(), vector));
+    }
+    if let (Some(history), Some(shape)) = (&state.history, shape_of_history(config)) {
+        data.push((HISTORY.into(), shape, history.numbers().iter().flat_map(|loss| loss.to_le_bytes()).collect()));
     }
     let mut header =
         Header { contract: CONTRACT.into(), step: state.step, config: config.clone(), sha256: String::new() };
@@ -117,20 +137,37 @@ pub fn from_bytes(bytes: &[u8], path: &Path) -> Result<(Config, State)> {
         return Err(bad(format!("expected a step of 0 to {}, found {}", header.config.steps, header.step)));
     }
     let network = Network::new(header.config.model.clone()).map_err(|e| bad(format!("metadata `state`: {e}")))?;
-    let names = &VECTORS[..if header.config.ema_decay > 0.0 { 4 } else { 3 }];
+    let names = &vectors_of(&header.config);
+    let history = shape_of_history(&header.config);
     let stored = Stored { file: &file, layout: &layout_of(&file, &network), bad: &bad };
-    stored.check(names)?;
-    let ema = names.get(3).map(|name| stored.vector(name)).transpose()?;
+    stored.check(names, history.clone())?;
+    let ema = names.contains(&"ema").then(|| stored.vector("ema")).transpose()?;
+    let power = match names.contains(&POWER[0]) {
+        true => Some(PowerAverages([stored.vector(POWER[0])?, stored.vector(POWER[1])?])),
+        false => None,
+    };
     let moments = Moments { m: stored.vector("m")?, v: stored.vector("v")? };
     let weights = stored.vector("weights")?;
-    let found = header.digest(names.iter().flat_map(|name| stored.contents(name)));
+    let history = history.map(|_| file.tensor(HISTORY).expect("checked").data());
+    let found = header.digest(names.iter().flat_map(|name| stored.contents(name)).chain(history));
     if found != header.sha256 {
         return Err(bad(format!(
             "expected contents of SHA-256 {}, found {found}: they have changed since they were written",
             header.sha256
         )));
     }
-    Ok((header.config, State { step: header.step, weights, moments, ema }))
+    let history = history.map(|bytes| {
+        let losses = bytes.as_chunks().0.iter().map(|&b| f32::from_le_bytes(b)).collect();
+        LossHistory::from_numbers(losses)
+            .ok_or_else(|| bad(format!("tensor `{HISTORY}`: expected losses, and -1 where there is none yet")))
+    });
+    Ok((header.config, State { step: header.step, weights, moments, ema, power, history: history.transpose()? }))
+}
+
+/// The shape of the last losses, where times are chosen by them.
+fn shape_of_history(config: &Config) -> Option<Vec<usize>> {
+    let chosen = config.objective.timesteps == TimestepSampler::LossAware;
+    chosen.then(|| vec![config.schedule.num_train_timesteps, KEPT])
 }
 
 /// How the vectors lie in the file: as the network's parameters, or in an older one as a single tensor without a name.
@@ -162,8 +199,17 @@ impl<'a> Stored<'a> {
 
     /// Refuses tensors that are missing, not expected, or of another type or shape than those of the layout. The file then
     /// has all the numbers that memory is asked for.
-    fn check(&self, vectors: &[&str]) -> Result<()> {
+    fn check(&self, vectors: &[&str], history: Option<Vec<usize>>) -> Result<()> {
         let mut expected = HashSet::new();
+        if let Some(shape) = history {
+            let view = self.file.tensor(HISTORY).map_err(|_| (self.bad)(format!("tensor `{HISTORY}` is missing")))?;
+            let (dtype, found) = (view.dtype(), view.shape());
+            if dtype != Dtype::F32 || found != shape {
+                let problem = format!("tensor `{HISTORY}`: expected F32 {shape:?}, found {dtype:?} {found:?}");
+                return Err((self.bad)(problem));
+            }
+            expected.insert(HISTORY.to_string());
+        }
         for vector in vectors {
             for (name, entry) in self.names(vector).zip(&self.layout.entries) {
                 let view = self.file.tensor(&name).map_err(|_| (self.bad)(format!("tensor `{name}` is missing")))?;

@@ -3,6 +3,7 @@
 use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::diffusion::Variance;
+use crate::diffusion::likelihood::Cdf;
 use crate::golden::oracle::Only;
 use crate::sample::{Algorithm, Sampler, Sigmas, Solver, Spacing};
 use crate::train::Preset;
@@ -32,6 +33,14 @@ pub(super) fn samplers() -> impl TypedValueParser<Value = Sampler> {
 /// The variances of ancestral sampling.
 pub(super) fn variances() -> impl TypedValueParser<Value = Variance> {
     words([("small", Variance::FixedSmall, "The posterior's, beta_tilde"), ("large", Variance::FixedLarge, "beta")])
+}
+
+/// How the decoder's probabilities are computed.
+pub(super) fn cdfs() -> impl TypedValueParser<Value = Cdf> {
+    words([
+        ("erf", Cdf::Erf, "The normal distribution itself"),
+        ("tanh", Cdf::Tanh, "The approximation of OpenAI's programs"),
+    ])
 }
 
 /// How a shorter chain is spread.

@@ -1,11 +1,11 @@
-//! `ancestral eval`: errors of the predicted noise, in total and by timestep.
+//! `ancestral eval`: errors of the predicted noise, in total and by timestep, or what an image costs in bits.
 
 use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
 use super::progress::{Progress, note};
-use super::{Exit, print, read_model};
+use super::{Exit, bits, print, read_model};
 use crate::checkpoint::resume;
 use crate::data::{self, Dataset, Shape, Split};
 use crate::evaluate::{Evaluation, evaluate};
@@ -21,7 +21,8 @@ use crate::{Error, Result, atomic};
 Every image is looked at once in each of ten bins of t, with one fixed noise: the same grid for every \
 model. R2 compares with always saying 0; linear MSE is the error of the best multiple of x_t, which \
 needs no network.\n\nExamples:\n  ancestral eval\n  ancestral eval --model runs/digits --images 1000 \
---json")]
+--json\n  ancestral eval --bits-per-dim --images 64\n      the variational bound, by timestep\n  \
+ancestral eval --bits-per-dim --steps 100")]
 pub struct Args {
     /// A run (its raw and averaged weights), a diffusers pipeline folder, or a network's folder
     #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
@@ -35,9 +36,11 @@ pub struct Args {
     /// Print JSON instead of a table
     #[arg(long)]
     json: bool,
-    /// Also draw MSE and R2 by timestep
+    /// Also draw MSE and R2 by timestep, or the parts of the bound
     #[arg(long, value_name = "FILE.svg")]
     plot: Option<PathBuf>,
+    #[command(flatten)]
+    bits: bits::Args,
 }
 
 /// Weights to be judged.
@@ -71,6 +74,9 @@ pub fn run(args: &Args) -> Result<Exit> {
         }
         None => vec![Subject { name: "weights", weights: model.weights() }],
     };
+    if args.bits.bits_per_dim {
+        return args.bits.run(&model, &subjects, &data, args.images as usize, args.json, args.plot.as_deref());
+    }
     let results = evaluate_all(&model, &subjects, &data, args.images as usize)?;
     if let Some(path) = &args.plot {
         plot(&results, path)?;

@@ -1,7 +1,9 @@
 //! The command: arguments to a validated config to a run; one file a subcommand.
 
 mod bench;
+mod bits;
 mod choices;
+mod ema;
 mod eval;
 mod golden;
 mod pictures;
@@ -48,6 +50,8 @@ enum Command {
     Sample(sample::Args),
     /// Measure the predicted noise on images never trained on
     Eval(eval::Args),
+    /// Average the weights of a run otherwise, after it has ended
+    Ema(ema::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
     /// The right answers for other implementations, and where theirs are wrong
@@ -120,6 +124,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Ema(args) => ema::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Selftest(args) => selftest::run(&args),

@@ -42,9 +42,18 @@ fn squared_error<F: Real>(output: &[F], target: &[F]) -> f64 {
 /// # Panics
 /// If the lengths differ or exceed `count`.
 pub fn l_simple<F: Real>(output: &[F], target: &[F], count: usize) -> (f64, Vec<F>) {
+    weighted(output, target, 1.0, count)
+}
+
+/// [`l_simple`] of elements that count `weight` times: the gradient is 2·`weight`/`count` · (y − y*), and the sum of squares that of
+/// the elements themselves.
+///
+/// # Panics
+/// If the lengths differ or exceed `count`.
+pub fn weighted<F: Real>(output: &[F], target: &[F], weight: f64, count: usize) -> (f64, Vec<F>) {
     let squares = squared_error(output, target);
     assert!(output.len() <= count, "l_simple: {} elements in a batch of {count}", output.len());
-    let factor = F::from_f64(2.0 / count as f64);
+    let factor = F::from_f64(2.0 * weight / count as f64);
     let gradient = output.iter().zip(target).map(|(&output, &target)| factor * (output - target)).collect();
     (squares, gradient)
 }

@@ -10,17 +10,25 @@
 //! | [`forward`] | q(x_t \| x₀) = N(√ᾱ_t·x₀, (1−ᾱ_t)·I) | Ho et al. 2020, Eq. 4 |
 //! | [`prediction`] | ε̂ ↔ x̂₀ ↔ v̂ | Ho et al. 2020, Eq. 9; Salimans and Ho 2022, § 4 |
 //! | [`posterior`] | q(x_{t−1} \| x_t, x₀) = N(μ̃_t, β̃_t·I) | Ho et al. 2020, Eq. 6 and Eq. 7 |
+//! | [`log_variance`] | ln σ² between ln β̃ and ln β | Nichol and Dhariwal 2021, Eq. 15 |
+//! | [`likelihood`] | the variational bound in bits per dimension, L_vlb and L_hybrid | Ho et al. 2020, Eq. 5 and Eq. 13 |
 //! | [`loss`] | L_simple = E ‖ε − ε̂‖² | Ho et al. 2020, Eq. 14 |
+//! | [`weighting`] | w_t·‖ε − ε̂‖² | Hang et al. 2023; Choi et al. 2022, Eq. 8 |
 
 pub mod forward;
 pub mod level;
+pub mod likelihood;
+pub mod log_variance;
 pub mod loss;
 pub mod posterior;
 pub mod prediction;
 pub mod schedule;
+pub mod weighting;
 
 pub use forward::{Marginal, q_sample};
 pub use level::{Form, Level};
+pub use log_variance::LogRange;
 pub use posterior::{Posterior, Variance};
 pub use prediction::Prediction;
 pub use schedule::{BetaSchedule, Process, Schedule};
+pub use weighting::Weighting;

@@ -21,7 +21,6 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Level, Schedule};
-use crate::numerics::elementary;
 
 /// The Gaussian q(x_s | x_t, x₀) = N(`weight_x_0`·x₀ + `weight_x_t`·x_t, `beta_tilde`·I), its scalars in f64.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -98,17 +97,6 @@ impl Posterior {
             Variance::FixedSmall | Variance::FixedSmallLog => self.beta_tilde,
             _ => self.beta,
         }
-    }
-
-    /// The logarithm of the learned variance of one number: `said` itself, or (1+v)/2·ln β + (1−v)/2·ln β̃ with v = `said`
-    /// (Nichol and Dhariwal 2021, Eq. 15). β̃ counts as `least` where it is smaller: it is 0 on the step to the image.
-    pub fn log_variance(&self, kind: Variance, said: f64, least: f64) -> f64 {
-        if kind != Variance::LearnedRange {
-            return said;
-        }
-        let share = (said + 1.0) / 2.0;
-        let least = if self.beta_tilde < least { least } else { self.beta_tilde };
-        share * elementary::ln(self.beta) + (1.0 - share) * elementary::ln(least)
     }
 }
 

@@ -116,6 +116,17 @@ pub fn evaluate(
     images: usize,
     progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
+    check_subject(model, weights, data)?;
+    let prepared = Prepared::new(weights);
+    let (denoiser, schedule) = (model.denoiser(&prepared), &model.scheduler().schedule);
+    evaluate_denoiser(&denoiser, schedule, data, &|class| model.label(class), images, progress)
+}
+
+/// Refuses weights and images that are none of the model's.
+///
+/// # Errors
+/// As [`evaluate`].
+pub(super) fn check_subject(model: &Pipeline, weights: &ParameterVector<f32>, data: &Dataset) -> Result<()> {
     environment::check_current()?;
     check_weights(model.network(), weights, "weights")?;
     let shape = data.shape();
@@ -126,17 +137,14 @@ pub fn evaluate(
     }
     match (model.classes(), data.classes()) {
         (Some(_), None) if model.null_class().is_none() => {
-            return Err(Error::value("data", "images with labels, for a conditional model", data.name()));
+            Err(Error::value("data", "images with labels, for a conditional model", data.name()))
         }
         (Some(known), Some(found)) if found > known => {
             let expected = format!("images of at most {known} classes, which the model knows");
-            return Err(Error::value("data", expected, format!("{found} in {}", data.name())));
+            Err(Error::value("data", expected, format!("{found} in {}", data.name())))
         }
-        _ => {}
+        _ => Ok(()),
     }
-    let prepared = Prepared::new(weights);
-    let (denoiser, schedule) = (model.denoiser(&prepared), &model.scheduler().schedule);
-    evaluate_denoiser(&denoiser, schedule, data, &|class| model.label(class), images, progress)
 }
 
 /// [`evaluate`] for any denoiser of images of the data's shape; `label` says what it is told of an image of a class, or of one

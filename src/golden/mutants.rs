@@ -1,5 +1,6 @@
 //! Known mistakes, each with the values that it gives: what a tolerance has to reject, and a backend's error to be named.
 
+mod likelihood;
 mod transformer;
 
 use ndarray::ArrayD;
@@ -138,6 +139,26 @@ pub const MUTANTS: &[Mutant] = &[
         let count = case.tensors["input.noise"].shape().iter().product::<usize>() as f64;
         scaled(case, "grad.", count)
     }),
+    mutant(
+        "without_t_over_1000",
+        "the bound's part of the hybrid loss without T/1000",
+        likelihood::without_t_over_1000,
+    ),
+    mutant("mean_not_detached", "the bound's part of the hybrid loss teaches the mean", likelihood::mean_not_detached),
+    mutant("range_reversed", "log beta and log beta_tilde swapped: v = 1 gives beta_tilde", likelihood::range_reversed),
+    mutant("halves_swapped", "the first half of the channels is taken for the variance", likelihood::halves_swapped),
+    mutant("bins_off_by_one", "the decoder's bins are 2/256 wide for 2/255", likelihood::bins_off_by_one),
+    mutant("nats_for_bits", "the terms are not divided by ln 2", likelihood::nats_for_bits),
+    mutant(
+        "stride_ignored",
+        "a chain that skips times keeps the beta of every single step",
+        likelihood::stride_ignored,
+    ),
+    mutant(
+        "min_snr_without_plus_1",
+        "min-SNR's weight of epsilon for v, whose has SNR + 1 in the denominator",
+        likelihood::min_snr_without_plus_1,
+    ),
 ];
 
 const fn mutant(name: &'static str, mistake: &'static str, results: fn(&Case) -> Result<Results<f64>>) -> Mutant {

@@ -186,6 +186,14 @@ impl NetworkConfig {
         Ok(())
     }
 
+    /// Sets the channels of the output.
+    pub fn set_channels_out(&mut self, channels: usize) {
+        match self {
+            NetworkConfig::UNet(config) => config.out_channels = channels,
+            NetworkConfig::Dit(config) => config.out_channels = Some(channels).filter(|&out| out != config.in_channels),
+        }
+    }
+
     /// Refuses images that the network cannot be run on.
     ///
     /// # Errors

@@ -6,6 +6,7 @@ pub mod environment;
 pub mod fused;
 pub mod gemm;
 pub mod instruction_set;
+pub mod ode;
 pub mod parallel;
 pub mod peak;
 pub mod real;

@@ -58,6 +58,15 @@ impl Pipeline {
         Ok(self)
     }
 
+    /// The same model with other weights of its network.
+    ///
+    /// # Errors
+    /// Weights of another network.
+    pub fn with_weights(self, weights: ParameterVector<f32>) -> Result<Self> {
+        check_weights(&self.network, &weights, "weights")?;
+        Ok(Pipeline { weights, ..self })
+    }
+
     /// The network.
     pub fn network(&self) -> &Network {
         &self.network
@@ -109,8 +118,8 @@ impl Pipeline {
             .image_size()
             .ok_or_else(|| Error::value(field("sample_size"), "the height and width of the pictures", "null"))?;
         let (channels, out) = config.channels();
-        if channels != out {
-            let expected = format!("{channels}, as many as in_channels");
+        if out != channels && out != 2 * channels {
+            let expected = format!("{channels}, as many as in_channels, or twice that where the variance is learned");
             return Err(Error::value(field("out_channels"), expected, out));
         }
         Ok((height, width, channels))

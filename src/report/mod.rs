@@ -8,12 +8,16 @@
 //! | [`film`] | what is kept of a reverse process for a strip or an animation |
 //! | [`animation`] | pictures one after another, as a GIF file |
 //! | `plot` | the loss by step, the error by timestep, as SVG files (feature `plot`) |
+//! | `cost` | what an image costs in bits, as an SVG file (feature `plot`) |
 //! | [`table`] | metrics in aligned columns of text |
 //!
 //! Nothing here flows back into a computed value, so times and platform functions are allowed.
 
 pub mod animation;
 pub mod breakdown;
+#[cfg(feature = "plot")]
+#[allow(clippy::disallowed_methods)] // as for `plot`
+pub mod cost;
 pub mod film;
 mod grid;
 pub mod pixels;

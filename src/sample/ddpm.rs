@@ -18,7 +18,7 @@
 use ndarray::{Array4, Zip};
 
 use super::{SamplerOptions, Step, Term, Transition, Walk};
-use crate::diffusion::{Posterior, Variance};
+use crate::diffusion::{LogRange, Posterior, Variance};
 use crate::numerics::{Real, elementary};
 use crate::{Error, Result};
 
@@ -74,9 +74,12 @@ impl<F: Real> Noise<'_, F> {
             let expected = "fixed_small or fixed_large: the network says nothing of variances";
             return Err(Error::value("variance_type", expected, format!("{kind:?}")));
         };
+        let small = if self.posterior.beta_tilde < least { least } else { self.posterior.beta_tilde };
+        let [small, large] = [small, self.posterior.beta].map(elementary::ln);
+        let range = LogRange { small, large, to_image: false };
         let by_logarithm = kind == Variance::LearnedRange || conventions.learned_is_logarithm;
         let sigma = |said: f64| match by_logarithm {
-            true => elementary::exp(0.5 * self.posterior.log_variance(kind, said, least)),
+            true => elementary::exp(0.5 * range.log_variance(kind, said)),
             false => said.sqrt(),
         };
         let scaled = Zip::from(z).and(said).map_collect(|&z, said| F::from_f64(sigma(said.to_f64())) * z);

@@ -16,7 +16,7 @@ use crate::models::{Conditions, Network, NetworkConfig, Time, UNetConfig};
 use crate::numerics::rng::normal;
 use crate::sample::{Sampler, SamplerOptions, Settings, Spacing, draw, spread};
 use crate::train::config::{OptimizerConfig, ScheduleConfig};
-use crate::train::gradient::{Zeros, loss_and_gradient};
+use crate::train::gradient::{Gradient, Zeros, loss_and_gradient};
 use crate::train::learning_rate::Decay;
 use crate::train::{Batch, Config, Preset, Trainer};
 
@@ -46,9 +46,9 @@ fn forward_and_gradient(chain: &mut Chain, area: &str, config: &Config) -> Resul
     let conditions = Conditions { time: Time::Steps(&t), labels: Some(&labels) };
     chain.numbers(format!("{area}.forward"), flat(&network.predict(&w, images(2), conditions)?));
 
-    let batch = Batch { x_t: images(2), target: images(3), time: t, labels: Some(labels) };
+    let batch = Batch { x_t: images(2), target: images(3), time: t, labels: Some(labels), weight: None, bound: None };
     let key = Key { seed: 1, step: 1, first_image: 0 };
-    let (loss, grads) = loss_and_gradient(&network, &w, &batch, Some(key), &Zeros::default())?;
+    let Gradient { loss, grads, .. } = loss_and_gradient(&network, &w, &batch, Some(key), &Zeros::default())?;
     chain.numbers(format!("{area}.loss"), &[loss]);
     chain.numbers(format!("{area}.gradient"), &grads.0);
     Ok(())

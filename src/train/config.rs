@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::adamw::AdamW;
+use super::goal::ObjectiveConfig;
 use super::learning_rate::Decay;
 use crate::data::Dataset;
 use crate::diffusion::{BetaSchedule, Prediction, Schedule};
@@ -29,10 +30,16 @@ pub struct Config {
     pub model: NetworkConfig,
     /// The noise.
     pub schedule: ScheduleConfig,
+    /// What is learned, and from which times.
+    #[serde(default, skip_serializing_if = "ObjectiveConfig::is_default")]
+    pub objective: ObjectiveConfig,
     /// The steps downhill.
     pub optimizer: OptimizerConfig,
     /// The longest memory of the averaged weights, in 0..1; 0 for no average.
     pub ema_decay: f64,
+    /// Steps from one snapshot of the averages whose width is chosen afterwards to the next; 0 keeps none.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub post_hoc_every: u64,
     /// For a conditional model (`model.num_class_embeds` or `model.num_embeds_ada_norm`), the probability to hide an image's
     /// class, in 0..1. If it is not 0, the last class embedding stands for "no class", which guidance needs.
     pub label_dropout: f64,
@@ -117,7 +124,11 @@ impl Config {
             // One at a time, because serde does not say which field had the wrong type.
             read_over(&base, change).map_err(|e| bad(format!("{name}: {e}")))?;
         }
-        let config = read_over(&base, changes).map_err(|e| bad(e.to_string()))?;
+        let chosen = !changes["model"]["out_channels"].is_null();
+        let mut config = read_over(&base, changes).map_err(|e| bad(e.to_string()))?;
+        if !chosen {
+            config.adapt_channels();
+        }
         config.validate().map_err(|e| bad(e.to_string()))?;
         Ok(config)
     }
@@ -208,13 +219,19 @@ impl Config {
             &format!("{}, with {numbers} numbers", self.batch_size),
         )?;
         let (channels_in, channels_out) = self.model.channels();
-        check(channels_in == channels_out, "model.out_channels", "as many as in_channels", &channels_out)?;
+        let halves = self.objective.halves();
+        let expected = match halves {
+            1 => "as many as in_channels",
+            _ => "twice as many as in_channels, because the variance is learned",
+        };
+        check(channels_out == halves * channels_in, "model.out_channels", expected, &channels_out)?;
+        self.objective.validate()?;
         let steps = 1..=self.schedule.num_train_timesteps;
         check(steps.contains(&self.sample_steps), "sample_steps", "1 to num_train_timesteps", &self.sample_steps)?;
         self.scheduler().map(|_| ())
     }
 
-    /// The scheduler that the trained model is saved with: DDPM with fixed small variance, pixels clipped to [−1, 1], and a
+    /// The scheduler that the trained model is saved with: DDPM with the objective's variance, pixels clipped to [−1, 1], and a
     /// shorter chain starting at T.
     ///
     /// # Errors
@@ -222,7 +239,9 @@ impl Config {
     pub fn scheduler(&self) -> Result<Scheduler> {
         let s = &self.schedule;
         let schedule = Schedule::new(s.beta_schedule, s.num_train_timesteps, s.beta_start, s.beta_end)?;
-        Scheduler::new(schedule, s.prediction_type, Some(1.0))
+        let mut scheduler = Scheduler::new(schedule, s.prediction_type, Some(1.0))?;
+        scheduler.options.variance = self.objective.variance;
+        Ok(scheduler)
     }
 
     /// This config for the images at hand: their size, their channels, and their classes with one label more for "no class"
@@ -234,6 +253,7 @@ impl Config {
         let shape = data.shape();
         self.model.set_images((shape.height, shape.width), shape.channels)?;
         self.adapt_classes(data);
+        self.adapt_channels();
         self.validate()?;
         Ok(self)
     }
@@ -243,10 +263,21 @@ impl Config {
         self.model.set_classes(data.classes(), self.label_dropout > 0.0);
     }
 
+    /// As many channels of the output as the objective asks for.
+    fn adapt_channels(&mut self) {
+        let (channels, _) = self.model.channels();
+        self.model.set_channels_out(self.objective.halves() * channels);
+    }
+
     /// The label that stands for "no class": the last, if labels are hidden in training.
     pub fn null_class(&self) -> Option<usize> {
         self.model.null_class(self.label_dropout > 0.0)
     }
+}
+
+/// Such a run is written as it was before there was a choice.
+fn is_zero(number: &u64) -> bool {
+    *number == 0
 }
 
 fn bad_file(file: &Path, problem: String) -> Error {

@@ -17,7 +17,12 @@ pub fn decay_at(i: u64, decay: f64) -> f64 {
 
 /// Update i = 0, 1, ... of the average.
 pub fn update<F: Real>(ema: &mut ParameterVector<F>, w: &ParameterVector<F>, i: u64, decay: f64) {
-    let rate = F::from_f64(1.0 - decay_at(i, decay));
+    blend(ema, w, 1.0 - decay_at(i, decay));
+}
+
+/// ema + rate·(w − ema), the rate rounded once.
+pub(super) fn blend<F: Real>(ema: &mut ParameterVector<F>, w: &ParameterVector<F>, rate: f64) {
+    let rate = F::from_f64(rate);
     const TASK: usize = 1 << 15;
     ema.0.par_chunks_mut(TASK).zip(w.0.par_chunks(TASK)).for_each(|(ema, w)| {
         towards(ema, w, rate);

@@ -19,6 +19,10 @@ const OF_ALL: Meanings = &[
         "the probability to hide an image's class, in 0..1; not 0 gives a label for \"no class\", which guidance needs",
     ),
     ("ema_decay", "the longest memory of the averaged weights, in 0..1; 0 for no average"),
+    (
+        "post_hoc_every",
+        "steps from one snapshot of the averages that `ancestral ema` puts together to the next; 0 keeps none",
+    ),
     ("checkpoint_every", "steps from one checkpoint to the next"),
     ("sample_every", "steps from one grid of samples to the next; 0 for none but the last"),
     ("sample_count", "pictures in a grid"),
@@ -30,6 +34,24 @@ const OF_ALL: Meanings = &[
     ("schedule.beta_start", "beta of t = 1"),
     ("schedule.beta_end", "beta of t = T"),
     ("schedule.prediction_type", "epsilon, sample or v_prediction"),
+    (
+        "objective.loss",
+        "simple (weighted squared error), hybrid (and T/1000 of the bound, for a learned variance) or vlb (the bound)",
+    ),
+    (
+        "objective.variance",
+        "of a sampling step: fixed_small, fixed_large, or learned, learned_range with twice the channels out",
+    ),
+    ("objective.weighting", "what each t counts in the simple loss: simple, min_snr, p2 or vlb"),
+    ("objective.min_snr_gamma", "min_snr: the largest ratio of signal to noise that counts; positive"),
+    ("objective.p2_k", "p2: added to the ratio of signal to noise; positive"),
+    ("objective.p2_gamma", "p2: the power; 0 or more"),
+    (
+        "objective.timesteps",
+        "uniform, stratified (spread over a batch), loss_aware (by the last losses) or log_normal (in sigma/signal)",
+    ),
+    ("objective.log_normal_mean", "log_normal: the mean of ln(sigma/signal)"),
+    ("objective.log_normal_deviation", "log_normal: its standard deviation; positive"),
     ("optimizer.lr", "the highest learning rate"),
     ("optimizer.warm_up_steps", "steps from lr/warm_up_steps to lr"),
     ("optimizer.decay", "constant or cosine, after the warm-up"),
@@ -45,7 +67,7 @@ const OF_ALL: Meanings = &[
 /// Those of a U-Net.
 const OF_A_UNET: Meanings = &[
     ("model.sample_size", "height and width of the images, a number or a pair"),
-    ("model.out_channels", "channels of the prediction: as many"),
+    ("model.out_channels", "channels of the prediction: as many, or twice as many where the variance is learned"),
     ("model.center_input_sample", "feed 2x - 1 instead of x"),
     ("model.time_embedding_type", "positional"),
     ("model.time_embedding_dim", "length of the time vector; none: four times the first block's channels"),
@@ -82,7 +104,10 @@ const OF_A_UNET: Meanings = &[
 /// Those of a transformer.
 const OF_A_TRANSFORMER: Meanings = &[
     ("model.sample_size", "height and width of the images, one number"),
-    ("model.out_channels", "channels of the prediction: as many; none: as many"),
+    (
+        "model.out_channels",
+        "channels of the prediction: as many, or twice as many where the variance is learned; none: as many",
+    ),
     ("model.num_attention_heads", "heads of an attention; a token has the channels of all of them"),
     ("model.attention_head_dim", "channels of an attention head"),
     ("model.num_layers", "transformer blocks"),
@@ -116,6 +141,9 @@ fn meanings(model: &NetworkConfig) -> impl Iterator<Item = &'static (&'static st
 /// The config as a TOML file that `--config` reads, each field under its meaning. `"none"` stands for JSON's null.
 pub fn to_toml(config: &Config) -> String {
     let mut fields: Value = serde_json::from_str(&config.to_json()).expect("our own JSON");
+    // What a run does not write where it is as usual.
+    fields["post_hoc_every"] = config.post_hoc_every.into();
+    fields["objective"] = serde_json::to_value(&config.objective).expect("names and numbers are JSON");
     fields["model"][CLASS_NAME] = config.model.class_name().into();
     let mut text = String::new();
     let (mut tables, mut plain) = (Vec::new(), Vec::new());

@@ -4,7 +4,6 @@ use std::sync::{Mutex, PoisonError};
 
 use super::objective::Batch;
 use crate::Result;
-use crate::diffusion::loss::l_simple;
 use crate::layers::dropout::Key;
 use crate::layers::stopwatch::timed;
 use crate::layers::{ParameterVector, Prepared, Weights, flat, shaped};
@@ -42,7 +41,18 @@ impl<F: Real> Zeros<F> {
     }
 }
 
-/// L_simple of the batch and ∂L/∂w.
+/// The loss of a batch and ∂L/∂w.
+#[derive(Debug)]
+pub struct Gradient<F> {
+    /// The loss.
+    pub loss: f64,
+    /// That of each image, without what it counts; empty where all count alike.
+    pub by_image: Vec<f64>,
+    /// ∂L/∂w.
+    pub grads: ParameterVector<F>,
+}
+
+/// The loss of the batch and ∂L/∂w.
 ///
 /// # Errors
 /// Images or labels that the network does not take.
@@ -52,32 +62,33 @@ pub fn loss_and_gradient<F: Real>(
     batch: &Batch<F>,
     key: Option<Key>,
     zeros: &Zeros<F>,
-) -> Result<(f64, ParameterVector<F>)> {
+) -> Result<Gradient<F>> {
     let microbatches = parallel::ranges(batch.time.len(), MICROBATCH);
     let prepared = Prepared::new(w); // one copy for all microbatches
     let w: &dyn Weights<F> = if microbatches.len() > 1 { &prepared } else { w };
     let count = batch.target.len();
-    let of_microbatch = |i: usize| -> Result<(f64, ParameterVector<F>)> {
+    let of_microbatch = |i: usize| -> Result<Gradient<F>> {
         let range = &microbatches[i];
         let (x_t, target) = batch.slice(range);
         let labels = batch.labels.as_ref().map(|labels| &labels[range.clone()]);
         let conditions = Conditions { time: Time::Steps(&batch.time[range.clone()]), labels };
         let key = key.map(|key| Key { first_image: range.start, ..key });
         let (output, tape) = network.forward(w, x_t, conditions, key)?;
-        let (loss, d_output) = l_simple(flat(&output), flat(&target), count);
+        let part = batch.loss(range, flat(&output), flat(&target));
         let mut grads = zeros.take(network.layout().count());
-        network.parameter_gradients(w, tape, labels, &shaped(output.dim(), d_output), &mut grads);
-        Ok((loss, grads))
+        network.parameter_gradients(w, tape, labels, &shaped(output.dim(), part.gradient), &mut grads);
+        Ok(Gradient { loss: part.sum, by_image: part.by_image, grads })
     };
     let of_microbatch = |i: usize| timed(None, "between layers", 0, || of_microbatch(i));
-    let (sum, grads) = parallel::tree_sum(microbatches.len(), of_microbatch, |left, right| match (left, right) {
-        (Ok((loss, grads)), Ok((right_loss, mut right_grads))) => {
-            *loss += right_loss;
-            grads.drain(&mut right_grads);
-            zeros.give(right_grads);
+    let sum = parallel::tree_sum(microbatches.len(), of_microbatch, |left, right| match (left, right) {
+        (Ok(left), Ok(mut right)) => {
+            left.loss += right.loss;
+            left.by_image.append(&mut right.by_image);
+            left.grads.drain(&mut right.grads);
+            zeros.give(right.grads);
         }
         (left, Err(error)) => *left = Err(error),
         (Err(_), Ok(_)) => {}
     })?;
-    Ok((sum / count as f64, grads))
+    Ok(Gradient { loss: sum.loss / count as f64, ..sum })
 }

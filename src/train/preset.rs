@@ -3,6 +3,7 @@
 use std::path::PathBuf;
 
 use super::config::{Config, OptimizerConfig, ScheduleConfig};
+use super::goal::ObjectiveConfig;
 use super::learning_rate::Decay;
 use crate::diffusion::{BetaSchedule, Prediction};
 use crate::models::unet::SampleSize;
@@ -143,8 +144,10 @@ fn grey_digits() -> Config {
             beta_end: 0.02,
             prediction_type: Prediction::Epsilon,
         },
+        objective: ObjectiveConfig::default(),
         optimizer: adamw(2e-3),
         ema_decay: 0.999,
+        post_hoc_every: 0,
         label_dropout: 0.0,
         checkpoint_every: 500,
         sample_every: 1800,

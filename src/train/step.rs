@@ -12,8 +12,10 @@
 use super::adamw::{AdamW, Moments};
 use super::clip::{clip_factor, first_non_finite, global_norm};
 use super::ema;
-use super::gradient::{Zeros, loss_and_gradient};
+use super::gradient::{Gradient, Zeros, loss_and_gradient};
 use super::objective::Batch;
+use super::power_ema::PowerAverages;
+use super::timesteps::LossHistory;
 use crate::layers::ParameterVector;
 use crate::layers::dropout::Key;
 use crate::models::Network;
@@ -31,6 +33,10 @@ pub struct State<F = f32> {
     pub moments: Moments<F>,
     /// The averaged weights, where there is an average.
     pub ema: Option<ParameterVector<F>>,
+    /// The averages whose width is chosen afterwards, where they are kept.
+    pub power: Option<PowerAverages<F>>,
+    /// The last losses of every t, where times are chosen by them.
+    pub history: Option<LossHistory>,
 }
 
 /// How a step goes downhill, but for its learning rate.
@@ -61,7 +67,7 @@ impl<F: Real> State<F> {
     /// Before the first step, from these weights; `averages` says whether an average is kept.
     pub fn new(weights: ParameterVector<F>, averages: bool) -> Self {
         let (moments, ema) = (Moments::zeros(weights.0.len()), averages.then(|| weights.clone()));
-        State { step: 0, weights, moments, ema }
+        State { step: 0, weights, moments, ema, power: None, history: None }
     }
 
     /// The weights that are sampled from: the average where there is one.
@@ -84,7 +90,7 @@ impl<F: Real> State<F> {
         zeros: &Zeros<F>,
     ) -> Result<StepReport> {
         let (n, layout) = (self.step + 1, network.layout());
-        let (loss, mut grads) = loss_and_gradient(network, &self.weights, batch, key, zeros)?;
+        let Gradient { loss, by_image, mut grads } = loss_and_gradient(network, &self.weights, batch, key, zeros)?;
         let grad_norm = global_norm(layout, &grads);
         if !loss.is_finite() || !grad_norm.is_finite() {
             let gradient = first_non_finite(layout, &grads).map(|name| format!("the gradient of {name}"));
@@ -99,6 +105,12 @@ impl<F: Real> State<F> {
         zeros.give(grads);
         if let Some(average) = &mut self.ema {
             ema::update(average, &self.weights, n - 1, descent.ema_decay);
+        }
+        if let Some(averages) = &mut self.power {
+            averages.update(&self.weights, n);
+        }
+        if let Some(history) = &mut self.history {
+            batch.time.iter().zip(by_image).for_each(|(&time, loss)| history.record(time as usize + 1, loss));
         }
         self.step = n;
         Ok(StepReport { step: n, loss, grad_norm, lr })

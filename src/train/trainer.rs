@@ -9,15 +9,19 @@
 //! until converged
 //! ```
 //!
-//! Image i of step n has its own streams, keyed (seed, purpose, [n, i]): "train.t", "train.noise", "train.label_dropout".
+//! Image i of step n has its own streams, keyed (seed, purpose, [n, i]): "train.t", "train.noise", "train.label_dropout". Other
+//! losses, weights and choices of t are in [`goal`](super::goal).
 
 use ndarray::Array4;
 
 use super::config::Config;
+use super::goal::LossName;
 use super::gradient::Zeros;
 use super::learning_rate::learning_rate;
-use super::objective::Batch;
+use super::objective::{Batch, Bound};
+use super::power_ema::PowerAverages;
 use super::step::{Descent, State, StepReport};
+use super::timesteps::{LossHistory, TimestepSampler};
 use crate::data::{Dataset, Order};
 use crate::diffusion::Schedule;
 use crate::layers::dropout::Key;
@@ -56,7 +60,11 @@ impl Trainer {
         let averages = config.ema_decay > 0.0;
         let state = match state {
             Some(state) => check_state(&config, &network, state)?,
-            None => State::new(network.layout().initial(config.seed), averages),
+            None => {
+                let start = State::new(network.layout().initial(config.seed), averages);
+                let power = (config.post_hoc_every > 0).then(|| PowerAverages::new(network.layout().count()));
+                State { history: history(&config), power, ..start }
+            }
         };
         let schedule = config.scheduler()?.schedule;
         let order = Order::new(config.seed, data.len());
@@ -108,8 +116,16 @@ impl Trainer {
         let x_0 = self.data.batch::<f32>(&indices);
         let labels = labels(config, &self.data, n, &indices);
 
-        let (t, eps) = draw_t_and_noise(config.seed, n, self.schedule.t_max(), x_0.dim());
-        let batch = Batch::noised(&self.schedule, config.schedule.prediction_type, &x_0, &t, &eps, labels);
+        let objective = &config.objective;
+        let choice = objective.choice(&self.schedule, self.state.history.as_ref());
+        let times = choice.times(config.seed, n, indices.len());
+        let (eps, prediction) = (noise(config.seed, n, x_0.dim()), config.schedule.prediction_type);
+        let mut batch = Batch::noised(&self.schedule, prediction, &x_0, &times.t, &eps, labels);
+        if objective.loss != LossName::Simple {
+            let (reading, hybrid) = (objective.reading(prediction), objective.loss == LossName::Hybrid);
+            batch.bound = Some(Bound::new(&self.schedule, reading, hybrid, &x_0, &times.t, &eps));
+        }
+        batch.weight = objective.weights(&self.schedule, prediction, times);
 
         let o = &config.optimizer;
         let lr = learning_rate(n, config.steps, o.lr, o.warm_up_steps, o.decay);
@@ -117,6 +133,12 @@ impl Trainer {
         let key = Key { seed: config.seed, step: n, first_image: 0 };
         self.state.step(&self.network, &batch, lr, &descent, Some(key), &self.zeros)
     }
+}
+
+/// The losses that times are chosen by, where they are, before there are any.
+fn history(config: &Config) -> Option<LossHistory> {
+    let t_max = config.schedule.num_train_timesteps;
+    (config.objective.timesteps == TimestepSampler::LossAware).then(|| LossHistory::new(t_max))
 }
 
 /// What the network is told of each image: its class, or with probability `label_dropout` that it has none (Ho and Salimans
@@ -135,15 +157,14 @@ fn labels(config: &Config, data: &Dataset, n: u64, indices: &[usize]) -> Option<
     indices.iter().enumerate().map(label).collect()
 }
 
-/// t in 1..=T and ε for each image of step n, of shape `dim`.
-fn draw_t_and_noise(seed: u64, n: u64, t_max: usize, dim: (usize, usize, usize, usize)) -> (Vec<usize>, Array4<f32>) {
-    let t = |i: usize| 1 + Stream::keyed(seed, "train.t", &[n, i as u64]).below(t_max as u64) as usize;
+/// ε for each image of step n, of shape `dim`.
+fn noise(seed: u64, n: u64, dim: (usize, usize, usize, usize)) -> Array4<f32> {
     let mut eps = Array4::zeros(dim);
     let size = eps.len() / dim.0;
     for (i, eps) in flat_mut(&mut eps).chunks_mut(size).enumerate() {
         Stream::keyed(seed, "train.noise", &[n, i as u64]).fill_normal(eps);
     }
-    ((0..dim.0).map(t).collect(), eps)
+    eps
 }
 
 fn check_images(config: &Config, data: &Dataset) -> Result<()> {
@@ -186,12 +207,27 @@ fn check_state(config: &Config, network: &Network, state: State) -> Result<State
     for (name, vector) in vectors.into_iter().chain([("ema", state.ema.as_ref())]) {
         vector.map_or(Ok(()), |vector| check_weights(network, vector, &format!("state.{name}")))?;
     }
+    for average in state.power.iter().flat_map(|averages| &averages.0) {
+        check_weights(network, average, "state.power")?;
+    }
     if state.ema.is_some() != (config.ema_decay > 0.0) {
         let (expected, found) = if state.ema.is_some() { ("none", "an average") } else { ("an average", "none") };
         return Err(Error::value("state.ema", format!("{expected}, as the config's ema_decay says"), found));
     }
+    // A state without losses may come from another objective: they are gathered from here on.
+    let fits = |kept: &LossHistory| Some(kept.numbers().len()) == history(config).map(|new| new.numbers().len());
+    let kept = state.history.clone().filter(fits).or_else(|| history(config));
     if state.step > config.steps {
         return Err(Error::value("state.step", format!("at most {}, the config's `steps`", config.steps), state.step));
     }
-    Ok(state)
+    // Averages of another run's weights would be none of this one's.
+    let power = match (config.post_hoc_every > 0, state.power.is_some() || state.step == 0) {
+        (true, false) => {
+            let expected = "the averages of this run, or post_hoc_every = 0";
+            return Err(Error::value("state.power", expected, format!("none after {} steps", state.step)));
+        }
+        (true, true) => Some(state.power.unwrap_or_else(|| PowerAverages::new(network.layout().count()))),
+        (false, _) => None,
+    };
+    Ok(State { history: kept, power, ..state })
 }

@@ -7,6 +7,8 @@ mod elementary_sweep;
 mod golden;
 mod guidance;
 mod layers;
+mod likelihood;
+mod objectives;
 mod optimizer;
 mod peer;
 mod published;

@@ -40,7 +40,7 @@ pub(super) fn lock(out: &Path) -> Result<File> {
 
 /// Removes what a killed run left half written.
 pub(super) fn sweep(out: &Path) {
-    for folder in ["", "samples", "model", "model/unet", "model/transformer", "model/scheduler"] {
+    for folder in ["", "samples", "averages", "model", "model/unet", "model/transformer", "model/scheduler"] {
         atomic::sweep(&out.join(folder));
     }
 }

@@ -4,17 +4,19 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Instant;
 
+use super::super::ema;
 use super::super::eval::{self, Subject};
 use super::super::pictures::{columns_for, in_batches, scale_for};
 use super::super::progress::{Progress, note};
 use super::super::{Exit, print};
-use crate::checkpoint::{pipeline, resume};
+use crate::checkpoint::{pipeline, resume, weights};
 use crate::data;
 use crate::report::grid;
 use crate::report::plot::loss_curve;
 use crate::sample::Settings;
 use crate::train::Trainer;
 use crate::train::metrics::Metrics;
+use crate::train::power_ema::WIDTHS;
 use crate::{Error, Result, atomic};
 
 /// A run under way: what is trained, and the folder that it lives in.
@@ -41,6 +43,9 @@ impl Run {
         {
             let report = self.trainer.step()?;
             self.metrics.push(&report)?;
+            if config.post_hoc_every > 0 && (report.step % config.post_hoc_every == 0 || report.step == config.steps) {
+                self.snapshot(report.step)?;
+            }
             let loss = smooth.map_or(report.loss, |s: f64| s + 0.02 * (report.loss - s));
             smooth = Some(loss);
             let images = speed.at(report.step) * config.batch_size as f64;
@@ -68,6 +73,15 @@ impl Run {
         self.metrics.flush()?;
         resume::write(&self.out.join(resume::FILE), self.trainer.config(), self.trainer.state())?;
         pipeline::write(&self.trainer.pipeline()?, &self.out.join("model"))
+    }
+
+    /// The averages whose width is chosen afterwards, each in a file of its own.
+    fn snapshot(&self, step: u64) -> Result<()> {
+        let averages = self.trainer.state().power.iter().flat_map(|averages| &averages.0);
+        for (average, width) in averages.zip(WIDTHS) {
+            weights::write(&ema::file_of(&self.out, step, width), self.trainer.network().layout(), average)?;
+        }
+        Ok(())
     }
 
     /// The same error with what can be done about it, given what this run has saved.
@@ -112,12 +126,8 @@ impl Run {
     }
 
     fn plot(&self) -> Result<()> {
-        loss_curve(
-            "Training loss: mean squared error of the prediction",
-            self.metrics.losses(),
-            &[],
-            &self.out.join("loss.svg"),
-        )
+        let title = format!("Training loss: {}", self.trainer.config().objective.words());
+        loss_curve(&title, self.metrics.losses(), &[], &self.out.join("loss.svg"))
     }
 
     /// The model folder, the last pictures and plots, the evaluation, and what is printed at the end.

@@ -79,6 +79,18 @@ impl Draft {
         self.integers(name, shape, &values)
     }
 
+    /// Bytes as pixels in [−1, 1], black and white among them.
+    pub fn pixels(self, name: &str, shape: &[usize]) -> Self {
+        let mut stream = self.stream(name);
+        let byte = |i: usize| match i {
+            0 => 0,
+            1 => 255,
+            _ => stream.below(256),
+        };
+        let values = (0..shape.iter().product()).map(byte).map(|byte| byte as f32 / 127.5 - 1.0).collect();
+        self.tensor(name, shape, values)
+    }
+
     /// A random gradient of the output.
     pub fn grad(self, shape: &[usize]) -> Self {
         self.normal("grad_output", shape)

@@ -2,6 +2,7 @@
 
 mod draft;
 mod export;
+mod likelihood;
 mod manifest;
 mod networks;
 mod operations;
@@ -13,7 +14,7 @@ pub use export::export;
 pub use manifest::{Entry, Level, Manifest};
 
 /// The levels in the order in which a backend is built; `probes` tell orders of addition apart.
-pub const LEVELS: [&str; 11] = [
+pub const LEVELS: [&str; 12] = [
     "elementary",
     "ops",
     "blocks",
@@ -24,6 +25,7 @@ pub const LEVELS: [&str; 11] = [
     "reverse_step",
     "trajectory",
     "training",
+    "likelihood",
     "probes",
 ];
 
@@ -46,6 +48,9 @@ pub fn drafts(levels: &[String]) -> Vec<Draft> {
         processes::trajectories(),
         networks::training(),
         transformer::training(),
+        likelihood::bounds(),
+        likelihood::hybrid_losses(),
+        likelihood::loss_weights(),
         operations::probes(),
     ];
     let wanted = |draft: &Draft| levels.is_empty() || levels.iter().any(|level| level == draft.level);

@@ -32,7 +32,8 @@ pub fn random_stream<F: Precision>(request: &Request) -> Result<Results<F>> {
     Ok(vec![named("output.uniform", row(uniform)), named("output.normal", row(normal))])
 }
 
-fn row<F: Real>(values: Vec<F>) -> ArrayD<F> {
+/// One axis.
+pub fn row<F: Real>(values: Vec<F>) -> ArrayD<F> {
     shaped(IxDyn(&[values.len()]), values)
 }
 
@@ -91,7 +92,7 @@ pub fn scheduler_of(request: &Request, class: Option<&str>, fields: &Map<String,
 }
 
 /// The schedule; in the noisy precision its ᾱ is a product of factors 1 − β of that precision.
-fn tables<F: Precision>(schedule: &Schedule) -> Schedule {
+pub fn tables<F: Precision>(schedule: &Schedule) -> Schedule {
     if !F::NOISY {
         return schedule.clone();
     }

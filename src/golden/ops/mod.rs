@@ -4,6 +4,7 @@ mod blocks;
 mod diffusion;
 mod elementwise;
 mod layers;
+mod likelihood;
 mod network;
 mod optimizer;
 mod request;
@@ -14,6 +15,7 @@ use ndarray::ArrayD;
 use super::case::Case;
 use super::precision::Precision;
 use crate::Result;
+pub(super) use likelihood::Chain;
 pub use request::{Request, is_input};
 
 /// Results by name, `output`, `grad.x`, ..., in the order of execution.
@@ -144,6 +146,21 @@ pub const SIGNATURES: &[Signature] = &[
         &["class", "config", "steps", "eta", "use_clipped_model_output"],
         false,
     ),
+    signature(
+        "variational_bound",
+        &["x_0", "noise", "model_output", "timesteps"],
+        &[],
+        &["schedule", "prediction_type", "variance_type", "clip_sample", "cdf"],
+        false,
+    ),
+    signature(
+        "hybrid_loss",
+        &["x_0", "noise", "model_output", "timesteps"],
+        &[],
+        &["schedule", "prediction_type", "variance_type", "cdf"],
+        false,
+    ),
+    signature("loss_weight", &[], &[], &["schedule", "prediction_type", "weighting", "gamma", "k"], false),
     signature("unet", &["x", "t", "noise"], &["class_labels"], &["model", "gradients", "taps"], false),
     signature("patchify", &["x"], &[], &["patch"], true),
     signature("unpatchify", &["x"], &[], &["patch", "height", "width"], true),
@@ -225,6 +242,9 @@ pub fn evaluate<F: Precision>(case: &Case) -> Result<Results<F>> {
         "schedule" => diffusion::schedule::<F>(&request),
         "reverse_step" => diffusion::reverse_step::<F>(&request),
         "trajectory" => diffusion::trajectory::<F>(&request),
+        "variational_bound" => likelihood::variational_bound::<F>(&request),
+        "hybrid_loss" => likelihood::hybrid_loss::<F>(&request),
+        "loss_weight" => likelihood::loss_weight::<F>(&request),
         "adamw" => optimizer::adamw::<F>(&request),
         "clip_grad_norm" => optimizer::clip_grad_norm::<F>(&request),
         "ema" => optimizer::ema::<F>(&request),

@@ -9,7 +9,7 @@
 //!
 //! # f64
 //!
-//! [`exp`], [`expm1`], [`pow`], [`ln`], [`sin`], [`cos`] and [`tanh`] are those of the `libm` crate, pinned to one version and built without
+//! [`exp`], [`expm1`], [`pow`], [`ln`], [`sin`], [`cos`], [`tanh`] and [`erf`] are those of the `libm` crate, pinned to one version and built without
 //! platform intrinsics: plain Rust, after FreeBSD's msun. [`sigmoid`] stands on its `exp`.
 //!
 //! # Error and fingerprint in f32
@@ -74,6 +74,11 @@ pub fn cos(x: f64) -> f64 {
 /// tanh x in f64.
 pub fn tanh(x: f64) -> f64 {
     libm::tanh(x)
+}
+
+/// The error function in f64: 2/√π times the integral of e^(−u²) from 0 to x.
+pub fn erf(x: f64) -> f64 {
+    libm::erf(x)
 }
 
 /// ln x in f32: −∞ at ±0, NaN below.
