@@ -16,7 +16,7 @@ fn main() -> ancestral::Result<()> {
         Ok(Output::new(Prediction::Epsilon, x * levels[0].sigma()))
     };
     let output = all_is_noise.predict(&x_t, &[from], None)?;
-    let estimate = Sight { clip: Some(1.0), eps_from_clipped_x_0: true }.estimate(&x_t, from, &output);
+    let estimate = Sight { clip: Some(1.0), ..Sight::default() }.estimate(&x_t, from, &output);
 
     let posterior = Posterior::of(from, to); // Ho et al. 2020, Eq. 7
     let sigma = posterior.variance(Variance::FixedSmall).sqrt();
