@@ -66,7 +66,7 @@ pub fn loss_and_gradient<F: Real>(
         let (output, tape) = network.forward(w, x_t, conditions, key)?;
         let (loss, d_output) = l_simple(flat(&output), flat(&target), count);
         let mut grads = zeros.take(network.layout().count());
-        network.parameter_gradients(w, tape, labels, &shaped(output.dim(), d_output), &mut grads);
+        network.parameter_gradients(w, tape, labels, shaped(output.dim(), d_output), &mut grads);
         Ok((loss, grads))
     };
     let of_microbatch = |i: usize| timed(None, "between layers", 0, || of_microbatch(i));
