@@ -11,6 +11,7 @@ use crate::{Error, Result};
 
 /// Which network, and its fields. In a file the field `_class_name` tells the classes apart; without it, it is a U-Net.
 #[derive(Clone, Debug, PartialEq)]
+#[allow(clippy::large_enum_variant)] // a program has one or two
 pub enum NetworkConfig {
     /// diffusers' `UNet2DModel`.
     UNet(UNetConfig),

@@ -76,7 +76,7 @@ pub fn loss_and_gradient<F: Real>(
         let (output, tape) = network.forward(w, x_t, conditions, key)?;
         let part = batch.loss(range, flat(&output), flat(&target));
         let mut grads = zeros.take(network.layout().count());
-        network.parameter_gradients(w, tape, labels, &shaped(output.dim(), part.gradient), &mut grads);
+        network.parameter_gradients(w, tape, labels, shaped(output.dim(), part.gradient), &mut grads);
         Ok(Gradient { loss: part.sum, by_image: part.by_image, grads })
     };
     let of_microbatch = |i: usize| timed(None, "between layers", 0, || of_microbatch(i));

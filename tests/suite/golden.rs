@@ -176,14 +176,23 @@ fn every_mutant_is_rejected_and_named() {
 
 #[test]
 fn an_error_in_one_layer_of_a_network_is_found_there() {
-    let (_, golden) = cases().into_iter().find(|(id, _)| id == "network/plain").expect("a traced network");
-    let folder = tempfile::tempdir().expect("a temporary folder");
-    copy(&kit().join("models/plain"), folder.path());
-    let path = folder.path().join("diffusion_pytorch_model.safetensors");
-    let right = std::fs::read(&path).expect("weights");
-    for layer in
-        ["conv_in", "down_blocks.1.attentions.0.to_v", "mid_block.resnets.0.conv2", "up_blocks.1.resnets.1.norm1"]
-    {
+    let of_unet =
+        ["conv_in", "down_blocks.1.attentions.0.to_v", "mid_block.resnets.0.conv2", "up_blocks.1.resnets.1.norm1"];
+    let of_transformer = [
+        ("pos_embed.proj", "pos_embed.proj"),
+        ("transformer_blocks.0.norm1.linear", "transformer_blocks.0.norm1.linear"),
+        ("transformer_blocks.1.attn1.to_v", "transformer_blocks.1.attn1.to_v"),
+        ("transformer_blocks.1.ff.net.0.proj", "transformer_blocks.1.ff.net.0"),
+        ("proj_out_2", "proj_out_2"),
+    ];
+    let of_unet = of_unet.iter().map(|&layer| ("plain", layer, layer));
+    for (network, layer, tap) in of_unet.chain(of_transformer.map(|(layer, tap)| ("dit", layer, tap))) {
+        let id = format!("network/{network}");
+        let (_, golden) = cases().into_iter().find(|(found, _)| *found == id).expect("a traced network");
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        copy(&kit().join("models").join(network), folder.path());
+        let path = folder.path().join("diffusion_pytorch_model.safetensors");
+        let right = std::fs::read(&path).expect("weights");
         let (mut weights, _) = ancestral::golden::case::read_tensors(&right, &path).expect("weights");
         match weights.get_mut(&format!("{layer}.weight")) {
             Some(Tensor::F32(w)) => *w *= 1.001,
@@ -195,7 +204,7 @@ fn an_error_in_one_layer_of_a_network_is_found_there() {
         complete(&mut case, Some(ancestral::golden::oracle::Only::F32)).expect("results");
         let judgement = judge(&golden, &bits(&case));
         assert_eq!(judgement.verdict, Verdict::Fail, "{layer}");
-        assert_eq!(judgement.first_wrong, Some(format!("taps.{layer}")));
+        assert_eq!(judgement.first_wrong, Some(format!("taps.{tap}")));
     }
 }
 

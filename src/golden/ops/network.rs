@@ -51,7 +51,7 @@ pub fn network<F: Precision>(request: &Request) -> Result<Results<F>> {
         _ => ("", ""),
     };
     if expected != found {
-        return Err(request.refuse("attributes.model", &format!("the folder of a {expected}"), found));
+        return Err(request.refuse("attributes.model", format!("the folder of a {expected}"), found));
     }
     let (x, noise) = (request.images::<F>("x")?, request.images::<F>("noise")?);
     let (n, h, width, _) = x.dim();
