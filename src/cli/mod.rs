@@ -2,11 +2,14 @@
 
 mod bench;
 mod choices;
+mod classify;
 mod eval;
 mod golden;
 mod pictures;
 mod progress;
+mod quality;
 mod sample;
+mod sampling;
 mod selftest;
 mod train;
 
@@ -48,6 +51,10 @@ enum Command {
     Sample(sample::Args),
     /// Measure the predicted noise on images never trained on
     Eval(eval::Args),
+    /// Measure whether pictures are read as asked, are like real ones, and are not copies
+    Quality(quality::Args),
+    /// Train or evaluate a classifier, by which pictures are measured
+    Classify(classify::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
     /// The right answers for other implementations, and where theirs are wrong
@@ -120,6 +127,8 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Quality(args) => quality::run(&args),
+        Command::Classify(args) => classify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Selftest(args) => selftest::run(&args),

@@ -8,9 +8,11 @@
 //! | [`step`] | the one training step: gradient, clipping, AdamW, average |
 //! | [`gradient`] | the loss of a batch and its gradient, microbatch by microbatch |
 //! | [`metrics`] | `metrics.jsonl`, one line for each step |
+//! | [`classifier`] | the training of a classifier |
 //! | [`clip`], [`adamw`], [`ema`], [`learning_rate`] | what is done with a gradient |
 
 pub mod adamw;
+pub mod classifier;
 pub mod clip;
 pub mod config;
 pub mod ema;
@@ -23,6 +25,7 @@ pub mod preset;
 pub mod step;
 pub mod trainer;
 
+pub use classifier::{ClassifierRecipe, ClassifierTrainer};
 pub use config::Config;
 pub use objective::Batch;
 pub use preset::Preset;

@@ -14,8 +14,8 @@ use super::clip::{clip_factor, first_non_finite, global_norm};
 use super::ema;
 use super::gradient::{Zeros, loss_and_gradient};
 use super::objective::Batch;
-use crate::layers::ParameterVector;
 use crate::layers::dropout::Key;
+use crate::layers::{Layout, ParameterVector};
 use crate::models::Network;
 use crate::numerics::Real;
 use crate::{Error, Result};
@@ -83,8 +83,24 @@ impl<F: Real> State<F> {
         key: Option<Key>,
         zeros: &Zeros<F>,
     ) -> Result<StepReport> {
-        let (n, layout) = (self.step + 1, network.layout());
-        let (loss, mut grads) = loss_and_gradient(network, &self.weights, batch, key, zeros)?;
+        let (loss, grads) = loss_and_gradient(network, &self.weights, batch, key, zeros)?;
+        self.descend(network.layout(), loss, grads, lr, descent, zeros)
+    }
+
+    /// What is done with the loss and the gradient of a step.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite, by step and tensor: the state is then that before the step.
+    pub(super) fn descend(
+        &mut self,
+        layout: &Layout,
+        loss: f64,
+        mut grads: ParameterVector<F>,
+        lr: f64,
+        descent: &Descent,
+        zeros: &Zeros<F>,
+    ) -> Result<StepReport> {
+        let n = self.step + 1;
         let grad_norm = global_norm(layout, &grads);
         if !loss.is_finite() || !grad_norm.is_finite() {
             let gradient = first_non_finite(layout, &grads).map(|name| format!("the gradient of {name}"));

@@ -7,9 +7,8 @@ use serde_json::json;
 mod outputs;
 
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
-use super::progress::note;
-use super::{Exit, choices, flag, print, read_model};
-use crate::diffusion::Variance;
+use super::sampling::Sampling;
+use super::{Exit, flag, print, read_model};
 use crate::digest::sha256;
 use crate::layers::flat;
 use crate::npy;
@@ -18,7 +17,6 @@ use crate::report::Picture;
 use crate::report::animation::save_gif;
 use crate::report::film::Film;
 use crate::report::grid;
-use crate::sample::{Choice, Conventions, Sampler, SamplerOptions, Settings, Spacing, timesteps};
 use crate::{Error, Result};
 
 /// The flags of `sample`.
@@ -38,40 +36,14 @@ pub struct Args {
     /// Pictures to draw
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=65536))]
     count: u32,
-    /// The seed
-    #[arg(long, value_name = "S", default_value_t = 42)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: Sampling,
     /// The index of the first picture
     #[arg(long, value_name = "I", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 48))]
     first_index: u64,
-    /// The rule of a reverse step
-    #[arg(long, value_parser = choices::samplers(), default_value = "ddpm")]
-    sampler: Sampler,
-    /// Reverse steps, at most the model's T [default: 200 for ddpm, 50 for ddim]
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
-    /// Noise in ddim: 0 deterministic, 1 as much as ancestral sampling [default: 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    eta: Option<f64>,
-    /// The variance of ddpm [default: the model's]
-    #[arg(long, value_parser = choices::variances())]
-    variance: Option<Variance>,
-    /// Which timesteps a shorter chain visits [default: the model's]
-    #[arg(long, value_parser = choices::spacings())]
-    spacing: Option<Spacing>,
-    /// After clipping x_0 in ddim keep the network's eps, as diffusers does, instead of deriving it again
-    #[arg(long)]
-    keep_eps: bool,
     /// The class of every picture, by number or name, for a conditional model [default: all in turn]
     #[arg(long, value_name = "K")]
     class: Option<String>,
-    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none [default: 2 where the model was
-    /// trained with hidden labels, else 1]
-    #[arg(long, value_name = "W", allow_negative_numbers = true)]
-    guidance: Option<f64>,
-    /// Pictures in memory at a time
-    #[arg(long, value_name = "B", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    batch_size: u32,
     /// The grid of all pictures
     #[arg(long, value_name = "FILE.png", default_value = "samples.png")]
     out: PathBuf,
@@ -99,46 +71,6 @@ pub struct Args {
 }
 
 impl Args {
-    fn options(&self, model: &Pipeline) -> Result<SamplerOptions> {
-        let name = self.sampler.entry().name;
-        let refuse = |flag: &str, given: bool, choice: Choice, found: String| match given && !self.sampler.takes(choice)
-        {
-            true => Err(Error::value(flag, format!("not to be given: the sampler {name} has no use for it"), found)),
-            false => Ok(()),
-        };
-        refuse("--eta", self.eta.is_some(), Choice::Eta, format!("{}", self.eta.unwrap_or_default()))?;
-        refuse("--variance", self.variance.is_some(), Choice::Variance, self.variance.map_or("", word).into())?;
-        let published = model.scheduler().options;
-        let conventions = Conventions { eps_from_clipped_x_0: !self.keep_eps, ..published.conventions };
-        let variance = self.variance.unwrap_or(published.variance);
-        let options = SamplerOptions { eta: self.eta.unwrap_or(0.0), variance, conventions, ..published };
-        options.validate().map_err(|error| flag(error, &["eta"]))?;
-        Ok(options)
-    }
-
-    fn timesteps(&self, model: &Pipeline) -> Result<Vec<usize>> {
-        let scheduler = model.scheduler();
-        let t_max = scheduler.schedule.t_max();
-        let steps = self.steps.unwrap_or(t_max.min(self.sampler.entry().steps));
-        if !(1..=t_max).contains(&steps) {
-            return Err(Error::value("--steps", format!("1 to {t_max}, the model's T"), steps));
-        }
-        let offset = if steps == t_max { 0 } else { scheduler.steps_offset };
-        let list = timesteps(self.spacing(model), t_max, steps, offset)?;
-        // From pure noise, a chain that starts far below T takes the noise for more image than there is.
-        if list[0] + t_max / steps.max(10) < t_max {
-            let first = list[0];
-            note(&format!(
-                "note: leading spacing with {steps} steps starts at t = {first} of {t_max}; --spacing trailing starts at T"
-            ));
-        }
-        Ok(list)
-    }
-
-    fn spacing(&self, model: &Pipeline) -> Spacing {
-        self.spacing.unwrap_or(model.scheduler().spacing)
-    }
-
     /// The class by its number or its name.
     fn class(&self, model: &Pipeline) -> Result<Option<usize>> {
         let Some(class) = &self.class else { return Ok(None) };
@@ -153,25 +85,10 @@ impl Args {
     }
 }
 
-/// What the flag calls a variance.
-fn word(variance: Variance) -> &'static str {
-    match variance {
-        Variance::FixedSmall | Variance::FixedSmallLog => "small",
-        Variance::FixedLarge | Variance::FixedLargeLog => "large",
-    }
-}
-
 /// Draws pictures and writes what was asked for.
 pub fn run(args: &Args) -> Result<Exit> {
     let model = read_model(&args.model)?;
-    let settings = Settings {
-        seed: args.seed,
-        sampler: args.sampler,
-        options: args.options(&model)?,
-        timesteps: args.timesteps(&model)?,
-        class: args.class(&model)?,
-        guidance: args.guidance.unwrap_or(if model.null_class().is_some() { 2.0 } else { 1.0 }),
-    };
+    let settings = args.sampling.settings(&model, args.class(&model)?)?;
     let (height, width, channels) = model.image_shape()?;
     if channels != 1 && channels != 3 {
         return Err(Error::value("in_channels", "1 (grey) or 3 (colour), for pictures", channels));
@@ -181,10 +98,11 @@ pub fn run(args: &Args) -> Result<Exit> {
     outputs::check(args)?;
     let mut film = Film::new(settings.timesteps.len(), args.strip.is_some(), args.animation.is_some());
     let indices = args.first_index..args.first_index + u64::from(args.count);
-    let pictures = in_batches(&model, &settings, indices.clone(), args.batch_size as usize, |first, moment| {
-        film.watch(first, moment)
-    })
-    .map_err(|error| flag(error, &["class", "guidance"]))?;
+    let pictures =
+        in_batches(&model, &settings, indices.clone(), args.sampling.batch_size as usize, |first, moment| {
+            film.watch(first, moment)
+        })
+        .map_err(|error| flag(error, &["class", "guidance"]))?;
     let all_classes = if args.class.is_none() { columns_for(&model) } else { None };
     let columns = args.columns.map(|n| n as usize).or(all_classes);
     let mut files = vec![args.out.clone()];
@@ -214,16 +132,14 @@ pub fn run(args: &Args) -> Result<Exit> {
     if args.json {
         let (n, h, w, c) = pictures.dim();
         let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
-        let takes = |choice, value: serde_json::Value| if args.sampler.takes(choice) { value } else { json!(null) };
-        print(json!({
+        let mut settings_of = args.sampling.to_json(&model, &settings);
+        let object = settings_of.as_object_mut().expect("an object");
+        let others = json!({
             "model": args.model.to_string_lossy(), "count": n, "height": h, "width": w, "channels": c,
-            "seed": args.seed, "first_index": args.first_index, "sampler": args.sampler.entry().name,
-            "steps": settings.timesteps.len(), "spacing": args.spacing(&model),
-            "eta": takes(Choice::Eta, json!(settings.options.eta)),
-            "variance": takes(Choice::Variance, json!(word(settings.options.variance))),
-            "keep_eps": args.keep_eps, "class": settings.class, "guidance": settings.guidance,
-            "files": files, "sha256": sha256,
-        }))?;
+            "first_index": args.first_index, "class": settings.class, "files": files, "sha256": sha256,
+        });
+        object.extend(others.as_object().expect("an object").clone());
+        print(settings_of)?;
     } else {
         files.iter().try_for_each(|file| print(file.display()))?;
         print(format!("SHA-256 of the pictures, float32 (n, h, w, c): {sha256}"))?;
