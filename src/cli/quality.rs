@@ -202,24 +202,28 @@ fn sheets(
         let log_p = sets.log_p_asked(&features.of(sets.pictures, &indices));
         let log_p = log_p
             .ok_or_else(|| Error::value("--worst", "a classifier of as many classes as the model has", "another"))?;
-        let mut order = indices;
-        order.sort_by(|&a, &b| log_p[a].total_cmp(&log_p[b]));
-        order.truncate(SHOWN);
-        // A column a class, the worst above.
         let columns = columns_for(model);
-        if columns.is_some() {
-            let mut by_class: Vec<Vec<usize>> = vec![Vec::new(); columns.unwrap_or(1)];
-            let of = |i: &usize| sets.pictures.label(*i).map_or(0, |label| label as usize);
-            let mut all: Vec<usize> = (0..log_p.len()).collect();
-            all.sort_by(|&a, &b| log_p[a].total_cmp(&log_p[b]));
-            all.iter().for_each(|i| by_class[of(i)].push(*i));
-            let rows = SHOWN.div_ceil(by_class.len()).min(by_class.iter().map(Vec::len).min().unwrap_or(0));
-            order = (0..rows).flat_map(|row| by_class.iter().map(move |class| class[row])).collect();
-        }
+        let order = worst_first(sets.pictures, &log_p, columns);
         grid(&sets.pictures.batch(&order), columns, 2, scale).save_png(file)?;
         files.push(file.clone());
     }
     Ok(files)
+}
+
+/// The pictures in which what was asked for is least likely; a column a class, if there are so many columns.
+fn worst_first(pictures: &Dataset, log_p: &[f64], columns: Option<usize>) -> Vec<usize> {
+    let mut order: Vec<usize> = (0..log_p.len()).collect();
+    order.sort_by(|&a, &b| log_p[a].total_cmp(&log_p[b]));
+    let Some(columns) = columns else {
+        order.truncate(SHOWN);
+        return order;
+    };
+    let mut classes = vec![Vec::new(); columns];
+    for i in order {
+        classes[pictures.label(i).map_or(0, |label| label as usize)].push(i);
+    }
+    let fewest = classes.iter().map(Vec::len).fold(usize::MAX, usize::min);
+    (0..fewest.min(SHOWN.div_ceil(columns))).flat_map(|row| classes.iter().map(move |class| class[row])).collect()
 }
 
 fn percent(figure: Figure) -> String {

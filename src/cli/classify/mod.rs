@@ -151,7 +151,7 @@ fn train(args: &Train) -> Result<Exit> {
 
 fn read_all(classifier: &Classifier, weights: &ParameterVector<f32>, data: &Dataset) -> Result<Classification> {
     let mut progress = Progress::new("reading", data.len() as u64, "images");
-    let found = classify(classifier, weights, data, |done| progress.set(done as u64, ""))?;
+    let found = classify(classifier, weights, data, |done| progress.set(done as u64, data.name()))?;
     progress.finish("done");
     Ok(found)
 }

@@ -70,7 +70,7 @@ impl Features<'_> {
                     features.extend_from_slice(flat(&reading.features));
                     flat(&reading.logits)
                         .chunks_exact(classifier.config.num_classes)
-                        .for_each(|row| log_p.extend(log_softmax(row)));
+                        .for_each(|row| log_p.extend(log_softmax(row).into_iter().map(f64::from)));
                 }
                 let (n, d) = (indices.len(), features.len() / indices.len());
                 let log_p = shaped((n, classifier.config.num_classes), log_p);

@@ -32,7 +32,7 @@ use crate::{Error, Result};
 pub use features::{Features, Seen};
 use frechet::{Gaussian, Reference};
 pub use nearest::{Distances, Nearest};
-use neighbours::Manifold;
+use neighbours::{K, Manifold};
 
 /// Parts of the jackknife.
 const PARTS: usize = 10;
@@ -212,8 +212,8 @@ fn likenesses(sets: [&Array2<f32>; 2], reference: &Array2<f32>) -> [Likeness; 2]
         let real = reference.slice(ndarray::s![..set.nrows().min(reference.nrows()), ..]);
         Likeness {
             frechet_distance: distance(&whole, set),
-            precision: fraction(&Manifold::new(real).covers(set.view())),
-            recall: fraction(&Manifold::new(set.view()).covers(real)),
+            precision: fraction(&Manifold::new(real, K).covers(set.view())),
+            recall: fraction(&Manifold::new(set.view(), K).covers(real)),
         }
     })
 }

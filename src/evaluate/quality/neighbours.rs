@@ -29,14 +29,14 @@ pub struct Manifold {
 }
 
 impl Manifold {
-    /// The balls around these vectors, (n, d); with as many neighbours as there are where n is [`K`] or less.
+    /// The balls around these vectors, (n, d), that reach to the `k`-th neighbour, or to the last where there are fewer.
     ///
     /// # Panics
-    /// If n is below 2.
-    pub fn new(vectors: ArrayView2<f32>) -> Self {
+    /// If n is below 2, or `k` is 0.
+    pub fn new(vectors: ArrayView2<f32>, k: usize) -> Self {
         let points = Points::new(vectors);
         assert!(points.count() >= 2, "Manifold: a lone vector has no neighbour");
-        let k = K.min(points.count() - 1);
+        let k = k.min(points.count() - 1);
         let mut radii = Vec::with_capacity(points.count());
         points.distances(&points, |i, row| {
             let mut others: Vec<f64> = row.to_vec();
@@ -109,8 +109,8 @@ mod tests {
         let cast = |x: ndarray::Array2<f64>| x.mapv(|x| x as f32);
         let (real, drawn) = (cast(normal((600, 4), 8)), cast(normal((500, 4), 9) * 1.5 + 1.0));
         let count = |covered: Vec<bool>| covered.into_iter().filter(|&is| is).count();
-        let precise = count(Manifold::new(real.view()).covers(drawn.view()));
-        let recalled = count(Manifold::new(drawn.view()).covers(real.view()));
+        let precise = count(Manifold::new(real.view(), K).covers(drawn.view()));
+        let recalled = count(Manifold::new(drawn.view(), K).covers(real.view()));
         assert_eq!((precise, recalled), OF_NUMPY);
     }
 
@@ -120,7 +120,7 @@ mod tests {
     #[test]
     fn a_set_covers_itself_and_nothing_far_away() {
         let points = ndarray::arr2(&[[0.0f32], [1.0], [2.0], [3.0], [10.0]]);
-        let manifold = Manifold::new(points.view());
+        let manifold = Manifold::new(points.view(), K);
         assert_eq!(manifold.radii, [9.0, 4.0, 4.0, 9.0, 81.0]);
         assert_eq!(manifold.covers(points.view()), [true; 5]);
         assert_eq!(
