@@ -43,6 +43,17 @@ fn classifier_is_trained_evaluated_and_not_overwritten() {
 }
 
 #[test]
+fn classifier_in_the_tree_reads_the_test_digits_as_its_page_says() {
+    let tree = |name: &str| format!("{}/data/{name}", env!("CARGO_MANIFEST_DIR"));
+    let line = format!("classify eval --model {} --data {} --json", tree("models/classifier"), tree("mnist"));
+    let found = &json(&Place::new(), &line)["classification"];
+    assert_eq!((found["images"].as_u64(), found["right"].as_u64()), (Some(10_000), Some(9954)), "{found}");
+    let page = std::fs::read_to_string(tree("models/classifier/README.md")).expect("a page");
+    let weights = std::fs::read(tree("models/classifier/model.safetensors")).expect("weights");
+    assert!(page.contains(&ancestral::digest::sha256(&weights)) && page.contains("9,954"), "{page}");
+}
+
+#[test]
 fn quality_has_the_same_bits_for_any_threads_and_batches() {
     let place = place();
     json(&place, TRAIN);

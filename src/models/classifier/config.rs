@@ -52,7 +52,9 @@ impl ClassifierConfig {
 
     /// The text of a `config.json`.
     pub fn to_json(&self) -> String {
-        config_file::to_json(self, CLASS)
+        let mut fields = serde_json::to_value(self).expect("a struct of numbers is JSON");
+        fields["_class_name"] = CLASS.into();
+        format!("{fields:#}\n")
     }
 
     /// Refuses what cannot be computed; `place` names the file in errors.
