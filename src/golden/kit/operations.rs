@@ -175,7 +175,7 @@ pub fn layers() -> Vec<Draft> {
             .normal("x", &[60, 6])
             .normal_around("y", &[40, 6], 0.5, 1.5)
             .mutants(&["biased_covariance", "trace_without_the_root"]),
-        op("frechet_distance_of_few", "frechet_distance").normal("x", &[5, 8]).normal_around("y", &[30, 8], 0.2, 1.0),
+        op("frechet_distance_of_few", "frechet_distance").normal("x", &[9, 8]).normal_around("y", &[30, 8], 0.2, 1.0),
         Draft::new("ops", "precision_recall", "precision_recall", json!({"k": 3}))
             .normal("real", &[80, 4])
             .normal_around("generated", &[60, 4], 0.8, 1.4)
