@@ -102,8 +102,7 @@ fn sampling_step(criterion: &mut Criterion) {
     let model = Pipeline::new(network, weights, scheduler, None).expect("parts that fit");
     let options = model.scheduler().options;
     let chain = chain(&model.scheduler().schedule, &[500], Sampler::Ddim, &options).expect("one step");
-    let settings =
-        Settings { sampler: Sampler::Ddim, chain, ..Settings::new(&model).expect("settings") };
+    let settings = Settings { sampler: Sampler::Ddim, chain, ..Settings::new(&model).expect("settings") };
     for pictures in [1, 16] {
         group.throughput(Throughput::Elements(pictures * multiply_adds));
         group.bench_function(BenchmarkId::new("Digits, pictures", pictures), |bencher| {

@@ -8,12 +8,12 @@
 //! | [`data`] | images in: MNIST, CIFAR-10, a folder of pictures, arrays, synthetic shapes; scaled to [−1, 1], and their order |
 //! | [`diffusion`] | the noise schedule and its levels, q(x_t \| x₀), its posterior, what a network predicts, the loss, the likelihood |
 //! | [`layers`] | one file for each layer: derivation, forward, backward, its checks |
-//! | [`models`] | networks: the U-Net; the transformer DiT, which the command does not know yet |
+//! | [`models`] | networks: the U-Net; the transformer DiT, which the command does not know yet; a classifier |
 //! | [`denoise`] | what is seen in noise: a network as a denoiser, guidance around it |
 //! | [`train`] | Algorithm 1: the loss, its gradient, the optimizer |
 //! | [`sample`] | Algorithm 2: the list of samplers, which steps a chain visits, steps as sums of named terms |
 //! | [`pipeline`] | a model as a whole: network, weights, scheduler |
-//! | [`evaluate`] | how good a model is on images that it never learned from |
+//! | [`evaluate`] | how good a model is on images that it never learned from, and how good its pictures are |
 //! | [`checkpoint`] | models in diffusers' folders, weights, the state of a run |
 //! | [`golden`] | values that other implementations are tested with |
 //! | [`selftest`] | known answers, from one multiplication to a picture: whether this machine holds the contract |

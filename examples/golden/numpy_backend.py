@@ -19,7 +19,7 @@ LAYERS = {
     name: getattr(layers, name)
     for name in (
         "linear conv2d group_norm layer_norm silu gelu_tanh softmax attention upsample_nearest_2x average_pool_2x"
-        " class_embedding res_block attention_block"
+        " class_embedding res_block classifier_block attention_block"
     ).split()
 }
 
@@ -80,6 +80,37 @@ def time_embedding(t, dim, flip_sin_to_cos=True, freq_shift=0):
 def mse_loss(prediction, target):
     error = prediction - target
     return {"output.loss": np.mean(error**2), "grad.prediction": 2 * error / error.size}
+
+
+def cross_entropy(logits, labels):
+    shifted = logits - logits.max(axis=1, keepdims=True)
+    log_p = shifted - np.log(np.exp(shifted).sum(axis=1, keepdims=True))
+    hit = np.eye(logits.shape[1], dtype=logits.dtype)[labels]
+    return {"output.loss": -(log_p * hit).sum() / len(labels), "grad.logits": (np.exp(log_p) - hit) / len(labels)}
+
+
+# --- What pictures' features are compared by, in float64 whatever the precision ---
+
+
+def frechet_distance(x, y):
+    """|mean x - mean y|^2 + tr(A + B - 2 (A B)^(1/2)), A and B the covariances; A B has the eigenvalues of R B R, R R = A."""
+    x, y = x.astype(np.float64), y.astype(np.float64)
+    a, b = np.cov(x.T), np.cov(y.T)
+    values, vectors = np.linalg.eigh(a)
+    root = vectors * np.sqrt(values.clip(0)) @ vectors.T
+    traces = np.trace(a) + np.trace(b) - 2 * np.sqrt(np.linalg.eigvalsh(root @ b @ root).clip(0)).sum()
+    return {"output": ((x.mean(0) - y.mean(0)) ** 2).sum() + traces}
+
+
+def precision_recall(real, generated, k=3):
+    def distances(x, y):
+        return ((x[:, None].astype(np.float64) - y[None]) ** 2).sum(-1)
+
+    def covered(x, by):
+        radii = np.sort(distances(by, by), axis=1)[:, k]  # the nearest is the vector itself
+        return (distances(x, by) <= radii).any(axis=1).mean()
+
+    return {"output.precision": covered(generated, real), "output.recall": covered(real, generated)}
 
 
 # --- Schedules and samplers: Ho et al. 2020, Nichol and Dhariwal 2021, Song et al. 2021; tables in float64 ---
@@ -210,7 +241,7 @@ def ema(ema, w, decay, step):
 OPS = {
     f.__name__: f
     for f in (random_stream, time_embedding, mse_loss, schedule, q_sample, reverse_step, trajectory, adamw)
-    + (clip_grad_norm, ema, variational_bound, hybrid_loss, loss_weight)
+    + (clip_grad_norm, ema, variational_bound, hybrid_loss, loss_weight, cross_entropy, frechet_distance, precision_recall)
 }
 
 if __name__ == "__main__":

@@ -215,6 +215,31 @@ def res_block(x, temb, groups, eps=1e-5, time_embedding_norm="default", output_s
     return (s + a) / output_scale_factor, back
 
 
+def classifier_block(x, groups, eps=1e-5, stride=1, **p):
+    """shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))."""
+    a, back_norm1 = group_norm(x, groups, **part(p, "norm1"), eps=eps)
+    a, back_silu1 = silu(a)
+    a, back_conv1 = conv2d(a, **part(p, "conv1"), stride=stride, padding=1)
+    a, back_norm2 = group_norm(a, groups, **part(p, "norm2"), eps=eps)
+    a, back_silu2 = silu(a)
+    a, back_conv2 = conv2d(a, **part(p, "conv2"), padding=1)
+    shortcut = part(p, "conv_shortcut")
+    s, back_shortcut = conv2d(x, **shortcut, stride=stride) if shortcut else (x, lambda dy: {"x": dy})
+
+    def back(dy):
+        conv2 = back_conv2(dy)
+        norm2 = back_norm2(back_silu2(conv2["x"])["x"])
+        conv1 = back_conv1(norm2["x"])
+        norm1 = back_norm1(back_silu1(conv1["x"])["x"])
+        short = back_shortcut(dy)
+        grads = {"x": norm1["x"] + short["x"], **named("conv_shortcut", short)}
+        for name, layer in {"norm1": norm1, "conv1": conv1, "norm2": norm2, "conv2": conv2}.items():
+            grads |= named(name, layer)
+        return grads
+
+    return s + a, back
+
+
 def attention_block(x, heads=1, groups=None, eps=1e-5, rescale_output_factor=1, **p):
     """(x + to_out(attention(to_q(a), to_k(a), to_v(a)))) / rescale_output_factor, a = the pixels of group_norm(x)."""
     n, c, h, w = x.shape

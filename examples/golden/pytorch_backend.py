@@ -135,6 +135,44 @@ def mse_loss(a, prediction, target):
     return {"output.loss": loss, "grad.prediction": torch.autograd.grad(loss, prediction)[0]}
 
 
+def cross_entropy(a, logits, labels):
+    loss = F.cross_entropy(logits.requires_grad_(), labels)
+    return {"output.loss": loss, "grad.logits": torch.autograd.grad(loss, logits)[0]}
+
+
+def classifier_block(a, x, **p):
+    def norm_silu(x, name):
+        return F.silu(F.group_norm(x, a["groups"], p[f"{name}.weight"], p[f"{name}.bias"], a.get("eps", 1e-5)))
+
+    def conv(x, name, stride=1, padding=1):
+        return F.conv2d(x, p[f"{name}.weight"], p[f"{name}.bias"], stride, padding)
+
+    stride = a.get("stride", 1)
+    h = conv(norm_silu(conv(norm_silu(x, "norm1"), "conv1", stride), "norm2"), "conv2")
+    return h + (conv(x, "conv_shortcut", stride, 0) if "conv_shortcut.weight" in p else x)
+
+
+def frechet_distance(a, x, y):
+    """In float64, as everyone computes it."""
+    x, y = x.double(), y.double()
+    values, vectors = torch.linalg.eigh(torch.cov(x.T))
+    root = vectors * values.clamp(min=0).sqrt() @ vectors.T
+    values = torch.linalg.eigvalsh(root @ torch.cov(y.T) @ root).clamp(min=0)
+    traces = torch.cov(x.T).trace() + torch.cov(y.T).trace() - 2 * values.sqrt().sum()
+    return ((x.mean(0) - y.mean(0)) ** 2).sum() + traces
+
+
+def precision_recall(a, real, generated):
+    def distances(x, y):
+        return (x.double()[:, None] - y.double()).square().sum(-1)
+
+    def covered(x, by):
+        radii = distances(by, by).sort(1).values[:, a.get("k", 3)]  # the nearest is the vector itself
+        return (distances(x, by) <= radii).any(1).double().mean()
+
+    return {"output.precision": covered(generated, real), "output.recall": covered(real, generated)}
+
+
 def schedule(a):
     made = DDPMScheduler.from_config(a)
     beta, alpha_bar = made.betas, made.alphas_cumprod
@@ -268,6 +306,8 @@ OPS = {
 OPS |= {f.__name__: f for f in (conv2d, attention, res_block, attention_block, mse_loss, schedule, reverse_step)}
 OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, unet, dit, training)}
 OPS |= {f.__name__: f for f in (patchify, unpatchify, positions, dit_embedding, dit_block)}
+OPS |= {f.__name__: f for f in (cross_entropy, classifier_block, frechet_distance, precision_recall)}
+OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, unet, training)}
 
 if __name__ == "__main__":
     sys.path.append(sys.argv[1])  # golden.py is part of the kit

@@ -1,5 +1,6 @@
 //! Files that hold a model: weights, configurations, whole pipelines, the state of a run.
 
+pub mod classifier;
 mod folder;
 mod lfs;
 pub mod pipeline;

@@ -13,6 +13,7 @@ use crate::layers::ParameterVector;
 use crate::pipeline::Pipeline;
 use crate::report::plot::{ErrorByTimestep, error_by_timestep};
 use crate::report::table::table;
+use crate::train::{Config, State};
 use crate::{Error, Result, atomic};
 
 /// The flags of `eval`.
@@ -54,17 +55,19 @@ pub fn run(args: &Args) -> Result<Exit> {
     let model = read_model(&args.model)?;
     args.plot.as_deref().map_or(Ok(()), atomic::probe)?;
     let (height, width, channels) = model.image_shape()?;
-    let checkpoint = args.model.join(resume::FILE);
-    let run = if checkpoint.is_file() { Some(resume::read(&checkpoint)?) } else { None };
-    let of_run = run.as_ref().map(|(config, _)| config.data.clone());
-    let path = args.data.clone().or(of_run).unwrap_or_else(|| PathBuf::from("data/mnist"));
+    let run = run_of(&args.model)?;
+    let path = data_for(args.data.as_deref(), run.as_ref());
     let data = data::load(&path, Split::Validation, Shape { height, width, channels })?;
     data.notes().iter().for_each(|line| note(&format!("note: {line}")));
     let state = run.map(|(_, state)| state);
     let (expected, found) = (model.weights().0.len(), state.as_ref().map(|state| state.weights.0.len()));
     if let Some(found) = found.filter(|&found| found != expected) {
         let problem = format!("expected the {expected} parameters of the model beside it, found {found}");
-        return Err(Error::file(&checkpoint, problem, "evaluate the model alone: give its own folder to --model"));
+        return Err(Error::file(
+            args.model.join(resume::FILE),
+            problem,
+            "evaluate the model alone: give its own folder to --model",
+        ));
     }
     let subjects = match &state {
         Some(state) => {
@@ -83,6 +86,18 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
     print(if args.json { to_json(&results, data.name()) } else { to_table(&results, data.name()) }.trim_end())?;
     Ok(Exit::Passed)
+}
+
+/// The config and the state of the run in a folder, if it is one.
+pub fn run_of(folder: &Path) -> Result<Option<(Config, State)>> {
+    let checkpoint = folder.join(resume::FILE);
+    if checkpoint.is_file() { resume::read(&checkpoint).map(Some) } else { Ok(None) }
+}
+
+/// The images that are asked for, or those of the run, or MNIST.
+pub fn data_for(asked: Option<&Path>, run: Option<&(Config, State)>) -> PathBuf {
+    let of_run = run.map(|(config, _)| config.data.as_path());
+    asked.or(of_run).unwrap_or(Path::new("data/mnist")).to_path_buf()
 }
 
 /// Every subject's evaluation, with its name.

@@ -3,12 +3,15 @@
 mod bench;
 mod bits;
 mod choices;
+mod classify;
 mod ema;
 mod eval;
 mod golden;
 mod pictures;
 mod progress;
+mod quality;
 mod sample;
+mod sampling;
 mod selftest;
 mod train;
 
@@ -52,6 +55,10 @@ enum Command {
     Eval(eval::Args),
     /// Average the weights of a run otherwise, after it has ended
     Ema(ema::Args),
+    /// Measure whether pictures are read as asked, are like real ones, and are not copies
+    Quality(quality::Args),
+    /// Train or evaluate a classifier, by which pictures are measured
+    Classify(classify::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
     /// The right answers for other implementations, and where theirs are wrong
@@ -125,6 +132,8 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Sample(args) => sample::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Ema(args) => ema::run(&args),
+        Command::Quality(args) => quality::run(&args),
+        Command::Classify(args) => classify::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Selftest(args) => selftest::run(&args),

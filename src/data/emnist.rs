@@ -31,7 +31,7 @@ const SELECTIONS: [Selection; 6] = [
 ];
 
 /// Where the files may lie from the folder that a user gives.
-pub(super) const FOLDERS: [&str; 4] = ["", "EMNIST/raw", "raw", "gzip"];
+pub(super) const FOLDERS: [&str; 6] = ["", "EMNIST/raw", "EMNIST/raw/gzip", "raw", "raw/gzip", "gzip"];
 
 /// Whether `folder` has files of any selection.
 pub fn is_in(folder: &Path) -> bool {

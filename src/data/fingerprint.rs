@@ -1,6 +1,10 @@
 //! What tells one data set from another: kept with a run, so that it goes on with the images it began with.
 
+use std::path::Path;
+
 use serde::{Deserialize, Serialize};
+
+use crate::{Error, Result};
 
 /// The most names that one sentence lists.
 const LISTED: usize = 8;
@@ -22,6 +26,15 @@ pub struct Fingerprint {
 }
 
 impl Fingerprint {
+    /// Reads one from JSON; `path` is for messages.
+    ///
+    /// # Errors
+    /// Text that is no JSON of these fields.
+    pub fn from_json(text: &str, path: &Path) -> Result<Self> {
+        let remedy = "remove it: images are then not compared with those of before";
+        serde_json::from_str(text).map_err(|e| Error::file(path, format!("expected what was trained on: {e}"), remedy))
+    }
+
     /// What changed from `self` to `now`, in words, or nothing if the images and their labels are the same.
     pub fn difference(&self, now: &Fingerprint) -> Option<String> {
         let mut changes = Vec::new();

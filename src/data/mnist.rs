@@ -18,13 +18,17 @@ const KUZUSHIJI: [&str; 10] = ["o", "ki", "su", "tsu", "na", "ha", "ma", "ya", "
 /// Where the files may lie from the folder that a user gives: as torchvision lays them out, too.
 pub(super) const FOLDERS: [&str; 5] = ["", "MNIST/raw", "FashionMNIST/raw", "KMNIST/raw", "raw"];
 
+const TRAIN: &str = "train";
+/// Of the original, and of relatives.
+const VALIDATION: [&str; 2] = ["t10k", "test"];
+
 /// Whether `folder` has image files by MNIST's names.
 pub fn is_in(folder: &Path) -> bool {
-    [Split::Train, Split::Validation].into_iter().any(|split| find(folder, prefix(split), "images", 3).is_ok())
+    [TRAIN].iter().chain(&VALIDATION).any(|prefix| find(folder, prefix, "images", 3).is_ok())
 }
 
 /// The images and labels in `folder`, which has `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, or for
-/// validation the same two beginning with `t10k`; a dot may stand for the dash before `idx`, and `.gz` may follow. Where
+/// validation the same two beginning with `t10k` or else with `test`; a dot may stand for the dash before `idx`, and `.gz` may follow. Where
 /// both are there, the plain file is read.
 ///
 /// Images smaller than `shape`, down to half its sides, are put in the middle of a border of zeros; an odd row or
@@ -33,8 +37,9 @@ pub fn is_in(folder: &Path) -> bool {
 /// # Errors
 /// If a file is missing or damaged, the counts of images and labels differ, or `shape` cannot be reached with a border.
 pub fn load(folder: &Path, split: Split, shape: Shape) -> Result<Dataset> {
-    let images_path = find(folder, prefix(split), "images", 3)?;
-    let labels_path = find(folder, prefix(split), "labels", 1)?;
+    let prefix = prefix(folder, split);
+    let images_path = find(folder, prefix, "images", 3)?;
+    let labels_path = find(folder, prefix, "labels", 1)?;
     let images = idx::parse_images(&super::read(&images_path)?, &images_path)?;
     let labels = idx::parse_labels(&super::read(&labels_path)?, &labels_path, 0..=9)?;
     same_counts((&images, &images_path), (&labels, &labels_path))?;
@@ -53,10 +58,14 @@ fn class_names(folder: &Path) -> [&'static str; 10] {
     }
 }
 
-fn prefix(split: Split) -> &'static str {
+/// What the names of the split's files begin with.
+fn prefix(folder: &Path, split: Split) -> &'static str {
     match split {
-        Split::Train => "train",
-        Split::Validation => "t10k",
+        Split::Train => TRAIN,
+        Split::Validation => {
+            let there = VALIDATION.into_iter().find(|prefix| find(folder, prefix, "images", 3).is_ok());
+            there.unwrap_or(VALIDATION[0])
+        }
     }
 }
 
@@ -130,6 +139,21 @@ mod tests {
         assert!(problem(2, 3, 1).contains("expected 2 labels, one for each image, found 1"));
         std::fs::remove_file(&labels).expect("removed");
         assert!(problem(2, 3, 1).contains("expected labels in train-labels-idx1-ubyte or"));
+    }
+
+    #[test]
+    fn validation_files_may_be_called_test() {
+        let folder = tempfile::tempdir().expect("a temporary folder");
+        let write = |name: &str, bytes: &[u8]| std::fs::write(folder.path().join(name), bytes).expect("a file");
+        let load = |split| crate::data::load(folder.path(), split, Shape { height: 2, width: 3, channels: 1 });
+        write("test-images-idx3-ubyte", &IMAGES);
+        write("test-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 2, 7, 1]);
+        assert_eq!(load(Split::Validation).expect("valid").labels_of(&[0, 1]), Some(vec![7, 1]));
+        let error = load(Split::Train).expect_err("no such files").to_string();
+        assert!(error.contains("expected images in train-images-idx3-ubyte or"), "{error}");
+        write("t10k-images-idx3-ubyte", &IMAGES);
+        write("t10k-labels-idx1-ubyte", &[0, 0, 8, 1, 0, 0, 0, 2, 3, 4]);
+        assert_eq!(load(Split::Validation).expect("valid").labels_of(&[0, 1]), Some(vec![3, 4]));
     }
 
     #[test]

@@ -7,6 +7,8 @@
 //!   `convert("L")`. Grey to colour repeats the value three times.
 //! - An alpha channel is accepted only where every pixel is opaque: what lies behind others is not in the file.
 //! - More than 8 bits a channel are refused: halving the levels is left to the one who knows what they mean.
+//! - CMYK becomes colour as (255 − ink)(255 − black)/255, which is Pillow's `convert("RGB")` up to rounding. In a JPEG the
+//!   numbers are taken to be 255 − ink, as Adobe writes them and Pillow reads them.
 //! - Gamma and colour profiles are ignored, as training code in general does.
 //! - Of an animation the first frame is taken, of a TIFF with several pages the first page.
 //!
@@ -36,8 +38,11 @@ const LARGEST_PICTURE: u64 = 512 << 20;
 
 /// No byte of a PNG, JPEG or BMP stands for more pixels than this: eight of one bit in each of the 1032 bytes that
 /// deflate can make of one. (A JPEG needs a bit for 64 pixels, a run in a BMP a byte for 128.) A WebP, GIF or TIFF of one
-/// colour may have more: for these, [`LARGEST_PICTURE`] alone is the limit.
+/// colour may have more, up to [`ON_TRUST`].
 const PIXELS_PER_BYTE: u64 = 8 * 1032;
+
+/// The most memory for a picture of which only its header says that it is so large, in bytes.
+const ON_TRUST: u64 = 64 << 20;
 
 /// One picture of the model's shape.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -109,8 +114,9 @@ fn decode_upright(file: &[u8], path: &Path) -> Result<(DynamicImage, bool)> {
     let mut decoder = reader.into_decoder().map_err(unreadable)?;
     limits.reserve(decoder.total_bytes()).map_err(unreadable)?;
     let (width, height) = decoder.dimensions();
-    let is_packed_tightly = matches!(format, ImageFormat::WebP | ImageFormat::Gif | ImageFormat::Tiff);
-    if !is_packed_tightly && u64::from(width) * u64::from(height) > PIXELS_PER_BYTE * file.len() as u64 {
+    let may_be_packed_tightly = matches!(format, ImageFormat::WebP | ImageFormat::Gif | ImageFormat::Tiff);
+    let is_likely = u64::from(width) * u64::from(height) <= PIXELS_PER_BYTE * file.len() as u64;
+    if !(is_likely || may_be_packed_tightly && decoder.total_bytes() <= ON_TRUST) {
         return Err(damaged(format!("expected {height}x{width} pixels, found only {} bytes", file.len())));
     }
     let orientation = decoder.orientation().unwrap_or(Orientation::NoTransforms);
@@ -292,6 +298,27 @@ mod tests {
             repair_checksums(&mut file);
             let error = problem(&file);
             assert!(error.contains(found), "{error}");
+        }
+    }
+
+    #[test]
+    fn a_small_file_of_a_kind_that_packs_tightly_is_not_believed_to_be_huge() {
+        // Claims of 8192 x 8192 pixels or more: 256 MiB and more.
+        let mut gif = encode(rgb(), ImageFormat::Gif);
+        gif[6..10].copy_from_slice(&[0, 32, 0, 32]);
+        let mut webp = encode(rgb(), ImageFormat::WebP);
+        webp[21..25].copy_from_slice(&(8191u32 | 8191 << 14).to_le_bytes());
+        let mut tiff = encode(rgb(), ImageFormat::Tiff);
+        let directory = u32::from_le_bytes(tiff[4..8].try_into().expect("4 bytes")) as usize;
+        for entry in tiff[directory + 2..].chunks_exact_mut(12) {
+            let tag = u16::from_le_bytes([entry[0], entry[1]]);
+            if tag == 256 || tag == 257 {
+                entry[8..12].copy_from_slice(&8192u32.to_le_bytes());
+            }
+        }
+        for file in [gif, webp, tiff] {
+            let error = problem(&file);
+            assert!(error.contains("expected 8192x8192 pixels, found only"), "{error}");
         }
     }
 

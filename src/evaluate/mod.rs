@@ -5,10 +5,14 @@
 //! | [`bits`] | the variational bound in bits per dimension, term by term |
 //! | [`exact`] | the density by the probability-flow ODE, in the same bits |
 //! | [`noise`] | MSE, RMSE, MAE and R² of the predicted noise, by timestep |
+//! | [`quality`] | whether pictures are read as asked, are like real ones, and are not copies |
+//! | [`classification`] | how many images a classifier reads rightly |
 
 pub mod bits;
+pub mod classification;
 pub mod exact;
 pub mod noise;
+pub mod quality;
 
 pub use bits::{Bits, BitsSettings, Mean, bits_per_dim};
 pub use exact::{ExactBits, exact_bits};

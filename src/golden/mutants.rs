@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 use super::case::{Case, Tensor};
 use super::ops::{Results, evaluate};
 use crate::Result;
+use crate::evaluate::quality::frechet::{Gaussian, Reference};
 
 /// A mistake that implementations are known to make.
 #[derive(Clone, Copy)]
@@ -95,6 +96,29 @@ pub const MUTANTS: &[Mutant] = &[
     ),
     mutant("gradient_of_half_the_mse", "the gradient of the loss without its factor 2", |case| {
         scaled(case, "grad.prediction", 0.5)
+    }),
+    mutant("mean_over_classes", "the loss is divided by the classes, not by the images", |case| {
+        let shape = case.tensors["input.logits"].shape();
+        scaled(case, "", shape[0] as f64 / shape[1] as f64)
+    }),
+    mutant("cross_entropy_gradient_of_the_sum", "the gradient of the sum over images, not of their mean", |case| {
+        scaled(case, "grad.logits", case.tensors["input.logits"].shape()[0] as f64)
+    }),
+    mutant("biased_covariance", "covariances over n for n - 1", |case| {
+        let [x, y] = gaussians(case).map(|(n, mut of)| {
+            of.covariance *= (n - 1.0) / n;
+            of
+        });
+        Ok(scalar(Reference::new(x).distance(&y)))
+    }),
+    mutant("trace_without_the_root", "the trace of the product of the covariances, without its root", |case| {
+        let [(_, x), (_, y)] = gaussians(case);
+        let means = (&x.mean - &y.mean).mapv(|d| d * d).sum();
+        let traces = x.covariance.diag().sum() + y.covariance.diag().sum();
+        Ok(scalar(means + traces - 2.0 * x.covariance.dot(&y.covariance).diag().sum()))
+    }),
+    mutant("neighbour_counts_itself", "the nearest neighbour of a vector is the vector itself", |case| {
+        with_attribute(case, "k", json!(case.attributes["k"].as_u64().expect("a number") - 1))
     }),
     mutant("timestep_off_by_one", "the network is fed t = 1..=T for 0..T", later_by_one),
     mutant("alpha_bar_off_by_one", "alpha_bar of the next timestep", later_by_one),
@@ -208,6 +232,19 @@ fn scaled(case: &Case, start: &str, factor: f64) -> Result<Results<f64>> {
     let mut results = evaluate::<f64>(case)?;
     results.iter_mut().filter(|(name, _)| name.starts_with(start)).for_each(|(_, values)| *values *= factor);
     Ok(results)
+}
+
+/// How many vectors each of the two sets has, and the Gaussian that it is taken for.
+fn gaussians(case: &Case) -> [(f64, Gaussian); 2] {
+    ["input.x", "input.y"].map(|name| {
+        let set = case.numbers(name).into_dimensionality::<ndarray::Ix2>().expect("two axes");
+        (set.nrows() as f64, Gaussian::of(set.view()))
+    })
+}
+
+/// One number as the output.
+fn scalar(x: f64) -> Results<f64> {
+    vec![("output".to_string(), ArrayD::from_elem(ndarray::IxDyn(&[]), x))]
 }
 
 /// With another input.

@@ -1,8 +1,10 @@
 //! Networks that look at x_t and t and predict what is noise in it.
 //!
 //! A file names the class of its network, so [`Network`] is a closed list: a new one is a folder here and an arm of each
-//! match in `network.rs` and `network_config.rs`.
+//! match in `network.rs` and `network_config.rs`. [`Classifier`] is none of them: it looks at pictures without noise and says
+//! what is in them.
 
+pub mod classifier;
 pub mod config_file;
 pub mod dit;
 mod network;
@@ -17,6 +19,7 @@ use ndarray::{Array2, Array4};
 use crate::numerics::Real;
 use crate::{Error, Result};
 
+pub use classifier::{Classifier, ClassifierConfig};
 pub(crate) use config_file::CLASS_NAME;
 pub use config_file::DIFFUSERS_VERSION;
 pub use dit::{Dit, DitConfig};

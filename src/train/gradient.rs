@@ -1,5 +1,6 @@
 //! The loss of a batch and its gradient, microbatch by microbatch.
 
+use std::ops::Range;
 use std::sync::{Mutex, PoisonError};
 
 use super::objective::Batch;
@@ -63,24 +64,43 @@ pub fn loss_and_gradient<F: Real>(
     key: Option<Key>,
     zeros: &Zeros<F>,
 ) -> Result<Gradient<F>> {
-    let microbatches = parallel::ranges(batch.time.len(), MICROBATCH);
-    let prepared = Prepared::new(w); // one copy for all microbatches
-    let w: &dyn Weights<F> = if microbatches.len() > 1 { &prepared } else { w };
     let count = batch.target.len();
-    let of_microbatch = |i: usize| -> Result<Gradient<F>> {
-        let range = &microbatches[i];
-        let (x_t, target) = batch.slice(range);
+    let sum = over_microbatches(batch.time.len(), w, zeros, |w, range, grads| {
+        let (x_t, target) = batch.slice(&range);
         let labels = batch.labels.as_ref().map(|labels| &labels[range.clone()]);
         let conditions = Conditions { time: Time::Steps(&batch.time[range.clone()]), labels };
         let key = key.map(|key| Key { first_image: range.start, ..key });
         let (output, tape) = network.forward(w, x_t, conditions, key)?;
-        let part = batch.loss(range, flat(&output), flat(&target));
-        let mut grads = zeros.take(network.layout().count());
-        network.parameter_gradients(w, tape, labels, shaped(output.dim(), part.gradient), &mut grads);
-        Ok(Gradient { loss: part.sum, by_image: part.by_image, grads })
+        let part = batch.loss(&range, flat(&output), flat(&target));
+        network.parameter_gradients(w, tape, labels, shaped(output.dim(), part.gradient), grads);
+        Ok((part.sum, part.by_image))
+    })?;
+    Ok(Gradient { loss: sum.loss / count as f64, ..sum })
+}
+
+/// The sum of the losses of all microbatches of so many images, and of their gradients, as a tree over the microbatches.
+///
+/// `of` takes the weights, the images of a microbatch and zeros to add its gradient to, and returns its loss and that of each
+/// image.
+///
+/// # Errors
+/// That of a microbatch.
+pub(super) fn over_microbatches<F: Real>(
+    images: usize,
+    w: &ParameterVector<F>,
+    zeros: &Zeros<F>,
+    of: impl Fn(&dyn Weights<F>, Range<usize>, &mut ParameterVector<F>) -> Result<(f64, Vec<f64>)> + Sync,
+) -> Result<Gradient<F>> {
+    let microbatches = parallel::ranges(images, MICROBATCH);
+    let (count, prepared) = (w.0.len(), Prepared::new(w)); // one copy for all microbatches
+    let w: &dyn Weights<F> = if microbatches.len() > 1 { &prepared } else { w };
+    let of_microbatch = |i: usize| -> Result<Gradient<F>> {
+        let mut grads = zeros.take(count);
+        let (loss, by_image) = of(w, microbatches[i].clone(), &mut grads)?;
+        Ok(Gradient { loss, by_image, grads })
     };
     let of_microbatch = |i: usize| timed(None, "between layers", 0, || of_microbatch(i));
-    let sum = parallel::tree_sum(microbatches.len(), of_microbatch, |left, right| match (left, right) {
+    parallel::tree_sum(microbatches.len(), of_microbatch, |left, right| match (left, right) {
         (Ok(left), Ok(mut right)) => {
             left.loss += right.loss;
             left.by_image.append(&mut right.by_image);
@@ -89,6 +109,5 @@ pub fn loss_and_gradient<F: Real>(
         }
         (left, Err(error)) => *left = Err(error),
         (Err(_), Ok(_)) => {}
-    })?;
-    Ok(Gradient { loss: sum.loss / count as f64, ..sum })
+    })
 }

@@ -9,10 +9,12 @@
 //! | [`step`] | the one training step: gradient, clipping, AdamW, average |
 //! | [`gradient`] | the loss of a batch and its gradient, microbatch by microbatch |
 //! | [`metrics`] | `metrics.jsonl`, one line for each step |
+//! | [`classifier`] | the training of a classifier |
 //! | [`clip`], [`adamw`], [`ema`], [`learning_rate`] | what is done with a gradient |
 //! | [`power_ema`] | averages whose width is chosen after training |
 
 pub mod adamw;
+pub mod classifier;
 pub mod clip;
 pub mod config;
 pub mod ema;
@@ -28,6 +30,7 @@ pub mod step;
 pub mod timesteps;
 pub mod trainer;
 
+pub use classifier::{ClassifierRecipe, ClassifierTrainer};
 pub use config::Config;
 pub use goal::ObjectiveConfig;
 pub use objective::Batch;

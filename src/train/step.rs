@@ -16,8 +16,8 @@ use super::gradient::{Gradient, Zeros, loss_and_gradient};
 use super::objective::Batch;
 use super::power_ema::PowerAverages;
 use super::timesteps::LossHistory;
-use crate::layers::ParameterVector;
 use crate::layers::dropout::Key;
+use crate::layers::{Layout, ParameterVector};
 use crate::models::Network;
 use crate::numerics::Real;
 use crate::{Error, Result};
@@ -89,8 +89,28 @@ impl<F: Real> State<F> {
         key: Option<Key>,
         zeros: &Zeros<F>,
     ) -> Result<StepReport> {
-        let (n, layout) = (self.step + 1, network.layout());
-        let Gradient { loss, by_image, mut grads } = loss_and_gradient(network, &self.weights, batch, key, zeros)?;
+        let Gradient { loss, by_image, grads } = loss_and_gradient(network, &self.weights, batch, key, zeros)?;
+        let report = self.descend(network.layout(), loss, grads, lr, descent, zeros)?;
+        if let Some(history) = &mut self.history {
+            batch.time.iter().zip(by_image).for_each(|(&time, loss)| history.record(time as usize + 1, loss));
+        }
+        Ok(report)
+    }
+
+    /// What is done with the loss and the gradient of a step.
+    ///
+    /// # Errors
+    /// A loss or gradient that is not finite, by step and tensor: the state is then that before the step.
+    pub(super) fn descend(
+        &mut self,
+        layout: &Layout,
+        loss: f64,
+        mut grads: ParameterVector<F>,
+        lr: f64,
+        descent: &Descent,
+        zeros: &Zeros<F>,
+    ) -> Result<StepReport> {
+        let n = self.step + 1;
         let grad_norm = global_norm(layout, &grads);
         if !loss.is_finite() || !grad_norm.is_finite() {
             let gradient = first_non_finite(layout, &grads).map(|name| format!("the gradient of {name}"));
@@ -108,9 +128,6 @@ impl<F: Real> State<F> {
         }
         if let Some(averages) = &mut self.power {
             averages.update(&self.weights, n);
-        }
-        if let Some(history) = &mut self.history {
-            batch.time.iter().zip(by_image).for_each(|(&time, loss)| history.record(time as usize + 1, loss));
         }
         self.step = n;
         Ok(StepReport { step: n, loss, grad_norm, lr })

@@ -3,8 +3,8 @@
 use super::*;
 use crate::diffusion::Variance;
 use crate::sample::Spacing;
-use serde_json::Map;
 use proptest::prelude::*;
+use serde_json::Map;
 
 /// What `DDPMScheduler().save_pretrained` of diffusers 0.42.1 writes.
 const DDPM: &str = r#"{

@@ -7,18 +7,16 @@ use serde_json::json;
 mod outputs;
 
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
-use super::progress::note;
-use super::{Exit, choices, flag, print, read_model};
-use crate::diffusion::Variance;
+use super::sampling::Sampling;
+use super::{Exit, flag, print, read_model};
 use crate::digest::sha256;
 use crate::layers::flat;
 use crate::npy;
-use crate::pipeline::{Pipeline, Scheduler};
+use crate::pipeline::Pipeline;
 use crate::report::Picture;
 use crate::report::animation::save_gif;
 use crate::report::film::Film;
 use crate::report::grid;
-use crate::sample::{Algorithm, Choice, Sampler, Settings, Sigmas, Solver, Spacing, Transition};
 use crate::{Error, Result};
 
 /// The flags of `sample`.
@@ -32,58 +30,20 @@ sample --class 7 --guidance 3\n      sevens, and nothing like other digits\n  an
 for numpy.load\n  ancestral sample --count 8 --strip strip.png --animation film.gif\n      the reverse \
 process")]
 pub struct Args {
-    /// A run, a diffusers pipeline folder, or a network's folder
+    /// A run, a diffusers pipeline folder, or a bare U-Net folder
     #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
     model: PathBuf,
     /// Pictures to draw
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=65536))]
     count: u32,
-    /// The seed
-    #[arg(long, value_name = "S", default_value_t = 42)]
-    seed: u64,
+    #[command(flatten)]
+    sampling: Sampling,
     /// The index of the first picture
     #[arg(long, value_name = "I", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 48))]
     first_index: u64,
-    /// The rule of a reverse step [default: the model's]
-    #[arg(long, value_parser = choices::samplers())]
-    sampler: Option<Sampler>,
-    /// Reverse steps, at most the model's T [default: 15 to 200 by sampler]
-    #[arg(long, value_name = "N")]
-    steps: Option<usize>,
-    /// Noise in ddim: 0 deterministic, 1 as much as ancestral sampling [default: 0]
-    #[arg(long, value_name = "X", allow_negative_numbers = true)]
-    eta: Option<f64>,
-    /// The variance of ddpm [default: the model's]
-    #[arg(long, value_parser = choices::variances())]
-    variance: Option<Variance>,
-    /// The order of a multistep or singlestep method, 1 to 3 [default: the model's, or 2]
-    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..=3))]
-    order: Option<u8>,
-    /// What DPM-Solver integrates [default: the model's, or dpmsolver++]
-    #[arg(long, value_parser = choices::algorithms())]
-    algorithm: Option<Algorithm>,
-    /// How DPM-Solver and UniPC put a step together [default: the model's, or midpoint and bh2]
-    #[arg(long, value_parser = choices::solvers())]
-    solver: Option<Solver>,
-    /// Which timesteps a shorter chain visits [default: the model's]
-    #[arg(long, value_parser = choices::spacings())]
-    spacing: Option<Spacing>,
-    /// How levels are spread in sigma [default: the model's, or those of the timesteps]
-    #[arg(long, value_parser = choices::sigmas())]
-    sigmas: Option<Sigmas>,
-    /// After clipping x_0 in ddim keep the network's eps, as diffusers does, instead of deriving it again
-    #[arg(long)]
-    keep_eps: bool,
     /// The class of every picture, by number or name, for a conditional model [default: all in turn]
     #[arg(long, value_name = "K")]
     class: Option<String>,
-    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none [default: 2 where the model was
-    /// trained with hidden labels, else 1]
-    #[arg(long, value_name = "W", allow_negative_numbers = true)]
-    guidance: Option<f64>,
-    /// Pictures in memory at a time
-    #[arg(long, value_name = "B", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
-    batch_size: u32,
     /// The grid of all pictures
     #[arg(long, value_name = "FILE.png", default_value = "samples.png")]
     out: PathBuf,
@@ -111,62 +71,6 @@ pub struct Args {
 }
 
 impl Args {
-    /// The model's scheduler, but for what the flags say.
-    fn scheduler(&self, model: &Pipeline) -> Result<Scheduler> {
-        let mut scheduler = model.scheduler().clone();
-        scheduler.sampler = self.sampler.unwrap_or(scheduler.sampler);
-        scheduler.spacing = self.spacing.unwrap_or(scheduler.spacing);
-        self.check_choices(scheduler.sampler)?;
-        let options = &mut scheduler.options;
-        options.eta = self.eta.unwrap_or(0.0);
-        options.variance = self.variance.unwrap_or(options.variance);
-        options.order = self.order.map_or(options.order, usize::from);
-        options.algorithm = self.algorithm.unwrap_or(options.algorithm);
-        options.solver = self.solver.unwrap_or(options.solver);
-        options.sigmas = self.sigmas.unwrap_or(options.sigmas);
-        options.conventions.eps_from_clipped_x_0 = !self.keep_eps;
-        options.validate().map_err(|error| flag(error, &["eta"]))?;
-        Ok(scheduler)
-    }
-
-    /// Refuses what the sampler has no use for.
-    fn check_choices(&self, sampler: Sampler) -> Result<()> {
-        let given = [
-            ("--eta", Choice::Eta, self.eta.map(|eta| eta.to_string())),
-            ("--variance", Choice::Variance, self.variance.map(|variance| word(variance).to_string())),
-            ("--order", Choice::Order, self.order.map(|order| order.to_string())),
-            ("--algorithm", Choice::Algorithm, self.algorithm.map(|algorithm| format!("{algorithm:?}"))),
-            ("--solver", Choice::Solver, self.solver.map(|solver| format!("{solver:?}"))),
-            ("--sigmas", Choice::Sigmas, self.sigmas.map(|sigmas| format!("{sigmas:?}"))),
-        ];
-        let idle = given.into_iter().find(|(_, choice, found)| found.is_some() && !sampler.takes(*choice));
-        match idle {
-            Some((flag, _, found)) => {
-                let name = sampler.entry().name;
-                let expected = format!("not to be given: the sampler {name} has no use for it");
-                Err(Error::value(flag, expected, found.unwrap_or_default()))
-            }
-            None => Ok(()),
-        }
-    }
-
-    fn chain(&self, scheduler: &Scheduler) -> Result<Vec<Transition>> {
-        let t_max = scheduler.schedule.t_max();
-        let steps = self.steps.unwrap_or(scheduler.usual_steps());
-        if !(1..=t_max).contains(&steps) {
-            return Err(Error::value("--steps", format!("1 to {t_max}, the model's T"), steps));
-        }
-        let chain = scheduler.chain(steps)?;
-        // From pure noise, a chain that starts far below T takes the noise for more image than there is.
-        let first = chain[0].from.t();
-        if scheduler.spacing == Spacing::Leading && first + (t_max / steps.max(10)) as f64 <= t_max as f64 - 1.0 {
-            note(&format!(
-                "note: leading spacing with {steps} steps starts at t = {first} of {t_max}; --spacing trailing starts at T"
-            ));
-        }
-        Ok(chain)
-    }
-
     /// The class by its number or its name.
     fn class(&self, model: &Pipeline) -> Result<Option<usize>> {
         let Some(class) = &self.class else { return Ok(None) };
@@ -181,28 +85,10 @@ impl Args {
     }
 }
 
-/// What the flag calls a variance.
-fn word(variance: Variance) -> &'static str {
-    match variance {
-        Variance::FixedSmall | Variance::FixedSmallLog => "small",
-        Variance::FixedLarge | Variance::FixedLargeLog => "large",
-        Variance::Learned => "learned",
-        Variance::LearnedRange => "learned_range",
-    }
-}
-
 /// Draws pictures and writes what was asked for.
 pub fn run(args: &Args) -> Result<Exit> {
     let model = read_model(&args.model)?;
-    let scheduler = args.scheduler(&model)?;
-    let settings = Settings {
-        seed: args.seed,
-        sampler: scheduler.sampler,
-        options: scheduler.options,
-        chain: args.chain(&scheduler)?,
-        class: args.class(&model)?,
-        guidance: args.guidance.unwrap_or(if model.guides() { 2.0 } else { 1.0 }),
-    };
+    let settings = args.sampling.settings(&model, args.class(&model)?)?;
     let (height, width, channels) = model.image_shape()?;
     if channels != 1 && channels != 3 {
         return Err(Error::value("in_channels", "1 (grey) or 3 (colour), for pictures", channels));
@@ -212,10 +98,11 @@ pub fn run(args: &Args) -> Result<Exit> {
     outputs::check(args)?;
     let mut film = Film::new(settings.chain.len(), args.strip.is_some(), args.animation.is_some());
     let indices = args.first_index..args.first_index + u64::from(args.count);
-    let pictures = in_batches(&model, &settings, indices.clone(), args.batch_size as usize, |first, moment| {
-        film.watch(first, moment)
-    })
-    .map_err(|error| flag(error, &["class", "guidance"]))?;
+    let pictures =
+        in_batches(&model, &settings, indices.clone(), args.sampling.batch_size as usize, |first, moment| {
+            film.watch(first, moment)
+        })
+        .map_err(|error| flag(error, &["class", "guidance"]))?;
     let all_classes = if args.class.is_none() { columns_for(&model) } else { None };
     let columns = args.columns.map(|n| n as usize).or(all_classes);
     let mut files = vec![args.out.clone()];
@@ -245,22 +132,14 @@ pub fn run(args: &Args) -> Result<Exit> {
     if args.json {
         let (n, h, w, c) = pictures.dim();
         let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
-        let (sampler, options) = (settings.sampler, &settings.options);
-        let takes = |choice, value: serde_json::Value| if sampler.takes(choice) { value } else { json!(null) };
-        print(json!({
+        let mut settings_of = args.sampling.to_json(&model, &settings);
+        let object = settings_of.as_object_mut().expect("an object");
+        let others = json!({
             "model": args.model.to_string_lossy(), "count": n, "height": h, "width": w, "channels": c,
-            "seed": args.seed, "first_index": args.first_index, "sampler": sampler.entry().name,
-            "steps": args.steps.unwrap_or(scheduler.usual_steps()), "evaluations": settings.chain.len(),
-            "spacing": scheduler.spacing,
-            "eta": takes(Choice::Eta, json!(options.eta)),
-            "variance": takes(Choice::Variance, json!(word(options.variance))),
-            "order": takes(Choice::Order, json!(options.order)),
-            "algorithm": takes(Choice::Algorithm, json!(options.algorithm)),
-            "solver": takes(Choice::Solver, json!(options.solver)),
-            "sigmas": takes(Choice::Sigmas, json!(options.sigmas)),
-            "keep_eps": args.keep_eps, "class": settings.class, "guidance": settings.guidance,
-            "files": files, "sha256": sha256,
-        }))?;
+            "first_index": args.first_index, "class": settings.class, "files": files, "sha256": sha256,
+        });
+        object.extend(others.as_object().expect("an object").clone());
+        print(settings_of)?;
     } else {
         files.iter().try_for_each(|file| print(file.display()))?;
         print(format!("SHA-256 of the pictures, float32 (n, h, w, c): {sha256}"))?;

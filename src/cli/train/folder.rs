@@ -56,9 +56,7 @@ pub(super) fn check_data(out: &Path, data: &Dataset, resumes: bool) -> Result<()
     }
     let text = atomic::read_text(&path)?;
     let remedy = "put the images back, or go on with these by naming them: --resume --data";
-    let before: Fingerprint = serde_json::from_str(&text)
-        .map_err(|e| Error::file(&path, format!("expected what the run was trained on: {e}"), remedy))?;
-    match before.difference(&data.fingerprint()) {
+    match Fingerprint::from_json(&text, &path)?.difference(&data.fingerprint()) {
         Some(change) => Err(Error::file(&path, format!("the images have changed: {change}"), remedy)),
         None => Ok(()),
     }

@@ -1,8 +1,12 @@
 //! A run under way: steps with a progress bar, checkpoints, pictures, and what it ends with.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Instant;
+use std::time::{Duration, Instant};
+
+use signal_hook::consts::{SIGINT, SIGTERM};
+use signal_hook::flag;
 
 use super::super::ema;
 use super::super::eval::{self, Subject};
@@ -175,16 +179,39 @@ impl Speed {
 }
 
 /// A flag that Ctrl-C raises, as do SIGTERM (Slurm, docker stop) and SIGHUP (a closed terminal); a second signal ends the
-/// process at once, the checkpoints being whole at any moment.
-fn stop_on_signal() -> &'static AtomicBool {
-    static STOP: AtomicBool = AtomicBool::new(false);
-    let handler = || {
-        if STOP.swap(true, Ordering::Relaxed) {
-            std::process::exit(130);
+/// process at once, the checkpoints being whole at any moment. A hang-up that the parent has ignored, as nohup does, stays
+/// so.
+fn stop_on_signal() -> Arc<AtomicBool> {
+    let stop = Arc::new(AtomicBool::new(false));
+    for signal in signals() {
+        // The second signal first: it must find the flag as the one before left it. Where the system takes no handler, a
+        // signal ends the process, as it does without one.
+        let _ = flag::register_conditional_shutdown(signal, 130, Arc::clone(&stop))
+            .and_then(|_| flag::register(signal, Arc::clone(&stop)));
+    }
+    let raised = Arc::clone(&stop);
+    // A handler may not write, and a step may last a minute: this thread answers.
+    std::thread::spawn(move || {
+        while !raised.load(Ordering::Relaxed) {
+            std::thread::sleep(Duration::from_millis(50));
         }
         note("\nstopping after this step; once more to stop at once");
-    };
-    // It fails only where a handler is set already, by an embedding program whose business it then is.
-    let _ = ctrlc::set_handler(handler);
-    &STOP
+    });
+    stop
+}
+
+fn signals() -> Vec<i32> {
+    #[cfg(unix)]
+    if !hang_up_is_ignored() {
+        return vec![SIGINT, SIGTERM, signal_hook::consts::SIGHUP];
+    }
+    vec![SIGINT, SIGTERM]
+}
+
+/// Whether SIGHUP, number 1, is among the signals that this process ignores, where the system says.
+#[cfg(unix)]
+fn hang_up_is_ignored() -> bool {
+    let status = std::fs::read_to_string("/proc/self/status").unwrap_or_default();
+    let mask = status.lines().find_map(|line| line.strip_prefix("SigIgn:"));
+    mask.and_then(|mask| u64::from_str_radix(mask.trim(), 16).ok()).is_some_and(|mask| mask & 1 == 1)
 }

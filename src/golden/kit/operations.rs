@@ -162,6 +162,24 @@ pub fn layers() -> Vec<Draft> {
             .normal("prediction", &[3, 2, 5, 5])
             .normal("target", &[3, 2, 5, 5])
             .mutants(&["gradient_of_half_the_mse"]),
+        op("cross_entropy", "cross_entropy")
+            .normal_around("logits", &[7, 10], 0.0, 3.0)
+            .drawn("labels", &[7], 10)
+            .mutants(&["mean_over_classes", "cross_entropy_gradient_of_the_sum"]),
+        op("cross_entropy_of_400", "cross_entropy").normal_around("logits", &[6, 5], 0.0, 400.0).drawn(
+            "labels",
+            &[6],
+            5,
+        ),
+        op("frechet_distance", "frechet_distance")
+            .normal("x", &[60, 6])
+            .normal_around("y", &[40, 6], 0.5, 1.5)
+            .mutants(&["biased_covariance", "trace_without_the_root"]),
+        op("frechet_distance_of_few", "frechet_distance").normal("x", &[9, 8]).normal_around("y", &[30, 8], 0.2, 1.0),
+        Draft::new("ops", "precision_recall", "precision_recall", json!({"k": 3}))
+            .normal("real", &[80, 4])
+            .normal_around("generated", &[60, 4], 0.8, 1.4)
+            .mutants(&["neighbour_counts_itself"]),
     ]
 }
 
@@ -187,6 +205,25 @@ pub fn blocks() -> Vec<Draft> {
         draft = weight(draft, "conv2", &[c_out, c_out, 3, 3], 0.2);
         if c_in == c_out { draft } else { weight(draft, "conv_shortcut", &[c_out, c_in, 1, 1], 0.4) }
     };
+    let classifier = |name: &str, c_in: usize, c_out: usize, stride: usize| {
+        let attributes = json!({"groups": 4, "eps": 1e-5, "stride": stride});
+        let mut draft = Draft::new("blocks", &format!("classifier_block_{name}"), "classifier_block", attributes);
+        draft = draft.normal("x", &[2, c_in, 5, 7]).grad(&[2, c_out, 5usize.div_ceil(stride), 7usize.div_ceil(stride)]);
+        let mut tensors = vec![
+            ("norm1", vec![c_in], 1.0),
+            ("conv1", vec![c_out, c_in, 3, 3], 0.2),
+            ("norm2", vec![c_out], 1.0),
+            ("conv2", vec![c_out, c_out, 3, 3], 0.2),
+        ];
+        if stride > 1 || c_in != c_out {
+            tensors.push(("conv_shortcut", vec![c_out, c_in, 1, 1], 0.4));
+        }
+        for (name, shape, deviation) in tensors {
+            draft = draft.normal_around(&format!("{name}.weight"), &shape, 0.0, deviation);
+            draft = draft.normal_around(&format!("{name}.bias"), &shape[..1], 0.0, 0.3);
+        }
+        draft
+    };
     let attention = |name: &str, heads: usize, normed: bool, factor: f64| {
         let mut attributes = json!({"heads": heads, "eps": 1e-5, "rescale_output_factor": factor});
         if normed {
@@ -204,6 +241,8 @@ pub fn blocks() -> Vec<Draft> {
         res("same_channels", 8, 8, "default", 1.0),
         res("more_channels", 4, 8, "default", 1.0).mutants(&["norm_eps_1e-6"]),
         res("scale_shift", 8, 4, "scale_shift", 1.5),
+        classifier("same_size", 8, 8, 1).mutants(&["one_group_a_channel"]),
+        classifier("halved", 4, 8, 2).mutants(&["norm_eps_1e-6"]),
         attention("1_head", 1, true, 1.0),
         attention("2_heads", 2, true, 1.0).mutants(&["one_group_a_channel"]),
         attention("without_norm", 1, false, 2.0),

@@ -1,6 +1,7 @@
 //! The operations of the golden kit: each is one function, generic over the precision, on tensors in PyTorch's layouts.
 
 mod blocks;
+mod classifier;
 mod diffusion;
 mod elementwise;
 mod layers;
@@ -90,6 +91,26 @@ pub const SIGNATURES: &[Signature] = &[
     signature("class_embedding", &["weight", "labels"], &[], &[], true),
     signature("time_embedding", &["t"], &[], &["dim", "flip_sin_to_cos", "freq_shift"], false),
     signature("mse_loss", &["prediction", "target"], &[], &[], false),
+    signature("cross_entropy", &["logits", "labels"], &[], &[], false),
+    signature(
+        "classifier_block",
+        &[
+            "x",
+            "norm1.weight",
+            "norm1.bias",
+            "conv1.weight",
+            "conv1.bias",
+            "norm2.weight",
+            "norm2.bias",
+            "conv2.weight",
+            "conv2.bias",
+        ],
+        &["conv_shortcut.weight", "conv_shortcut.bias"],
+        &["groups", "eps", "stride"],
+        true,
+    ),
+    signature("frechet_distance", &["x", "y"], &[], &[], false),
+    signature("precision_recall", &["real", "generated"], &[], &["k"], false),
     signature("q_sample", &["x_0", "eps", "t"], &[], SCHEDULE, false),
     signature("adamw", &["w", "grad"], &["m", "v"], &["lr", "beta1", "beta2", "eps", "weight_decay", "step"], false),
     signature("clip_grad_norm", &["grad"], &[], &["max_norm"], false),
@@ -236,6 +257,10 @@ pub fn evaluate<F: Precision>(case: &Case) -> Result<Results<F>> {
         "class_embedding" => layers::class_embedding::<F>(&request),
         "res_block" => blocks::res_block::<F>(&request),
         "attention_block" => blocks::attention_block::<F>(&request),
+        "cross_entropy" => classifier::cross_entropy::<F>(&request),
+        "classifier_block" => classifier::classifier_block::<F>(&request),
+        "frechet_distance" => classifier::frechet_distance::<F>(&request),
+        "precision_recall" => classifier::precision_recall::<F>(&request),
         "random_stream" => diffusion::random_stream::<F>(&request),
         "time_embedding" => diffusion::time_embedding::<F>(&request),
         "q_sample" => diffusion::q_sample::<F>(&request),
