@@ -13,7 +13,7 @@ use super::noise::check_subject;
 use crate::data::Dataset;
 use crate::denoise::{Denoiser, Output};
 use crate::diffusion::likelihood::{Cdf, Reading, Said, Step, Term, prior, steps};
-use crate::diffusion::{Schedule, Variance, q_sample};
+use crate::diffusion::{Process, Schedule, Variance, q_sample};
 use crate::layers::{ParameterVector, Prepared, flat, flat_mut};
 use crate::numerics::parallel;
 use crate::numerics::rng::Stream;
@@ -96,6 +96,7 @@ pub fn bits_per_dim(
     progress: impl FnMut(usize),
 ) -> Result<Bits> {
     check_subject(model, weights, data)?;
+    check_process(model)?;
     let prepared = Prepared::new(weights);
     let (denoiser, scheduler) = (model.denoiser(&prepared), model.scheduler());
     let reading = Reading {
@@ -105,6 +106,20 @@ pub fn bits_per_dim(
         cdf: settings.cdf,
     };
     bits_of_denoiser(&denoiser, &scheduler.schedule, data, &|class| model.label(class), (settings, reading), progress)
+}
+
+/// Refuses a model whose noise is not that of a variance-preserving chain, of which the bound is.
+///
+/// # Errors
+/// Flow matching or EDM.
+pub(super) fn check_process(model: &Pipeline) -> Result<()> {
+    match model.scheduler().schedule.process() {
+        Process::Betas => Ok(()),
+        other => {
+            let expected = "a model of the variance-preserving process (beta_schedule), of which the bound is";
+            Err(Error::value("model", expected, format!("{other:?}")))
+        }
+    }
 }
 
 /// [`bits_per_dim`] for any denoiser of images of the data's shape; `label` says what it is told of an image of a class, or of one

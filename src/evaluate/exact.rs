@@ -20,7 +20,7 @@
 use ndarray::Array4;
 use serde::Serialize;
 
-use super::bits::{BitsSettings, Mean, SEED};
+use super::bits::{BitsSettings, Mean, SEED, check_process};
 use super::noise::check_subject;
 use crate::Result;
 use crate::data::Dataset;
@@ -68,6 +68,7 @@ pub fn exact_bits(
     mut progress: impl FnMut(usize),
 ) -> Result<ExactBits> {
     check_subject(model, weights, data)?;
+    check_process(model)?;
     let prepared = Prepared::new(weights);
     let images = settings.images.min(data.len());
     let asked = Asked { model, weights: &prepared, data, settings, tolerance };

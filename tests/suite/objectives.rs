@@ -5,11 +5,12 @@ use std::path::Path;
 use ancestral::checkpoint::{pipeline, resume};
 use ancestral::data::{self, Dataset, Shape, Split};
 use ancestral::diffusion::likelihood::Cdf;
-use ancestral::diffusion::{Prediction, Variance};
+use ancestral::diffusion::{Prediction, Process, Schedule, Variance};
 use ancestral::evaluate::{BitsSettings, bits_per_dim, evaluate};
 use ancestral::layers::ParameterVector;
 use ancestral::models::Network;
 use ancestral::numerics::rng::{Stream, normal};
+use ancestral::pipeline::{Pipeline, Scheduler};
 use ancestral::sample::{Settings, draw};
 use ancestral::train::goal::{LossName, WeightingName};
 use ancestral::train::gradient::{Gradient, Zeros, loss_and_gradient};
@@ -195,6 +196,19 @@ fn model_with_a_learned_variance_is_saved_read_sampled_and_measured() {
     assert!(learned.is_finite() && fixed.is_finite() && learned != fixed);
     let one = pictures.index_axis(Axis(0), 0);
     assert!(one.iter().all(|x| x.abs() <= 1.0));
+}
+
+#[test]
+fn bound_of_a_model_of_another_process_is_refused() {
+    let config = config(objectives().remove(0), 1);
+    let trained = trained(&config, None, 1).pipeline().expect("a model");
+    let schedule = Schedule::of_process(Process::Flow { shift: 1.0 }, 3).expect("a schedule");
+    let scheduler = Scheduler::new(schedule, Prediction::Flow, None).expect("a scheduler");
+    let parts = (trained.network().clone(), trained.weights().clone());
+    let model = Pipeline::new(parts.0, parts.1, scheduler, config.null_class()).expect("a model");
+    let settings = BitsSettings { images: 1, times: vec![1, 2], variance: Variance::FixedSmall, cdf: Cdf::Erf };
+    let refusal = bits_per_dim(&model, model.weights(), &images(Split::Validation), &settings, |_| {}).unwrap_err();
+    assert!(refusal.to_string().starts_with("model: expected a model of the variance-preserving process"), "{refusal}");
 }
 
 #[test]
