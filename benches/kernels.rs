@@ -19,7 +19,7 @@ use ancestral::models::Network;
 use ancestral::numerics::gemm::{Epilogue, Matrix, matrix_product};
 use ancestral::numerics::rng::normal;
 use ancestral::pipeline::Pipeline;
-use ancestral::sample::{Sampler, Settings, draw};
+use ancestral::sample::{Sampler, Settings, chain, draw};
 use ancestral::train::gradient::{MICROBATCH, Zeros};
 use ancestral::train::{Batch, Descent, Preset, State};
 use criterion::{BatchSize, BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
@@ -100,8 +100,9 @@ fn sampling_step(criterion: &mut Criterion) {
     let weights = network.layout().initial(config.seed);
     let scheduler = config.scheduler().expect("a preset's schedule");
     let model = Pipeline::new(network, weights, scheduler, None).expect("parts that fit");
-    let settings =
-        Settings { sampler: Sampler::Ddim, timesteps: vec![500], ..Settings::new(&model).expect("settings") };
+    let options = model.scheduler().options;
+    let chain = chain(&model.scheduler().schedule, &[500], Sampler::Ddim, &options).expect("one step");
+    let settings = Settings { sampler: Sampler::Ddim, chain, ..Settings::new(&model).expect("settings") };
     for pictures in [1, 16] {
         group.throughput(Throughput::Elements(pictures * multiply_adds));
         group.bench_function(BenchmarkId::new("Digits, pictures", pictures), |bencher| {

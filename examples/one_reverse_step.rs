@@ -13,7 +13,7 @@ fn main() -> ancestral::Result<()> {
 
     // Any denoiser will do; a trained one is `Pipeline::denoiser`. This one says that everything in x_t is noise.
     let all_is_noise = |x: &Array4<f64>, levels: &[Level], _: Option<&[usize]>| {
-        Ok(Output { prediction: Prediction::Epsilon, value: x * levels[0].sigma() })
+        Ok(Output::new(Prediction::Epsilon, x * levels[0].sigma()))
     };
     let output = all_is_noise.predict(&x_t, &[from], None)?;
     let estimate = Sight { clip: Some(1.0), eps_from_clipped_x_0: true }.estimate(&x_t, from, &output);

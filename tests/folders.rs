@@ -232,9 +232,51 @@ fn pipeline_with_other_parts_is_refused_by_their_names() {
     let place = place.without("model/model_index.json").file("model/vae/config.json", b"{}");
     place.refuses("model", &["model", "vae"]);
     place.refuses("model/unet", &["vae"]);
-    let transformer = json!({"_class_name": "DiTPipeline", "transformer": ["diffusers", "DiTTransformer2DModel"]});
-    let place = Place::new().file("dit/model_index.json", transformer.to_string().as_bytes());
-    place.refuses("dit", &["DiTPipeline", "transformer"]);
+    let latent = json!({
+        "_class_name": "DiTPipeline", "transformer": ["diffusers", "DiTTransformer2DModel"],
+        "vae": ["diffusers", "AutoencoderKL"], "id2label": {"0": "tench"}
+    });
+    let place = Place::new().file("dit/model_index.json", latent.to_string().as_bytes());
+    place.refuses("dit", &["DiTPipeline", "vae (AutoencoderKL)"]);
+}
+
+/// A transformer and its average, in `dit`.
+fn transformer() -> Place {
+    let file = |name: &str| {
+        let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/dit/small");
+        fs::read(folder.join(name)).expect("a file of the fixture")
+    };
+    let index = json!({
+        "_class_name": "DiTPipeline", "scheduler": ["diffusers", "DDIMScheduler"],
+        "transformer": ["diffusers", "DiTTransformer2DModel"], "vae": [null, null]
+    });
+    let place = Place::new().file("dit/model_index.json", index.to_string().as_bytes());
+    ["transformer", "transformer_ema"]
+        .iter()
+        .fold(place, |place, part| {
+            let place = place.file(&format!("dit/{part}/config.json"), &file("config.json"));
+            place.file(&format!("dit/{part}/{WEIGHTS}"), &file(WEIGHTS))
+        })
+        .file("dit/scheduler/scheduler_config.json", &scheduler())
+}
+
+#[test]
+fn transformer_is_found_where_a_unet_would_be_and_its_last_label_is_for_no_class() {
+    let place = transformer();
+    let Loaded { pipeline, notes } = place.read("dit");
+    assert!(notes.len() == 1 && notes[0].contains("transformer_ema"), "{notes:?}");
+    assert_eq!((pipeline.classes(), pipeline.null_class(), pipeline.guides()), (Some(10), Some(10), true));
+    let place = place.without("dit/transformer_ema/config.json");
+    let Loaded { pipeline: again, notes } = place.read("dit");
+    assert!(notes.is_empty() && again.weights() == pipeline.weights(), "{notes:?}");
+    let notes = place.read("dit/transformer").notes;
+    assert!(notes.len() == 1 && notes[0].contains("the scheduler is that of"), "{notes:?}");
+    let with_vae = place.file("dit/vae/config.json", b"{}");
+    let index = json!({"_class_name": "DiTPipeline", "vae": ["diffusers", "AutoencoderKL"]});
+    let with_vae = with_vae.file("dit/model_index.json", index.to_string().as_bytes());
+    for given in ["dit", "dit/transformer"] {
+        with_vae.refuses(given, &["model_index.json", "vae (AutoencoderKL)"]);
+    }
 }
 
 #[test]

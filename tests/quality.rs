@@ -14,6 +14,7 @@ fn place() -> Place {
         ancestral::models::NetworkConfig::UNet(unet) => {
             ancestral::models::UNetConfig { num_class_embeds: Some(4), ..unet }.into()
         }
+        other => panic!("the preset `tiny` has a U-Net, not {other:?}"),
     };
     Place::of(&Config { data: "shapes".into(), ..config })
 }

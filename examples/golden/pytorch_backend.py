@@ -10,18 +10,32 @@ Shapes of the taps of `unet` (what the modules put out; n images, e = width of t
     attentions.i                                                      (n, c, h, w)
     attentions.i.group_norm                                           (n, c, h*w)
     attentions.i.to_q, to_k, to_v, to_out.0                           (n, h*w, c)
+and of `dit`:
+    pos_embed.proj                                                    (n, c, h/p, w/p)
+    norm1.emb.timestep_embedder and its linear_1, class_embedder      (n, c)
+    norm1.linear, proj_out_1                                          (n, 6c), (n, 2c)
+    norm1: the first of what it puts out; ff.net.0: after the GELU    (n, tokens, c), (n, tokens, 4c)
+    pos_embed, attn1 and its to_q ..., norm3, ff, blocks, norm_out    (n, tokens, c)
+    proj_out_2                                                        (n, tokens, p*p*c_out)
 """
 
 import contextlib
 import re
 import sys
+from pathlib import Path
 from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, DDPMScheduler, UNet2DModel
+from diffusers import DDIMScheduler, DDPMScheduler, DiTTransformer2DModel, UNet2DModel
+from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
-from diffusers.models.embeddings import Timesteps
+from diffusers.models.embeddings import (
+    CombinedTimestepLabelEmbeddings,
+    TimestepEmbedding,
+    Timesteps,
+    get_2d_sincos_pos_embed,
+)
 from diffusers.models.resnet import ResnetBlock2D
 from torch.func import functional_call
 
@@ -32,6 +46,9 @@ TAPPED = re.compile(
     r"conv_in|conv_norm_out|(time|class)_embedding"
     r"|.*\.(resnets\.\d+(\.(norm[12]|conv[12]|time_emb_proj|conv_shortcut))?"
     r"|attentions\.\d+(\.(group_norm|to_[qkv]|to_out\.0))?|(down|up)samplers\.0\.conv)"
+    r"|pos_embed(\.proj)?|norm_out|proj_out_[12]"
+    r"|transformer_blocks\.\d+(\.(norm1(\.linear|\.emb\.(class_embedder|timestep_embedder(\.linear_1)?))?|norm3|ff(\.net\.0)?"
+    r"|attn1(\.(to_[qkv]|to_out\.0))?))?"
 )
 
 
@@ -77,6 +94,39 @@ def attention_block(a, x, **p):
     block = Attention(c, heads=heads, dim_head=c // heads, bias=True, residual_connection=True, eps=a.get("eps", 1e-5),
                       norm_num_groups=a["groups"] if "group_norm.weight" in p else None,
                       rescale_output_factor=a.get("rescale_output_factor", 1))  # fmt: skip
+    return functional_call(block, p, (x,))
+
+
+def patchify(a, x):
+    p = a["patch"]
+    return x.unflatten(3, (-1, p)).unflatten(2, (-1, p)).permute(0, 2, 4, 3, 5, 1).flatten(3).flatten(1, 2)
+
+
+def unpatchify(a, x):
+    p, (rows, columns) = a["patch"], (a["height"] // a["patch"], a["width"] // a["patch"])
+    x = x.unflatten(2, (p, p, -1)).unflatten(1, (rows, columns))
+    return x.permute(0, 5, 1, 3, 2, 4).flatten(4).flatten(2, 3)
+
+
+def positions(a):
+    grid = (a["rows"], a["columns"])
+    return torch.as_tensor(get_2d_sincos_pos_embed(a["dim"], grid, base_size=a.get("base", a["rows"]), output_type="pt"))
+
+
+def dit_embedding(a, t, class_labels, **p):
+    dim, features = p["timestep_embedder.linear_1.weight"].shape
+    made = CombinedTimestepLabelEmbeddings(len(p["class_embedder.embedding_table.weight"]) - 1, dim).eval()
+    made.time_proj, made.timestep_embedder = Timesteps(features, True, 1), TimestepEmbedding(features, dim)
+    return functional_call(made, p, (t, class_labels, next(iter(p.values())).dtype))
+
+
+def dit_block(a, x, emb, **p):
+    heads, dim = a.get("heads", 1), x.shape[2]
+    block = BasicTransformerBlock(dim, heads, dim // heads, activation_fn="gelu-approximate", num_embeds_ada_norm=1,
+                                  attention_bias="attn1.to_q.bias" in p, norm_type="ada_norm_zero",
+                                  norm_elementwise_affine="norm3.weight" in p, norm_eps=a.get("eps", 1e-5))  # fmt: skip
+    del block.norm1.emb
+    block.norm1.emb = lambda *_, **__: emb  # made outside
     return functional_call(block, p, (x,))
 
 
@@ -188,27 +238,38 @@ def ema(a, ema, w):
 
 def unet(a, x, t, noise, class_labels=None):
     model = UNet2DModel.from_pretrained(a["model"], torch_dtype=x.dtype, low_cpu_mem_usage=False)
+    return network(a, model, x, t, noise, class_labels)
+
+
+def dit(a, x, t, noise, class_labels):
+    model = DiTTransformer2DModel.from_pretrained(a["model"], torch_dtype=x.dtype, low_cpu_mem_usage=False)
+    return network(a, model, x, t, noise, class_labels)
+
+
+def network(a, model, x, t, noise, class_labels):
     taps = {}
     for name, module in model.named_modules() if a.get("taps") else ():
         if TAPPED.fullmatch(name):
-            module.register_forward_hook(lambda _, __, y, name=name: taps.__setitem__(f"taps.{name}", y))
-    out = model(x.requires_grad_(), t, class_labels).sample
+            first = lambda y: y[0] if isinstance(y, tuple) else y  # noqa: E731
+            module.register_forward_hook(lambda _, __, y, name=name: taps.__setitem__(f"taps.{name}", first(y)))
+    out = model(x.requires_grad_(), t, class_labels=class_labels).sample
     loss = F.mse_loss(out, noise)
     results = {**taps, "output.out": out, "output.loss": loss}
-    if a["gradients"]:
+    if a.get("gradients"):
         loss.backward()
         results |= {f"grad.{name}": p.grad for name, p in [("x", x), *model.named_parameters()]}
     return results
 
 
 def training(a, x_0, eps, t, class_labels=None):
-    model = UNet2DModel.from_pretrained(a["model"], torch_dtype=x_0.dtype, low_cpu_mem_usage=False).train()
+    kind = DiTTransformer2DModel if Path(a["model"]).name.startswith("dit") else UNet2DModel
+    model = kind.from_pretrained(a["model"], torch_dtype=x_0.dtype, low_cpu_mem_usage=False)  # no dropout, no labels hidden
     weights = dict(model.named_parameters())
     average = {k: w.detach().clone() for k, w in weights.items()}
     adam, made, losses, norms = optimizer(a, weights.values()), DDPMScheduler.from_config(a["config"]), [], []
     for i in range(len(x_0)):
         labels = None if class_labels is None else class_labels[i]
-        loss = F.mse_loss(model(made.add_noise(x_0[i], eps[i], t[i]), t[i], labels).sample, eps[i])
+        loss = F.mse_loss(model(made.add_noise(x_0[i], eps[i], t[i]), t[i], class_labels=labels).sample, eps[i])
         adam.zero_grad()
         loss.backward()
         losses.append(loss)
@@ -237,11 +298,15 @@ OPS = {
     "average_pool_2x": lambda a, x: F.avg_pool2d(x, 2),
     "class_embedding": lambda a, weight, labels: F.embedding(labels, weight),
     "time_embedding": lambda a, t: Timesteps(a["dim"], a.get("flip_sin_to_cos", True), a.get("freq_shift", 0))(t),
+    "modulate": lambda a, x, shift, scale: x * (1 + scale[:, None]) + shift[:, None],
+    "gate": lambda a, x, branch, gate: x + gate[:, None] * branch,
+    "affine": lambda a, x, weight, bias: x * weight + bias,
     "q_sample": lambda a, x_0, eps, t: DDPMScheduler.from_config(a).add_noise(x_0, eps, t),
 }
 OPS |= {f.__name__: f for f in (conv2d, attention, res_block, attention_block, mse_loss, schedule, reverse_step)}
 OPS |= {f.__name__: f for f in (cross_entropy, classifier_block, frechet_distance, precision_recall)}
-OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, unet, training)}
+OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, unet, dit, training)}
+OPS |= {f.__name__: f for f in (patchify, unpatchify, positions, dit_embedding, dit_block)}
 
 if __name__ == "__main__":
     sys.path.append(sys.argv[1])  # golden.py is part of the kit

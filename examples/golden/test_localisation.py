@@ -11,22 +11,25 @@ import sys
 from unittest import mock
 
 import pytorch_backend
-from diffusers import UNet2DModel
+from diffusers.models.modeling_utils import ModelMixin
 
 sys.path.append(sys.argv[1])  # golden.py is part of the kit
 import golden
 
 
 def planted(module_name):
-    """`UNet2DModel.from_pretrained` whose models have the error."""
-    original = UNet2DModel.from_pretrained.__func__
+    """`from_pretrained` whose models have the error."""
+    original = ModelMixin.from_pretrained.__func__
+
+    def wrong(_, __, y):
+        return (y[0] * 1.0005, *y[1:]) if isinstance(y, tuple) else y * 1.0005
 
     def from_pretrained(cls, *args, **kwargs):
         model = original(cls, *args, **kwargs)
-        model.get_submodule(module_name).register_forward_hook(lambda _, __, y: y * 1.0005)
+        model.get_submodule(module_name).register_forward_hook(wrong)
         return model
 
-    return mock.patch.object(UNet2DModel, "from_pretrained", classmethod(from_pretrained))
+    return mock.patch.object(ModelMixin, "from_pretrained", classmethod(from_pretrained))
 
 
 def main(folder):

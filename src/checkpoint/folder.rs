@@ -7,7 +7,8 @@
 //!   unet/config.json, weights          config.json, weights          unet/config.json, weights
 //! ```
 //!
-//! A run of this program has a pipeline in `model`. A network's own folder, `.../unet`, has what lies beside it.
+//! Where a pipeline has a U-Net it may have a transformer, in `transformer`. A run of this program has a pipeline in `model`.
+//! A network's own folder, `.../unet`, has what lies beside it.
 
 use std::fs;
 use std::path::{Path, PathBuf};
@@ -24,8 +25,8 @@ pub(super) const INDEX: &str = "model_index.json";
 /// Where a pipeline keeps its scheduler.
 pub(super) const SCHEDULER: &str = "scheduler/scheduler_config.json";
 
-/// The parts of a pipeline that are read.
-const OURS: [&str; 3] = ["unet", "unet_ema", "scheduler"];
+/// What a pipeline calls its network, and the average of its weights.
+const NETWORKS: [(&str, &str); 2] = [("unet", "unet_ema"), ("transformer", "transformer_ema")];
 
 /// Parts that do nothing to the pictures.
 const IDLE: [&str; 2] = ["feature_extractor", "safety_checker"];
@@ -73,23 +74,27 @@ pub(super) fn find(given: &Path) -> Result<Found> {
 
 /// The model of which this folder is the pipeline or the network.
 fn directly_in(folder: &Path) -> Result<Option<Found>> {
-    let (network, average) = (folder.join("unet"), folder.join("unet_ema"));
-    let (network, mut notes, roots) = if average.join("config.json").is_file() {
-        let note = format!("{}: the averaged weights are taken, not those of unet", average.display());
+    let network_in = |&(network, _): &&(&str, &str)| folder.join(network).is_dir();
+    let average_in = |&(_, average): &&(&str, &str)| folder.join(average).join("config.json").is_file();
+    let (network, mut notes, roots) = if let Some((name, average)) = NETWORKS.iter().find(average_in) {
+        let (network, average) = (folder.join(name), folder.join(average));
+        let note = format!("{}: the averaged weights are taken, not those of {name}", average.display());
         (average, Vec::from_iter(network.is_dir().then_some(note)), roots(folder, None))
-    } else if network.is_dir() {
-        (network, Vec::new(), roots(folder, None))
+    } else if let Some((name, _)) = NETWORKS.iter().find(network_in) {
+        (folder.join(name), Vec::new(), roots(folder, None))
     } else if folder.join("config.json").is_file() {
         let pipeline = if folder.join(INDEX).is_file() { None } else { pipeline_of(folder) };
-        let average = pipeline.as_ref().map(|pipeline| pipeline.join("unet_ema"));
-        let average = average.filter(|average| average.join("config.json").is_file() && !folder.ends_with("unet_ema"));
+        let averages = pipeline.iter().flat_map(|pipeline| NETWORKS.map(|(_, average)| pipeline.join(average)));
+        let is_other =
+            |average: &PathBuf| average.join("config.json").is_file() && folder.file_name() != average.file_name();
+        let average = averages.into_iter().find(is_other);
         let note = average.map(|average| format!("averaged weights are beside these, in {}", average.display()));
         (folder.to_path_buf(), Vec::from_iter(note), roots(folder, pipeline))
     } else {
         // Without a network there may still be an index that says which part it has instead.
-        return refuse_other_parts(folder).map(|()| None);
+        return refuse_other_parts(folder, folder).map(|()| None);
     };
-    roots.iter().try_for_each(|root| refuse_other_parts(root))?;
+    roots.iter().try_for_each(|root| refuse_other_parts(root, &network))?;
     let places = roots.iter().flat_map(|root| [root.join(SCHEDULER), root.join("scheduler_config.json")]);
     let mut scheduler = places.into_iter().find(|place| fs::symlink_metadata(place).is_ok());
     if let Some(place) = scheduler.as_ref().filter(|place| !place.starts_with(folder)) {
@@ -114,10 +119,14 @@ fn roots(folder: &Path, pipeline: Option<PathBuf>) -> Vec<PathBuf> {
 
 /// The pipeline of which a network's folder is a part, if it is one.
 fn pipeline_of(network: &Path) -> Option<PathBuf> {
-    let is_part = |name: &str| OURS.contains(&name);
     let named =
-        whole(network).is_some_and(|folder| folder.file_name().and_then(|name| name.to_str()).is_some_and(is_part));
+        whole(network).is_some_and(|folder| folder.file_name().and_then(|name| name.to_str()).is_some_and(is_read));
     parent(network).filter(|above| named || above.join(INDEX).is_file() || above.join(SCHEDULER).is_file())
+}
+
+/// Whether it is the name of a part of a pipeline that is read.
+fn is_read(name: &str) -> bool {
+    name == "scheduler" || NETWORKS.iter().any(|&(network, average)| name == network || name == average)
 }
 
 /// The path with all its folders.
@@ -132,13 +141,20 @@ fn parent(folder: &Path) -> Option<PathBuf> {
     near.map(Path::to_path_buf).or_else(|| Some(whole(folder)?.parent()?.to_path_buf()))
 }
 
-/// Refuses a pipeline that has more than a network and a scheduler, such as the decoder of a latent model.
-fn refuse_other_parts(root: &Path) -> Result<()> {
+/// Refuses a pipeline that has more than this network and a scheduler, such as the decoder of a latent model.
+fn refuse_other_parts(root: &Path, network: &Path) -> Result<()> {
     let index = root.join(INDEX);
+    let network = network.file_name().and_then(|name| name.to_str());
+    let pair =
+        NETWORKS.iter().find(|&&(name, average)| network.is_some_and(|network| network == name || network == average));
+    let is_ours = |found: &str| match pair {
+        Some(&(name, average)) => found == name || found == average || found == "scheduler",
+        None => is_read(found),
+    };
     let (place, pipeline, others) = if index.is_file() {
         let fields = python_json::read_object(&index)?;
         let class = |value: &Value| value.get(1).and_then(Value::as_str).map(excerpt); // [library, class]; null if left out
-        let ours = |name: &str| name.starts_with('_') || OURS.contains(&name) || IDLE.contains(&name);
+        let ours = |name: &str| name.starts_with('_') || is_ours(name) || IDLE.contains(&name);
         let others = fields.iter().filter(|(name, _)| !ours(name));
         let others = others.filter_map(|(name, value)| Some(format!("{} ({})", excerpt(name), class(value)?)));
         let pipeline = fields.get("_class_name").and_then(Value::as_str).unwrap_or("a pipeline");
@@ -154,7 +170,7 @@ fn refuse_other_parts(root: &Path) -> Result<()> {
         "{pipeline} with parts that are not supported: {}; without them the network draws no pictures",
         listing(&others)
     );
-    Err(Error::file(place, problem, "give a pipeline of a UNet2DModel and a scheduler alone, such as a DDPMPipeline"))
+    Err(Error::file(place, problem, "give a pipeline of a network and a scheduler alone, such as a DDPMPipeline"))
 }
 
 /// The names in a folder, in order; those of folders end in a slash when they are listed.
@@ -187,9 +203,11 @@ pub(super) fn is_pickle(file: &Path) -> bool {
 
 /// Whether a model might be read from this folder.
 fn holds_model(folder: &Path) -> bool {
-    ["model/model_index.json", INDEX, "unet/config.json", "unet_ema/config.json", "config.json"]
-        .iter()
-        .any(|name| folder.join(name).is_file())
+    let has_config = |part: &str| folder.join(part).join("config.json").is_file();
+    folder.join("model").join(INDEX).is_file()
+        || folder.join(INDEX).is_file()
+        || has_config("")
+        || NETWORKS.iter().any(|&(network, average)| has_config(network) || has_config(average))
 }
 
 fn no_folder(given: &Path) -> Error {

@@ -1,4 +1,4 @@
-//! A model folder of diffusers: `DDPMPipeline.from_pretrained` loads what is written here, and the reverse.
+//! A model folder of diffusers: `DDPMPipeline.from_pretrained` loads what is written here of a U-Net, and the reverse.
 //!
 //! ```text
 //! model_index.json                              which classes the parts are
@@ -6,6 +6,9 @@
 //! unet/config.json                              the architecture
 //! unet/diffusion_pytorch_model.safetensors      the weights
 //! ```
+//!
+//! A transformer is in `transformer/` instead of `unet/`. No pipeline of diffusers draws pixels with one, since theirs decodes
+//! latents, so its index has a class's name of its own.
 
 use std::path::Path;
 
@@ -20,7 +23,8 @@ use crate::pipeline::{Pipeline, Scheduler};
 use crate::sample::Spacing;
 use crate::{Error, Result, atomic};
 
-/// The key of `unet/config.json` that says which class embedding stands for "no class"; diffusers skips keys with an underscore.
+/// The key of the network's `config.json` that says which class embedding stands for "no class"; diffusers skips keys with an
+/// underscore.
 const NULL_CLASS: &str = "_null_class";
 
 /// The key of the names of the classes, in the order of their numbers.
@@ -70,22 +74,28 @@ pub fn read(folder: &Path) -> Result<Loaded> {
 /// # Errors
 /// Whatever the operating system refuses.
 pub fn write(pipeline: &Pipeline, folder: &Path) -> Result<String> {
-    let (network, scheduler) = (pipeline.network(), pipeline.scheduler());
+    let (layout, of_network, scheduler) =
+        (pipeline.network().layout(), pipeline.network().config(), pipeline.scheduler());
+    let part = of_network.part_name();
+    let class = match of_network {
+        NetworkConfig::UNet(_) => "DDPMPipeline",
+        NetworkConfig::Dit(_) => "PixelDiTPipeline",
+    };
     let index = json!({
-        "_class_name": "DDPMPipeline",
+        "_class_name": class,
         "_diffusers_version": DIFFUSERS_VERSION,
         "scheduler": ["diffusers", scheduler.sampler.entry().class],
-        "unet": ["diffusers", network.config().class_name()],
+        part: ["diffusers", of_network.class_name()],
     });
-    let mut config: Value = serde_json::from_str(&network.config().to_json()).expect("our own JSON");
-    if let Some(label) = pipeline.null_class() {
-        config[NULL_CLASS] = label.into();
+    let mut config: Value = serde_json::from_str(&of_network.to_json()).expect("our own JSON");
+    if pipeline.null_class().is_some() || of_network.usual_null_class().is_some() {
+        config[NULL_CLASS] = pipeline.null_class().into();
     }
     if let Some(names) = pipeline.class_names() {
         config[CLASS_NAMES] = names.into();
     }
-    let sha256 = weights::write(&folder.join("unet").join(WEIGHTS), network.layout(), pipeline.weights())?;
-    atomic::write(&folder.join("unet/config.json"), format!("{config:#}\n").as_bytes())?;
+    let sha256 = weights::write(&folder.join(part).join(WEIGHTS), layout, pipeline.weights())?;
+    atomic::write(&folder.join(part).join("config.json"), format!("{config:#}\n").as_bytes())?;
     scheduler::write(scheduler, &folder.join(SCHEDULER))?;
     atomic::write(&folder.join(INDEX), format!("{index:#}\n").as_bytes())?;
     Ok(sha256)
@@ -95,12 +105,16 @@ pub fn write(pipeline: &Pipeline, folder: &Path) -> Result<String> {
 fn read_network(path: &Path) -> Result<(Network, Option<usize>, Option<Vec<String>>)> {
     let mut fields = python_json::read_object(path)?;
     fields.retain(|name, _| !OF_THE_AVERAGE.contains(&name.as_str()));
-    let null_class = fields.remove(NULL_CLASS).unwrap_or_default();
+    let null_class = fields.remove(NULL_CLASS);
     // Names are for people: where they are no list of texts, there are none.
     let names = fields.remove(CLASS_NAMES).and_then(|names| serde_json::from_value::<Vec<String>>(names).ok());
     let config = NetworkConfig::from_json(&Value::Object(fields).to_string(), &path.display().to_string())?;
     let network = Network::new(config).map_err(|e| Error::file(path, e.to_string(), "use a smaller model"))?;
     let last = network.labels().map(|labels| labels - 1);
+    let Some(null_class) = null_class else {
+        let usual = network.config().usual_null_class();
+        return Ok((network, usual, names));
+    };
     match (null_class, last) {
         (Value::Null, _) => Ok((network, None, names)),
         (label, Some(last)) if label == last => Ok((network, Some(last), names)),

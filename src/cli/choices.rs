@@ -4,7 +4,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::diffusion::Variance;
 use crate::golden::oracle::Only;
-use crate::sample::{Sampler, Spacing};
+use crate::sample::{Algorithm, Sampler, Sigmas, Solver, Spacing};
 use crate::train::Preset;
 
 /// A parser of the words of a list, each with its meaning and its line of help.
@@ -40,6 +40,35 @@ pub(super) fn spacings() -> impl TypedValueParser<Value = Spacing> {
         ("leading", Spacing::Leading, "1, 1 + T/N, ..."),
         ("trailing", Spacing::Trailing, "T, T - T/N, ..."),
         ("linspace", Spacing::Linspace, "From T to 1, both visited"),
+    ])
+}
+
+/// How levels are spread in sigma.
+pub(super) fn sigmas() -> impl TypedValueParser<Value = Sigmas> {
+    words([
+        ("times", Sigmas::OfTimes, "Those of the timesteps"),
+        ("karras", Sigmas::Karras, "Even in sigma^(1/7), from T to 1"),
+        ("exponential", Sigmas::Exponential, "Even in ln(sigma), and so in lambda"),
+    ])
+}
+
+/// What DPM-Solver integrates.
+pub(super) fn algorithms() -> impl TypedValueParser<Value = Algorithm> {
+    words([
+        ("dpmsolver++", Algorithm::DpmSolverPlusPlus, "The predicted x_0"),
+        ("dpmsolver", Algorithm::DpmSolver, "The predicted noise; ends one step short of the image"),
+        ("sde-dpmsolver++", Algorithm::SdeDpmSolverPlusPlus, "The predicted x_0, with noise drawn anew"),
+        ("sde-dpmsolver", Algorithm::SdeDpmSolver, "The predicted noise, with noise drawn anew"),
+    ])
+}
+
+/// How a step of higher order is put together.
+pub(super) fn solvers() -> impl TypedValueParser<Value = Solver> {
+    words([
+        ("midpoint", Solver::Midpoint, "DPM-Solver's usual"),
+        ("heun", Solver::Heun, "DPM-Solver, with the derivative integrated exactly"),
+        ("bh1", Solver::Bh1, "UniPC with B(h) = h"),
+        ("bh2", Solver::Bh2, "UniPC with B(h) = e^h - 1, its usual"),
     ])
 }
 

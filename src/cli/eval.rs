@@ -24,7 +24,7 @@ model. R2 compares with always saying 0; linear MSE is the error of the best mul
 needs no network.\n\nExamples:\n  ancestral eval\n  ancestral eval --model runs/digits --images 1000 \
 --json")]
 pub struct Args {
-    /// A run (its raw and averaged weights), a diffusers pipeline folder, or a bare U-Net folder
+    /// A run (its raw and averaged weights), a diffusers pipeline folder, or a network's folder
     #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
     model: PathBuf,
     /// Where the validation images are: as for `train --data` [default: the images of the run, else data/mnist]

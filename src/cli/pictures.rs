@@ -31,7 +31,7 @@ pub fn in_batches(
     batch: usize,
     mut watch: impl FnMut(usize, &Moment),
 ) -> Result<Array4<f32>> {
-    let steps = settings.timesteps.len() as u64;
+    let steps = settings.chain.len() as u64;
     let starts: Vec<u64> = indices.clone().step_by(batch).collect();
     let mut progress = Progress::new("sampling", starts.len() as u64 * steps, "steps");
     let mut batches = Vec::with_capacity(starts.len());

@@ -60,9 +60,9 @@ mod tests {
         let denoiser = |_: &Array4<f64>, _: &[Level], labels: Option<&[usize]>| {
             let labels = labels.expect("labels");
             assert!(labels.iter().all(|&label| label == labels[0]));
-            Ok(Output { prediction: Prediction::Epsilon, value: of_label(labels[0]) })
+            Ok(Output::new(Prediction::Epsilon, of_label(labels[0])))
         };
-        let levels = [Level { time: 3.0, alpha_bar: 0.5 }; 2];
+        let levels = [Level::of_alpha_bar(3.0, 0.5); 2];
         let x = normal((2, 3, 2, 1), 1);
         for weight in [-2.0, 0.0, 0.5, 1.0, 3.0] {
             let guided = Guided { denoiser, guidance: Some(Guidance { weight, null_class: 4 }) };

@@ -7,13 +7,13 @@ mod estimate;
 mod guided;
 mod network;
 
-use ndarray::Array4;
+use ndarray::{Array4, ArrayView4, Axis};
 
 use crate::diffusion::{Level, Prediction};
 use crate::numerics::Real;
 use crate::{Error, Result};
 
-pub use estimate::{Estimate, Sight};
+pub use estimate::{Estimate, Sight, Threshold};
 pub use guided::{Guidance, Guided};
 pub use network::NetworkDenoiser;
 
@@ -24,6 +24,29 @@ pub struct Output<F> {
     pub prediction: Prediction,
     /// Its numbers, shape (n, h, w, c).
     pub value: Array4<F>,
+    /// The logarithm of a step's variance, or v where it lies between two bounds (Nichol and Dhariwal 2021, Eq. 15), from a
+    /// network that learned it; of the same shape.
+    pub log_variance: Option<Array4<F>>,
+}
+
+impl<F> Output<F> {
+    /// An output of a denoiser that says nothing of variances.
+    pub fn new(prediction: Prediction, value: Array4<F>) -> Self {
+        Output { prediction, value, log_variance: None }
+    }
+
+    /// What a network said of images of this many channels: with twice the channels out, the second half is of the variance.
+    pub fn of_network(prediction: Prediction, said: Array4<F>, channels: usize) -> Self
+    where
+        F: Clone,
+    {
+        if said.dim().3 != 2 * channels {
+            return Output::new(prediction, said);
+        }
+        let (value, log_variance) = said.view().split_at(Axis(3), channels);
+        let own = |half: ArrayView4<F>| half.as_standard_layout().into_owned();
+        Output { prediction, value: own(value), log_variance: Some(own(log_variance)) }
+    }
 }
 
 /// Something that makes out an image in noise.

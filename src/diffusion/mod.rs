@@ -20,7 +20,7 @@ pub mod prediction;
 pub mod schedule;
 
 pub use forward::{Marginal, q_sample};
-pub use level::Level;
+pub use level::{Form, Level};
 pub use posterior::{Posterior, Variance};
 pub use prediction::Prediction;
-pub use schedule::{BetaSchedule, Schedule};
+pub use schedule::{BetaSchedule, Process, Schedule};

@@ -21,6 +21,7 @@
 use serde::{Deserialize, Serialize};
 
 use super::{Level, Schedule};
+use crate::numerics::elementary;
 
 /// The Gaussian q(x_s | x_t, x₀) = N(`weight_x_0`·x₀ + `weight_x_t`·x_t, `beta_tilde`·I), its scalars in f64.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -35,7 +36,7 @@ pub struct Posterior {
     pub beta_tilde: f64,
 }
 
-/// The variance of p(x_s | x_t), where the network gives the mean alone, under the names that `diffusers` gives them.
+/// The variance of p(x_s | x_t), under the names that `diffusers` gives them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "snake_case")]
 pub enum Variance {
@@ -48,6 +49,17 @@ pub enum Variance {
     /// β by way of its logarithm: the same number. diffusers 0.42.1's `DDPMScheduler` takes the root of the logarithm itself and
     /// gives NaN.
     FixedLargeLog,
+    /// What the network says: the logarithm of the variance of each number.
+    Learned,
+    /// Between β̃ and β, on the line between their logarithms, where the network says (Nichol and Dhariwal 2021, Eq. 15).
+    LearnedRange,
+}
+
+impl Variance {
+    /// Whether the network says it.
+    pub fn is_learned(self) -> bool {
+        matches!(self, Variance::Learned | Variance::LearnedRange)
+    }
 }
 
 impl Posterior {
@@ -80,12 +92,23 @@ impl Posterior {
         }
     }
 
-    /// The variance of p(x_s | x_t).
+    /// The variance of p(x_s | x_t) where it is fixed; of a learned one its upper end, β.
     pub fn variance(&self, kind: Variance) -> f64 {
         match kind {
             Variance::FixedSmall | Variance::FixedSmallLog => self.beta_tilde,
-            Variance::FixedLarge | Variance::FixedLargeLog => self.beta,
+            _ => self.beta,
         }
+    }
+
+    /// The logarithm of the learned variance of one number: `said` itself, or (1+v)/2·ln β + (1−v)/2·ln β̃ with v = `said`
+    /// (Nichol and Dhariwal 2021, Eq. 15). β̃ counts as `least` where it is smaller: it is 0 on the step to the image.
+    pub fn log_variance(&self, kind: Variance, said: f64, least: f64) -> f64 {
+        if kind != Variance::LearnedRange {
+            return said;
+        }
+        let share = (said + 1.0) / 2.0;
+        let least = if self.beta_tilde < least { least } else { self.beta_tilde };
+        share * elementary::ln(self.beta) + (1.0 - share) * elementary::ln(least)
     }
 }
 

@@ -106,8 +106,9 @@ pub fn bins(t_max: usize) -> Vec<RangeInclusive<usize>> {
 /// Evaluates `weights` of the model's network on the first `images` validation images; `progress` hears of each image done.
 ///
 /// # Errors
-/// Weights of another network, images of another shape than the model's, no images, a conditional model without labels or
-/// with fewer classes than the images have, a prediction that is not finite, a thread whose arithmetic is not the contract's.
+/// Weights of another network, images of another shape than the model's, no images, images without labels for a conditional
+/// model that knows no label for "no class", more classes than the model knows, a prediction that is not finite, a thread whose
+/// arithmetic is not the contract's.
 pub fn evaluate(
     model: &Pipeline,
     weights: &ParameterVector<f32>,
@@ -124,7 +125,7 @@ pub fn evaluate(
         return Err(Error::value("data", expected, format!("{shape} in {}", data.name())));
     }
     match (model.classes(), data.classes()) {
-        (Some(_), None) => {
+        (Some(_), None) if model.null_class().is_none() => {
             return Err(Error::value("data", "images with labels, for a conditional model", data.name()));
         }
         (Some(known), Some(found)) if found > known => {
@@ -135,10 +136,11 @@ pub fn evaluate(
     }
     let prepared = Prepared::new(weights);
     let (denoiser, schedule) = (model.denoiser(&prepared), &model.scheduler().schedule);
-    evaluate_denoiser(&denoiser, schedule, data, model.classes().is_some(), images, progress)
+    evaluate_denoiser(&denoiser, schedule, data, &|class| model.label(class), images, progress)
 }
 
-/// [`evaluate`] for any denoiser of images of the data's shape, which is told their labels if it is `conditional`.
+/// [`evaluate`] for any denoiser of images of the data's shape; `label` says what it is told of an image of a class, or of one
+/// without.
 ///
 /// # Errors
 /// No images; whatever the denoiser refuses; a prediction that is not finite.
@@ -146,7 +148,7 @@ pub fn evaluate_denoiser(
     denoiser: &dyn Denoiser<f32>,
     schedule: &Schedule,
     data: &Dataset,
-    conditional: bool,
+    label: &(dyn Fn(Option<usize>) -> Option<usize> + Sync),
     images: usize,
     mut progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
@@ -157,7 +159,7 @@ pub fn evaluate_denoiser(
     let bins = bins(schedule.t_max());
     let mut sums = vec![Sums::default(); bins.len()];
     for chunk in parallel::ranges(images, AT_ONCE) {
-        let of_image = |i: usize| of_image(denoiser, schedule, data, conditional, chunk.start + i, &bins);
+        let of_image = |i: usize| of_image(denoiser, schedule, data, label, chunk.start + i, &bins);
         for part in parallel::map(chunk.len(), of_image) {
             sums.iter_mut().zip(part?).for_each(|(sums, part)| sums.add(part));
         }
@@ -176,7 +178,7 @@ fn of_image(
     denoiser: &dyn Denoiser<f32>,
     schedule: &Schedule,
     data: &Dataset,
-    conditional: bool,
+    label: &dyn Fn(Option<usize>) -> Option<usize>,
     image: usize,
     bins: &[RangeInclusive<usize>],
 ) -> Result<Vec<Sums>> {
@@ -192,7 +194,7 @@ fn of_image(
     for (b, eps) in flat_mut(&mut eps).chunks_mut(size).enumerate() {
         Stream::keyed(SEED, "eval.noise", &[image as u64, b as u64]).fill_normal(eps);
     }
-    let labels = data.label(image).filter(|_| conditional).map(|label| vec![label as usize; bins.len()]);
+    let labels = label(data.label(image).map(|class| class as usize)).map(|label| vec![label; bins.len()]);
     let x_t = Batch::noised(schedule, Prediction::Epsilon, &x_0, &t, &eps, None).x_t;
     let output = denoiser.predict(&x_t, &levels, labels.as_deref())?;
     let rows = flat(&x_t).chunks(size).zip(flat(&output.value).chunks(size)).zip(flat(&eps).chunks(size)).zip(levels);
@@ -256,9 +258,9 @@ mod tests {
             for ((mut image, level), &label) in value.outer_iter_mut().zip(levels).zip(labels) {
                 image.mapv_inplace(|x| (0.3 * level.sigma() as f32) * x + 0.1 * label as f32);
             }
-            Ok(Output { prediction: Prediction::Epsilon, value })
+            Ok(Output::new(Prediction::Epsilon, value))
         };
-        let found = evaluate_denoiser(&denoiser, &schedule, &data, true, 9, |_| {}).unwrap();
+        let found = evaluate_denoiser(&denoiser, &schedule, &data, &|class| class, 9, |_| {}).unwrap();
         labels_seen.lock().unwrap().sort();
         assert_eq!((found.images, labels_seen.into_inner().unwrap()), (4, vec![0, 1, 2, 2]));
 
@@ -291,7 +293,8 @@ mod tests {
         let data = labelled(shape, vec![0; 6], vec![0], 1);
         let schedule = Schedule::new(BetaSchedule::Linear, 30, 1e-3, 0.2).unwrap();
         let denoiser = |_: &Array4<f32>, _: &[Level], _: Option<&[usize]>| unreachable!();
-        let refusal = evaluate_denoiser(&denoiser, &schedule, &data, true, 0, |_| {}).unwrap_err().to_string();
+        let refusal =
+            evaluate_denoiser(&denoiser, &schedule, &data, &|class| class, 0, |_| {}).unwrap_err().to_string();
         assert!(refusal.starts_with("images: expected at least one"), "{refusal}");
     }
 

@@ -1,5 +1,7 @@
 //! Known mistakes, each with the values that it gives: what a tolerance has to reject, and a backend's error to be named.
 
+mod transformer;
+
 use ndarray::ArrayD;
 use serde_json::{Value, json};
 
@@ -42,12 +44,39 @@ pub const MUTANTS: &[Mutant] = &[
         with_attribute(case, "padding", json!([right, left, bottom, top]))
     }),
     mutant("flipped_kernel", "a convolution in the sense of mathematics: the kernel mirrored", flipped_kernel),
+    mutant("norm_eps_1e-5", "eps = 1e-5 for 1e-6", |case| with_attribute(case, "eps", json!(1e-5))),
     mutant("norm_eps_1e-6", "eps = 1e-6 for 1e-5", |case| with_attribute(case, "eps", json!(1e-6))),
     mutant("unbiased_variance", "the variance divides by N - 1", unbiased_variance),
     mutant("one_group_a_channel", "every channel is a group of its own", |case| {
         with_attribute(case, "groups", json!(case.tensors["input.x"].shape()[1]))
     }),
-    mutant("exact_gelu", "the GELU of the normal distribution for its tanh form", exact_gelu),
+    mutant("exact_gelu", "the GELU of the normal distribution for its tanh form", |case| match case.op.as_str() {
+        "gelu_tanh" => exact_gelu(case),
+        _ => transformer::exact_gelu(case),
+    }),
+    mutant("scale_without_one", "a modulation by scale for 1 + scale", transformer::scale_without_one),
+    mutant(
+        "shift_and_scale_swapped",
+        "a modulation's scale for its shift, and the reverse",
+        transformer::shift_for_scale,
+    ),
+    mutant("gate_forgotten", "a branch added without its gate", transformer::gate_forgotten),
+    mutant(
+        "heads_interleaved",
+        "channel c belongs to head c mod heads for c / (channels of a head)",
+        transformer::interleaved,
+    ),
+    mutant(
+        "positions_transposed",
+        "the row before the column in a token's position",
+        transformer::positions_transposed,
+    ),
+    mutant(
+        "patch_channels_first",
+        "the numbers of a patch channel by channel for pixel by pixel",
+        transformer::channels_first,
+    ),
+    mutant("label_dropout_at_inference", "classes are hidden outside of training, too", transformer::labels_hidden),
     mutant("scores_not_scaled", "attention scores without 1/sqrt(d)", |case| scores_times(case, f64::sqrt)),
     mutant("scores_scaled_by_d", "attention scores times 1/d for 1/sqrt(d)", |case| {
         scores_times(case, |d| 1.0 / d.sqrt())
@@ -200,11 +229,16 @@ fn scalar(x: f64) -> Results<f64> {
 /// With another input.
 fn with_input(case: &Case, name: &str, change: impl Fn(&mut ArrayD<f32>)) -> Result<Results<f64>> {
     let mut wrong = case.clone();
-    match wrong.tensors.get_mut(&format!("input.{name}")) {
-        Some(Tensor::F32(x)) => change(x),
+    change(input(&mut wrong, name));
+    evaluate(&wrong)
+}
+
+/// The float32 input of this name.
+fn input<'a>(case: &'a mut Case, name: &str) -> &'a mut ArrayD<f32> {
+    match case.tensors.get_mut(&format!("input.{name}")) {
+        Some(Tensor::F32(x)) => x,
         _ => panic!("no float32 input {name}"),
     }
-    evaluate(&wrong)
 }
 
 /// With everything that is multiplied rounded to so many bits behind the point, ties to even; biases are added and stay.
@@ -281,10 +315,14 @@ fn unbiased_variance(case: &Case) -> Result<Results<f64>> {
     Ok(results)
 }
 
+/// Φ, of the normal distribution.
+fn cdf(x: f64) -> f64 {
+    0.5 * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2))
+}
+
 /// y = x Φ(x), dx = dy (Φ(x) + x φ(x)).
 fn exact_gelu(case: &Case) -> Result<Results<f64>> {
     let x = case.numbers("input.x");
-    let cdf = |x: f64| 0.5 * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2));
     let density = |x: f64| libm::exp(-0.5 * x * x) / (2.0 * std::f64::consts::PI).sqrt();
     let mut results = vec![("output".to_string(), x.mapv(|x| x * cdf(x)))];
     if case.tensors.contains_key("grad_output") {
@@ -307,7 +345,7 @@ fn scores_times(case: &Case, factor: fn(f64) -> f64) -> Result<Results<f64>> {
 fn later_by_one(case: &Case) -> Result<Results<f64>> {
     let mut wrong = case.clone();
     if let Some(Tensor::I64(t)) = wrong.tensors.get_mut("input.t") {
-        let last = if case.op == "unet" { i64::MAX } else { steps(case) as i64 - 1 };
+        let last = if ["unet", "dit"].contains(&case.op.as_str()) { i64::MAX } else { steps(case) as i64 - 1 };
         t.mapv_inplace(|t| (t + 1).min(last));
     } else {
         let t = case.attributes["t"].as_i64().expect("a timestep");

@@ -12,6 +12,9 @@ use crate::{Error, Result};
 /// The version of diffusers whose fields these are.
 pub const DIFFUSERS_VERSION: &str = "0.42.1";
 
+/// The field that names the class.
+pub(crate) const CLASS_NAME: &str = "_class_name";
+
 /// The most parameters of a network: 4 GiB of float32, four times as much in training.
 pub const MAX_PARAMETERS: usize = 1 << 30;
 
@@ -26,8 +29,8 @@ pub const MAX_ACTIVATION: usize = 1 << 28;
 pub(super) fn from_json<C: DeserializeOwned>(text: &str, place: &str, class: &str) -> Result<C> {
     let fields: Map<String, Value> = serde_json::from_str(text)
         .map_err(|e| Error::value(place, "a JSON object of fields", format!("text in which {e}")))?;
-    if let Some(found) = fields.get("_class_name").filter(|found| *found != class) {
-        return Err(Error::value(format!("{place}: _class_name"), format!("\"{class}\""), found));
+    if let Some(found) = fields.get(CLASS_NAME).filter(|found| *found != class) {
+        return Err(Error::value(format!("{place}: {CLASS_NAME}"), format!("\"{class}\""), found));
     }
     let public: Map<String, Value> = fields.into_iter().filter(|(key, _)| !key.starts_with('_')).collect();
     for (key, value) in &public {
@@ -43,7 +46,7 @@ pub(super) fn from_json<C: DeserializeOwned>(text: &str, place: &str, class: &st
 /// The text of a `config.json` that diffusers loads.
 pub(super) fn to_json<C: Serialize>(config: &C, class: &str) -> String {
     let mut fields = serde_json::to_value(config).expect("a struct of numbers and strings is JSON");
-    fields["_class_name"] = class.into();
+    fields[CLASS_NAME] = class.into();
     fields["_diffusers_version"] = DIFFUSERS_VERSION.into();
     serde_json::to_string_pretty(&fields).expect("JSON is text") + "\n"
 }
@@ -71,7 +74,7 @@ pub(super) fn check_parameters(layout: &Layout, fields: &str) -> Result<()> {
 }
 
 /// At most 200 characters of something from a file.
-fn excerpt(text: &str) -> String {
+pub(super) fn excerpt(text: &str) -> String {
     match text.char_indices().nth(200) {
         Some((end, _)) => format!("{}…", &text[..end]),
         None => text.to_string(),

@@ -1,13 +1,15 @@
 //! Networks that look at x_t and t and predict what is noise in it.
 //!
 //! A file names the class of its network, so [`Network`] is a closed list: a new one is a folder here and an arm of each
-//! match in `network.rs`. [`Classifier`] is none of them: it looks at pictures without noise and says what is in them.
+//! match in `network.rs` and `network_config.rs`. [`Classifier`] is none of them: it looks at pictures without noise and
+//! says what is in them.
 
 pub mod classifier;
 pub mod config_file;
 pub mod dit;
 mod network;
 mod network_config;
+mod passes;
 mod self_attention;
 mod trace;
 pub mod unet;
@@ -18,6 +20,7 @@ use crate::numerics::Real;
 use crate::{Error, Result};
 
 pub use classifier::{Classifier, ClassifierConfig};
+pub(crate) use config_file::CLASS_NAME;
 pub use config_file::DIFFUSERS_VERSION;
 pub use dit::{Dit, DitConfig};
 pub use network::{Network, Tape};

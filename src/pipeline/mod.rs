@@ -21,6 +21,7 @@ pub struct Pipeline {
 
 impl Pipeline {
     /// A model of these parts; `null_class` is the label that stands for "no class", where the network was trained with one.
+    /// A network that knows no other label was.
     ///
     /// # Errors
     /// Weights of another network, or a label that the network does not know.
@@ -40,6 +41,7 @@ impl Pipeline {
             }
             _ => {}
         }
+        let null_class = null_class.or_else(|| network.config().null_class(false));
         Ok(Pipeline { network, weights, scheduler, null_class, class_names: None })
     }
 
@@ -76,9 +78,19 @@ impl Pipeline {
         self.null_class
     }
 
-    /// The classes that can be asked for: all labels but the one that stands for none.
+    /// The classes that can be asked for, all labels but the one that stands for none; `None` if there are none.
     pub fn classes(&self) -> Option<usize> {
-        self.network.labels().map(|labels| labels - usize::from(self.null_class.is_some()))
+        self.network.config().classes(self.null_class)
+    }
+
+    /// What the network is told of a picture of this class, or of none that is known: nothing, where it is told no classes.
+    pub fn label(&self, class: Option<usize>) -> Option<usize> {
+        class.filter(|_| self.classes().is_some()).or(self.null_class)
+    }
+
+    /// Whether a class can be asked for more strongly than it was trained: guidance compares with "no class".
+    pub fn guides(&self) -> bool {
+        self.classes().is_some() && self.null_class.is_some()
     }
 
     /// The names of the classes that can be asked for, in the order of their numbers, where they are known.

@@ -1,7 +1,8 @@
 //! What diffusers calls a scheduler: the noise a model was trained with, and the sampler it was published with.
 
+use crate::denoise::{Sight, Threshold};
 use crate::diffusion::{Prediction, Schedule};
-use crate::sample::{Sampler, SamplerOptions, Spacing};
+use crate::sample::{Sampler, SamplerOptions, Spacing, Transition, spread};
 use crate::{Error, Result};
 
 /// The noise, the meaning of the network's output, and how it is sampled.
@@ -13,6 +14,8 @@ pub struct Scheduler {
     pub prediction: Prediction,
     /// x̂₀ is clipped to [−clip, clip]: 1 for pixels in [−1, 1], `None` for data without bounds.
     pub clip: Option<f64>,
+    /// Dynamic thresholding in the place of clipping.
+    pub threshold: Option<Threshold>,
     /// How fewer than T sampling steps are spread.
     pub spacing: Spacing,
     /// By how many steps the leading spacing is shifted towards T.
@@ -34,7 +37,28 @@ impl Scheduler {
             return Err(Error::value("clip_sample_range", "a positive number", range));
         }
         let (spacing, sampler, options) = (Spacing::Trailing, Sampler::Ddpm, SamplerOptions::default());
-        Ok(Scheduler { schedule, prediction, clip, spacing, steps_offset: 0, sampler, options })
+        Ok(Scheduler { schedule, prediction, clip, threshold: None, spacing, steps_offset: 0, sampler, options })
+    }
+
+    /// The transitions of a chain of this many steps of its sampler.
+    ///
+    /// # Errors
+    /// As [`spread`](fn@spread).
+    pub fn chain(&self, steps: usize) -> Result<Vec<Transition>> {
+        // All T times leave no room for an offset.
+        let offset = if steps == self.schedule.t_max() { 0 } else { self.steps_offset };
+        spread(&self.schedule, (steps, self.spacing, offset), self.sampler, &self.options)
+    }
+
+    /// Steps of a chain whose length nobody chose.
+    pub fn usual_steps(&self) -> usize {
+        self.sampler.entry().steps.min(self.schedule.t_max())
+    }
+
+    /// How an output of the network is read.
+    pub fn sight(&self) -> Sight {
+        let eps_from_clipped_x_0 = self.options.conventions.eps_from_clipped_x_0;
+        Sight { clip: self.clip, threshold: self.threshold, eps_from_clipped_x_0 }
     }
 }
 

@@ -47,6 +47,37 @@ pub fn ddim<F: Real>(
     Ok(x)
 }
 
+/// Walks up the chain, from the image to its noise: the deterministic step the other way round, from level t to the noisier
+/// level s (Song et al. 2021, § 4.3),
+///
+/// ```text
+/// x_s = √ᾱ_s·x̂₀ + √(1−ᾱ_s)·ε̂
+/// ```
+///
+/// which takes for x̂₀ and ε̂ what is seen at t, as Euler's method does. Sampling from its end returns to the image but for an
+/// error of first order in the length of a step.
+///
+/// # Shapes
+/// x (n, h, w, c) at the first level of the chain, to the noise at its last.
+///
+/// # Errors
+/// Whatever the walk refuses.
+pub fn ddim_inverse<F: Real>(
+    chain: &[Transition],
+    mut x: Array4<F>,
+    _: &SamplerOptions,
+    walk: &mut dyn Walk<F>,
+) -> Result<Array4<F>> {
+    for &transition in chain {
+        let Transition { from, to } = transition;
+        let estimate = walk.see(&x, from)?;
+        let terms =
+            [Term::new("x_0_hat", to.signal(), &estimate.x_0_hat), Term::new("eps_hat", to.sigma(), &estimate.eps_hat)];
+        x = walk.step(Step { transition, x_t: &x, estimate: &estimate, terms: &terms })?;
+    }
+    Ok(x)
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{assert_near, numbers, schedule, step_of};

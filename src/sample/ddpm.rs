@@ -12,13 +12,15 @@
 //! ```text
 //! x_s = w₀·x̂₀ + w_t·x_t + σ·z
 //! ```
+//!
+//! σ² is β̃ or β, or what the network says of each number (Nichol and Dhariwal 2021, Eq. 15).
 
-use ndarray::Array4;
+use ndarray::{Array4, Zip};
 
 use super::{SamplerOptions, Step, Term, Transition, Walk};
-use crate::Result;
-use crate::diffusion::Posterior;
-use crate::numerics::Real;
+use crate::diffusion::{Posterior, Variance};
+use crate::numerics::{Real, elementary};
+use crate::{Error, Result};
 
 /// Walks down the chain: each x_s ~ p(x_s | x_t) = N(μ̃(x_t, x̂₀), σ²·I), with σ² as `options.variance` says and no noise on
 /// the last step to the clean image.
@@ -27,7 +29,7 @@ use crate::numerics::Real;
 /// x (n, h, w, c) at the first level of the chain, to the images at its last.
 ///
 /// # Errors
-/// Whatever the walk refuses.
+/// Whatever the walk refuses; a learned variance of a network that learned none.
 pub fn ddpm<F: Real>(
     chain: &[Transition],
     mut x: Array4<F>,
@@ -39,25 +41,54 @@ pub fn ddpm<F: Real>(
         let estimate = walk.see(&x, from)?;
         let posterior = Posterior::of(from, to);
         let adds_noise = !to.is_clean() || options.conventions.noise_after_last_step && from.time > 0.0;
-        let (variance, least) = (posterior.variance(options.variance), options.conventions.least_variance);
-        let variance = if variance < least { least } else { variance };
-        let sigma = if adds_noise { variance.sqrt() } else { 0.0 };
+        let noise = Noise { posterior, options, said: estimate.log_variance.as_ref() };
         let z = walk.noise(from);
+        let drawn = if adds_noise { noise.scaled(&z)? } else { (0.0, None) };
         let terms = [
             Term::new("x_0_hat", posterior.weight_x_0, &estimate.x_0_hat),
             Term::new("x_t", posterior.weight_x_t, &x),
-            Term::new("z", sigma, &z),
+            Term::new("z", drawn.0, drawn.1.as_ref().unwrap_or(&z)),
         ];
         x = walk.step(Step { transition, x_t: &x, estimate: &estimate, terms: &terms })?;
     }
     Ok(x)
 }
 
+/// The noise of a step.
+struct Noise<'a, F> {
+    posterior: Posterior,
+    options: &'a SamplerOptions,
+    said: Option<&'a Array4<F>>,
+}
+
+impl<F: Real> Noise<'_, F> {
+    /// σ and z; where each number has a σ of its own, 1 and σ·z.
+    fn scaled(&self, z: &Array4<F>) -> Result<(f64, Option<Array4<F>>)> {
+        let SamplerOptions { variance: kind, conventions, .. } = *self.options;
+        let least = conventions.least_variance;
+        if !kind.is_learned() {
+            let variance = self.posterior.variance(kind);
+            return Ok((if variance < least { least } else { variance }.sqrt(), None));
+        }
+        let Some(said) = self.said else {
+            let expected = "fixed_small or fixed_large: the network says nothing of variances";
+            return Err(Error::value("variance_type", expected, format!("{kind:?}")));
+        };
+        let by_logarithm = kind == Variance::LearnedRange || conventions.learned_is_logarithm;
+        let sigma = |said: f64| match by_logarithm {
+            true => elementary::exp(0.5 * self.posterior.log_variance(kind, said, least)),
+            false => said.sqrt(),
+        };
+        let scaled = Zip::from(z).and(said).map_collect(|&z, said| F::from_f64(sigma(said.to_f64())) * z);
+        Ok((1.0, Some(scaled)))
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::tests::{assert_near, numbers, schedule, step_of};
     use super::*;
-    use crate::diffusion::{Prediction, Variance};
+    use crate::diffusion::Prediction;
     use crate::sample::Sampler;
 
     fn options(variance: Variance) -> SamplerOptions {

@@ -8,6 +8,9 @@
 //! return x_0
 //! ```
 //!
+//! x_T is multiplied by the first level's [`scale`](crate::diffusion::Level::scale), 1 in a variance-preserving chain: all
+//! samplers begin with the same picture.
+//!
 //! Picture i of a seed has its own streams: x_T is `(seed, "sample.x_T", [i])` and z is `(seed, "sample.noise", [i, t])`, or
 //! `[i, t, visit]` where a chain comes back to t, visit counting from 1 for the second time. So the picture is the same
 //! alone or among others, whatever the batch and the threads.
@@ -17,7 +20,7 @@ use std::ops::Range;
 
 use ndarray::{Array4, Axis, concatenate};
 
-use super::{Sampler, SamplerOptions, Step, Walk, chain, timesteps, weighted_sum};
+use super::{Entry, Sampler, SamplerOptions, Step, Transition, Walk, weighted_sum};
 use crate::denoise::{Denoiser, Estimate, Guidance, Guided, Sight, check_finite};
 use crate::diffusion::Level;
 use crate::layers::{Prepared, flat, flat_mut};
@@ -41,8 +44,9 @@ pub struct Settings {
     pub sampler: Sampler,
     /// What the sampler is told beside.
     pub options: SamplerOptions,
-    /// The times visited, descending, each in 1..=T.
-    pub timesteps: Vec<usize>,
+    /// The levels visited: [`Scheduler::chain`](crate::pipeline::Scheduler::chain) of some steps, or [`chain`](fn@super::chain) of
+    /// times of one's own.
+    pub chain: Vec<Transition>,
     /// The class of every picture; `None` takes the classes in turn, picture i getting class i mod classes.
     pub class: Option<usize>,
     /// w of ε̂ = ε̂(no class) + w (ε̂(class) − ε̂(no class)); 1 is no guidance (Ho and Salimans 2022, w of their Eq. 6 plus 1).
@@ -57,16 +61,13 @@ impl Settings {
     /// A scheduler whose steps cannot be spread.
     pub fn new(model: &Pipeline) -> Result<Self> {
         let scheduler = model.scheduler();
-        let (t_max, sampler) = (scheduler.schedule.t_max(), scheduler.sampler);
-        let steps = t_max.min(sampler.entry().steps);
-        let offset = if steps == t_max { 0 } else { scheduler.steps_offset };
         Ok(Settings {
             seed: 42,
-            sampler,
+            sampler: scheduler.sampler,
             options: scheduler.options,
-            timesteps: timesteps(scheduler.spacing, t_max, steps, offset)?,
+            chain: scheduler.chain(scheduler.usual_steps())?,
             class: None,
-            guidance: if model.null_class().is_some() { 2.0 } else { 1.0 },
+            guidance: if model.guides() { 2.0 } else { 1.0 },
         })
     }
 
@@ -74,10 +75,19 @@ impl Settings {
         if !(1..=MOST).contains(&count) {
             return Err(Error::value("indices", format!("1 to {MOST} pictures at a time"), count));
         }
+        if self.chain.is_empty() {
+            return Err(Error::value("chain", "at least one transition", "none"));
+        }
+        let Entry { name, form, .. } = self.sampler.entry();
+        let fits = |level: Level| (level.in_form(form).scale() - level.scale()).abs() <= 1e-9 * level.scale();
+        if let Some(step) = self.chain.iter().find(|step| !fits(step.from) || !fits(step.to)) {
+            let expected = format!("levels of the sampler {name} ({form:?})");
+            return Err(Error::value("chain", expected, format!("another form at t = {}", step.from.t())));
+        }
         if !self.guidance.is_finite() {
             return Err(Error::value("guidance", "a finite number", self.guidance));
         }
-        if self.guidance != 1.0 && model.null_class().is_none() {
+        if self.guidance != 1.0 && !model.guides() {
             let expected = "1: the model was not trained with hidden labels (label_dropout)";
             return Err(Error::value("guidance", expected, self.guidance));
         }
@@ -109,7 +119,7 @@ pub struct Moment<'a> {
 /// Returns (indices, h, w, c), in [−1, 1] where the model's scheduler clips.
 ///
 /// # Errors
-/// Settings that the model cannot follow: no pictures or too many, times that do not descend in 1..=T, an unknown class,
+/// Settings that the model cannot follow: no pictures or too many, no transition, an unknown class,
 /// guidance without a label for "no class", η outside of [0, 1]; a prediction that is not finite; a thread whose
 /// arithmetic is not the contract's; whatever `watch` refuses.
 pub fn draw(
@@ -122,24 +132,27 @@ pub fn draw(
     settings.check(model, indices.len())?;
     environment::check_current()?;
     let scheduler = model.scheduler();
-    let chain = chain(&scheduler.schedule, &settings.timesteps, settings.sampler, &settings.options)?;
     let (h, w, c) = model.image_shape()?;
     let mut x_t = Array4::zeros((indices.len(), h, w, c));
     for (&i, image) in indices.iter().zip(flat_mut(&mut x_t).chunks_mut(h * w * c)) {
         Stream::keyed(settings.seed, "sample.x_T", &[i]).fill_normal(image);
     }
+    let scale = settings.chain[0].from.scale();
+    if scale != 1.0 {
+        x_t.mapv_inplace(|x| x * scale as f32);
+    }
 
     let weights = Prepared::new(model.weights());
     let guidance = model.null_class().map(|null_class| Guidance { weight: settings.guidance, null_class });
     let denoiser = Guided { denoiser: model.denoiser(&weights), guidance };
-    let class_of = |classes: usize| move |&i: &u64| settings.class.unwrap_or((i % classes as u64) as usize);
-    let labels = model.classes().map(|classes| indices.iter().map(class_of(classes)).collect());
+    let class_of = |i: u64| Some(settings.class.unwrap_or((i % model.classes()? as u64) as usize));
+    let labels = indices.iter().map(|&i| model.label(class_of(i))).collect();
     let eps_from_clipped_x_0 = settings.options.conventions.eps_from_clipped_x_0;
-    let sight = Sight { clip: scheduler.clip, eps_from_clipped_x_0 };
+    let sight = Sight { eps_from_clipped_x_0, ..scheduler.sight() };
     let (dim, visits, number) = (x_t.dim(), BTreeMap::new(), 0);
     let mut drawing =
         Drawing { denoiser: &denoiser, sight, labels, seed: settings.seed, indices, dim, visits, number, watch };
-    settings.sampler.run(&chain, x_t, &settings.options, &mut drawing)
+    settings.sampler.run(&settings.chain, x_t, &settings.options, &mut drawing)
 }
 
 /// Pictures on their way, as their sampler knows them.
@@ -173,7 +186,11 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
             let views: Vec<_> = seen.iter().map(|estimate| of(estimate).view()).collect();
             concatenate(Axis(0), &views).expect("parts of one shape")
         };
-        Ok(Estimate { x_0_hat: join(|e| &e.x_0_hat), eps_hat: join(|e| &e.eps_hat) })
+        let log_variance = seen.iter().all(|e| e.log_variance.is_some()).then(|| {
+            let views: Vec<_> = seen.iter().filter_map(|e| e.log_variance.as_ref()).map(|v| v.view()).collect();
+            concatenate(Axis(0), &views).expect("parts of one shape")
+        });
+        Ok(Estimate { x_0_hat: join(|e| &e.x_0_hat), eps_hat: join(|e| &e.eps_hat), log_variance })
     }
 
     fn noise(&mut self, level: Level) -> Array4<f32> {
@@ -213,12 +230,11 @@ mod tests {
 
     #[test]
     fn noise_of_a_second_visit_is_new_and_that_of_the_first_is_keyed_by_picture_and_time() {
-        let denoiser = |x: &Array4<f32>, _: &[Level], _: Option<&[usize]>| {
-            Ok(Output { prediction: Prediction::Sample, value: x.clone() })
-        };
+        let denoiser =
+            |x: &Array4<f32>, _: &[Level], _: Option<&[usize]>| Ok(Output::new(Prediction::Sample, x.clone()));
         let mut drawing = Drawing {
             denoiser: &denoiser,
-            sight: Sight { clip: None, eps_from_clipped_x_0: true },
+            sight: Sight::default(),
             labels: None,
             seed: 7,
             indices: vec![3, 9],
@@ -227,7 +243,7 @@ mod tests {
             number: 0,
             watch: |_: &Moment| Ok(()),
         };
-        let level = |t: f64| Level { time: t - 1.0, alpha_bar: 0.5 };
+        let level = |t: f64| Level::of_alpha_bar(t - 1.0, 0.5);
         let [first, other, second] = [600.0, 599.0, 600.0].map(|t| drawing.noise(level(t)));
         let keyed = |key: &[u64]| {
             let mut z = vec![0.0f32; 6];

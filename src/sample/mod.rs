@@ -4,8 +4,9 @@
 //! |---|---|
 //! | [`draw`](draw()) | Algorithm 2: pictures of a seed, whatever the sampler, the batch and the threads |
 //! | [`timesteps`](timesteps()) | which of the T times a shorter chain visits |
-//! | [`chain`](chain()) | the transitions between their levels |
-//! | [`Sampler`] | the list of samplers: one function in one file each, [`ddpm`] and [`ddim`] |
+//! | [`chain`](chain()), [`spread`](spread()) | the transitions between their levels; levels spread in sigma |
+//! | [`Sampler`] | the list of samplers: one function in one file each, from [`ddpm`] to [`unipc`] |
+//! | [`SamplerOptions`] | what they are told beside |
 //! | [`Walk`] | what a sampler is handed: sight, noise, and who looks on |
 //! | [`Term`] | a step as data: weights times tensors |
 //! | [`Conventions`] | where implementations differ |
@@ -16,16 +17,26 @@ mod chain;
 mod conventions;
 pub mod ddim;
 pub mod ddpm;
+pub mod deis;
+pub mod dpm;
 mod draw;
+pub mod euler;
+pub mod euler_ancestral;
+pub mod heun;
+pub mod lms;
+mod options;
+pub mod pndm;
 mod samplers;
 mod term;
 mod timesteps;
+pub mod unipc;
 mod walk;
 
-pub use chain::chain;
-pub use conventions::{Conventions, Next};
+pub use chain::{chain, spread};
+pub use conventions::{Conventions, Lists, Next};
 pub use draw::{Moment, Settings, draw};
-pub use samplers::{Choice, Entry, Sampler, SamplerOptions};
+pub use options::{Algorithm, Choice, FinalSigma, SamplerOptions, Sigmas, Solver};
+pub use samplers::{Entry, Sampler};
 pub use term::{Term, weighted_sum};
 pub use timesteps::{Spacing, timesteps};
 pub use walk::{Step, Transition, Walk};

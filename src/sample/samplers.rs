@@ -4,59 +4,11 @@
 
 use ndarray::Array4;
 
-use super::{Conventions, Transition, Walk, ddim, ddpm};
-use crate::diffusion::Variance;
+use super::options::{Choice, SamplerOptions};
+use super::{Transition, Walk, ddim, ddpm, deis, dpm, euler, euler_ancestral, heun, lms, pndm, unipc};
+use crate::Result;
+use crate::diffusion::Form;
 use crate::numerics::Real;
-use crate::{Error, Result};
-
-/// What samplers may be told beside their chain; each takes those that its entry in the list names.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct SamplerOptions {
-    /// η, the share of the noise that is drawn anew, in [0, 1].
-    pub eta: f64,
-    /// σ² of an ancestral step.
-    pub variance: Variance,
-    /// Whether ᾱ after the last step is 1, a clean image, or ᾱ₁, one step short of it. In the second case x̂₀ is not reached,
-    /// and σ at the last step is what the formula says.
-    pub set_alpha_to_one: bool,
-    /// Where implementations differ.
-    pub conventions: Conventions,
-}
-
-impl Default for SamplerOptions {
-    fn default() -> Self {
-        SamplerOptions {
-            eta: 0.0,
-            variance: Variance::FixedSmall,
-            set_alpha_to_one: true,
-            conventions: Conventions::PAPER,
-        }
-    }
-}
-
-impl SamplerOptions {
-    /// Refuses values with which no step is possible.
-    ///
-    /// # Errors
-    /// η that is not in [0, 1].
-    pub fn validate(&self) -> Result<()> {
-        if (0.0..=1.0).contains(&self.eta) {
-            return Ok(());
-        }
-        Err(Error::value("eta", "0 to 1", self.eta))
-    }
-}
-
-/// An option that some samplers take, by the field of [`SamplerOptions`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Choice {
-    /// `eta`.
-    Eta,
-    /// `variance`.
-    Variance,
-    /// `set_alpha_to_one`.
-    SetAlphaToOne,
-}
 
 /// What is known of a sampler beside its function.
 #[derive(Clone, Copy, Debug)]
@@ -67,6 +19,8 @@ pub struct Entry {
     pub class: &'static str,
     /// Steps of a chain whose length nobody chose.
     pub steps: usize,
+    /// The form of the levels that it walks.
+    pub form: Form,
     /// The options that it takes.
     pub takes: &'static [Choice],
     /// When to take it, in one line.
@@ -74,7 +28,7 @@ pub struct Entry {
 }
 
 macro_rules! samplers {
-    ($($variant:ident $name:literal $class:literal $steps:literal [$($choice:ident)*] $run:path, $when:literal;)*) => {
+    ($($variant:ident $name:literal $class:literal $steps:literal $form:ident [$($choice:ident)*] $run:path, $when:literal;)*) => {
         /// The rule by which x at one level follows from x at the level before.
         #[derive(Clone, Copy, Debug, PartialEq, Eq)]
         pub enum Sampler {
@@ -89,7 +43,8 @@ macro_rules! samplers {
             pub fn entry(self) -> Entry {
                 match self {
                     $(Sampler::$variant => Entry {
-                        name: $name, class: $class, steps: $steps, takes: &[$(Choice::$choice),*], when: $when,
+                        name: $name, class: $class, steps: $steps, form: Form::$form, takes: &[$(Choice::$choice),*],
+                        when: $when,
                     },)*
                 }
             }
@@ -118,10 +73,38 @@ macro_rules! samplers {
 }
 
 samplers! {
-    Ddpm "ddpm" "DDPMScheduler" 200 [Variance] ddpm::ddpm,
+    Ddpm "ddpm" "DDPMScheduler" 200 VariancePreserving [Variance] ddpm::ddpm,
         "Ancestral sampling (Ho et al. 2020): the most faithful with many steps; 100 or more.";
-    Ddim "ddim" "DDIMScheduler" 50 [Eta SetAlphaToOne] ddim::ddim,
+    Ddim "ddim" "DDIMScheduler" 50 VariancePreserving [Eta SetAlphaToOne] ddim::ddim,
         "Deterministic at eta 0 (Song et al. 2021): good pictures in 10 to 50 steps, the same noise gives the same picture.";
+    DdimInverse "ddim-inverse" "DDIMInverseScheduler" 50 VariancePreserving [SetAlphaToOne] ddim::ddim_inverse,
+        "From a picture back to its noise (Song et al. 2021): the other way round, for editing; needs --from.";
+    Euler "euler" "EulerDiscreteScheduler" 30 VarianceExploding [Sigmas FinalSigma] euler::euler,
+        "Euler's step in sigma (Karras et al. 2022): DDIM in other words; 20 to 50 steps.";
+    EulerAncestral "euler-ancestral" "EulerAncestralDiscreteScheduler" 30 VarianceExploding [] euler_ancestral::euler_ancestral,
+        "Euler's step with noise drawn anew (k-diffusion): varied pictures in 20 to 50 steps, no two lengths alike.";
+    Heun "heun" "HeunDiscreteScheduler" 20 VarianceExploding [Sigmas] heun::heun,
+        "Second order, two evaluations a step (Karras et al. 2022): accurate where evaluations are cheap.";
+    Lms "lms" "LMSDiscreteScheduler" 30 VarianceExploding [Sigmas] lms::lms,
+        "Linear multistep of order 4 in sigma (k-diffusion): smooth models, 20 or more steps.";
+    Pndm "pndm" "PNDMScheduler" 50 VariancePreserving [SetAlphaToOne RungeKutta] pndm::pndm,
+        "Pseudo multistep of order 4 (Liu et al. 2022): what many models of 2022 were published with; 50 steps.";
+    DpmMultistep "dpm-multistep" "DPMSolverMultistepScheduler" 20 VariancePreserving
+        [Algorithm Order Solver Sigmas FinalSigma] dpm::multistep,
+        "DPM-Solver++ 2M by default (Lu et al. 2022): the usual choice for 10 to 20 steps.";
+    DpmSinglestep "dpm-singlestep" "DPMSolverSinglestepScheduler" 21 VariancePreserving
+        [Algorithm Order Solver Sigmas FinalSigma] dpm::singlestep,
+        "DPM-Solver, groups of 2 or 3 evaluations that forget the past (Lu et al. 2022): with strong guidance.";
+    UniPc "unipc" "UniPCMultistepScheduler" 15 VariancePreserving [Order Solver Sigmas FinalSigma] unipc::unipc,
+        "Predictor and corrector in one evaluation (Zhao et al. 2023): the best with 5 to 10 steps.";
+    Deis "deis" "DEISMultistepScheduler" 20 VariancePreserving [Order Sigmas] deis::deis,
+        "Exponential integrator of the noise (Zhang and Chen 2023): 10 to 20 steps.";
+    FlowEuler "flow-euler" "FlowMatchEulerDiscreteScheduler" 30 Flow [Sigmas] euler::euler,
+        "Euler's step on the straight line (Lipman et al. 2023): for models of flow matching.";
+    EdmEuler "edm-euler" "EDMEulerScheduler" 30 VarianceExploding [FinalSigma] euler::euler,
+        "Euler's step for models with EDM's preconditioning (Karras et al. 2022).";
+    EdmDpm "edm-dpm" "EDMDPMSolverMultistepScheduler" 20 VarianceExploding [Algorithm Order Solver FinalSigma] dpm::multistep,
+        "DPM-Solver++ for models with EDM's preconditioning.";
 }
 
 impl Sampler {

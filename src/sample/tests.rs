@@ -41,7 +41,7 @@ struct Fixed<'a> {
 
 impl Walk<f64> for Fixed<'_> {
     fn see(&mut self, x: &Array4<f64>, level: Level) -> Result<Estimate<f64>> {
-        let output = Output { prediction: self.prediction, value: self.output.clone() };
+        let output = Output::new(self.prediction, self.output.clone());
         Ok(self.sight.estimate(x, level, &output))
     }
 
@@ -58,9 +58,21 @@ pub(super) fn step_of(
     clip: Option<f64>,
     (t, t_prev): (usize, usize),
 ) -> Array4<f64> {
-    let Numbers { x_t, output, noise } = numbers();
-    let sight = Sight { clip, eps_from_clipped_x_0: options.conventions.eps_from_clipped_x_0 };
     let transition = Transition { from: schedule().level(t), to: schedule().level(t_prev) };
+    step_between(sampler, options, prediction, clip, transition, numbers().x_t)
+}
+
+/// One step of a sampler from these images, with the output and the noise of [`numbers`].
+pub(super) fn step_between(
+    sampler: Sampler,
+    options: &SamplerOptions,
+    prediction: Prediction,
+    clip: Option<f64>,
+    transition: Transition,
+    x_t: Array4<f64>,
+) -> Array4<f64> {
+    let Numbers { output, noise, .. } = numbers();
+    let sight = Sight { clip, ..Sight::default() };
     let mut walk = Fixed { sight, prediction, output: &output, noise: &noise };
     sampler.run(&[transition], x_t, options, &mut walk).unwrap()
 }
@@ -77,9 +89,9 @@ fn samplers() -> [(Sampler, SamplerOptions); 4] {
 
 #[test]
 fn chain_of_one_step_returns_the_image_the_model_sees() {
-    let sight = Sight { clip: Some(1.0), eps_from_clipped_x_0: true };
+    let sight = Sight { clip: Some(1.0), ..Sight::default() };
     let Numbers { x_t, output, .. } = numbers();
-    let seen = sight.estimate(&x_t, schedule().level(40), &Output { prediction: Prediction::Epsilon, value: output });
+    let seen = sight.estimate(&x_t, schedule().level(40), &Output::new(Prediction::Epsilon, output));
     for (sampler, options) in samplers() {
         let x = step_of(sampler, &options, Prediction::Epsilon, Some(1.0), (40, 0));
         assert_eq!(x, seen.x_0_hat);
@@ -95,7 +107,7 @@ fn every_prediction_of_the_same_truth_steps_to_the_same_place() {
     for (sampler, options) in samplers() {
         let [from_eps, from_x_0, from_v] = [Prediction::Epsilon, Prediction::Sample, Prediction::V].map(|prediction| {
             let output = prediction.target(from.marginal(), flat(&x_0), flat(&eps));
-            let sight = Sight { clip: None, eps_from_clipped_x_0: true };
+            let sight = Sight::default();
             let output = shaped(x_0.dim(), output);
             let mut walk = Fixed { sight, prediction, output: &output, noise: &noise };
             sampler.run(&[Transition { from, to }], x_t.clone(), &options, &mut walk).unwrap()
@@ -109,7 +121,7 @@ fn every_prediction_of_the_same_truth_steps_to_the_same_place() {
 fn chain_with_a_perfect_model_ends_at_the_image() {
     let Numbers { x_t: x_0, noise, .. } = numbers();
     for (sampler, options) in samplers() {
-        let sight = Sight { clip: None, eps_from_clipped_x_0: true };
+        let sight = Sight::default();
         let mut walk = Fixed { sight, prediction: Prediction::Sample, output: &x_0, noise: &noise };
         let list = timesteps(Spacing::Trailing, 40, 7, 0).unwrap();
         let chain = chain(&schedule(), &list, sampler, &options).unwrap();
@@ -122,7 +134,7 @@ fn eta_out_of_range_is_refused() {
     let Numbers { x_t, output, noise } = numbers();
     for eta in [-0.1, 1.5, f64::NAN] {
         let options = SamplerOptions { eta, ..SamplerOptions::default() };
-        let sight = Sight { clip: None, eps_from_clipped_x_0: true };
+        let sight = Sight::default();
         let mut walk = Fixed { sight, prediction: Prediction::V, output: &output, noise: &noise };
         let refusal = Sampler::Ddim.run(&[], x_t.clone(), &options, &mut walk).unwrap_err().to_string();
         assert!(refusal.starts_with("eta: expected 0 to 1"), "{refusal}");
@@ -135,5 +147,5 @@ fn names_and_classes_of_samplers_are_found_and_each_its_own() {
         let entry = sampler.entry();
         assert_eq!((Sampler::named(entry.name), Sampler::of_class(entry.class)), (Some(sampler), Some(sampler)));
     }
-    assert_eq!((Sampler::named("euler"), Sampler::of_class("")), (None, None));
+    assert_eq!((Sampler::named("Euler"), Sampler::of_class("")), (None, None));
 }

@@ -54,4 +54,12 @@ pub trait Walk<F: Real> {
     fn step(&mut self, step: Step<F>) -> Result<Array4<F>> {
         Ok(weighted_sum(step.terms))
     }
+
+    /// Adds up the terms of the last step again, with what has been seen at its end.
+    ///
+    /// # Errors
+    /// As for a step.
+    fn correct(&mut self, step: Step<F>) -> Result<Array4<F>> {
+        Ok(weighted_sum(step.terms))
+    }
 }

@@ -36,12 +36,12 @@ pub(super) fn links(chain: &mut Chain) -> Result<()> {
 }
 
 /// Standard normals in f32.
-fn numbers<D: Dimension>(shape: impl IntoDimension<Dim = D>, key: u64) -> Array<f32, D> {
+pub(super) fn numbers<D: Dimension>(shape: impl IntoDimension<Dim = D>, key: u64) -> Array<f32, D> {
     normal(shape, key).mapv(|x| x as f32)
 }
 
 /// Weights that are all different, scales and shifts too.
-fn weights(layout: &Layout) -> ParameterVector<f32> {
+pub(super) fn weights(layout: &Layout) -> ParameterVector<f32> {
     ParameterVector(numbers(layout.count(), 5).to_vec())
 }
 

@@ -15,6 +15,7 @@ mod products;
 mod random;
 mod sums;
 mod tables;
+mod transformer;
 
 use crate::Result;
 use crate::digest::sha256;
@@ -61,7 +62,7 @@ struct Area {
 }
 
 /// From what everything stands on to what stands on everything.
-const AREAS: [Area; 8] = [
+const AREAS: [Area; 9] = [
     Area {
         name: "arithmetic",
         meaning: "One of + - * / sqrt or fused multiply-add is not rounded once, as IEEE 754 has it. Look at the \
@@ -106,6 +107,12 @@ const AREAS: [Area; 8] = [
         meaning: "Every part is right, so it is how they are put together: the U-Net, the order of microbatches, the optimizer or \
                   a sampler. The first training step that differs is the first to look at.",
         links: network::links,
+    },
+    Area {
+        name: "transformer",
+        meaning: "The U-Net is right, so it is a layer that only a transformer has, or how its blocks are put together: see \
+                  src/layers/modulate.rs, affine.rs, patch.rs and position.rs, and src/models/dit.",
+        links: transformer::links,
     },
 ];
 

@@ -14,7 +14,7 @@ use crate::layers::{ParameterVector, flat};
 use crate::models::unet::SampleSize;
 use crate::models::{Conditions, Network, NetworkConfig, Time, UNetConfig};
 use crate::numerics::rng::normal;
-use crate::sample::{Sampler, SamplerOptions, Settings, Spacing, draw, timesteps};
+use crate::sample::{Sampler, SamplerOptions, Settings, Spacing, draw, spread};
 use crate::train::config::{OptimizerConfig, ScheduleConfig};
 use crate::train::gradient::{Zeros, loss_and_gradient};
 use crate::train::learning_rate::Decay;
@@ -23,56 +23,62 @@ use crate::train::{Batch, Config, Preset, Trainer};
 const IMAGES: usize = 31;
 const BATCH: usize = 9;
 const STEPS: u64 = 10;
-const SIDE: usize = 8;
+/// Of an image.
+pub(super) const SIDE: usize = 8;
 
 pub(super) fn links(chain: &mut Chain) -> Result<()> {
-    forward_and_gradient(chain)?;
-    let trainer = train(chain)?;
-    sample(chain, &trainer)
+    links_of(chain, "network", config())
 }
 
-fn forward_and_gradient(chain: &mut Chain) -> Result<()> {
-    let network = Network::new(config().model)?;
+/// The links of any network for these images and five labels, whose names start with `area`.
+pub(super) fn links_of(chain: &mut Chain, area: &str, config: Config) -> Result<()> {
+    forward_and_gradient(chain, area, &config)?;
+    let trainer = train(chain, area, config)?;
+    sample(chain, area, &trainer)
+}
+
+fn forward_and_gradient(chain: &mut Chain, area: &str, config: &Config) -> Result<()> {
+    let network = Network::new(config.model.clone())?;
     let w = ParameterVector(normal(network.layout().count(), 1).mapv(|x| 0.3 * x as f32).to_vec());
     let images = |key: u64| normal((BATCH, SIDE, SIDE, 1), key).mapv(|x| x as f32);
     let labels: Vec<usize> = (0..BATCH).map(|i| i % 5).collect();
     let t: Vec<f64> = (0..BATCH).map(|i| 111.0 * i as f64).collect();
     let conditions = Conditions { time: Time::Steps(&t), labels: Some(&labels) };
-    chain.numbers("network.forward", flat(&network.predict(&w, images(2), conditions)?));
+    chain.numbers(format!("{area}.forward"), flat(&network.predict(&w, images(2), conditions)?));
 
     let batch = Batch { x_t: images(2), target: images(3), time: t, labels: Some(labels) };
     let key = Key { seed: 1, step: 1, first_image: 0 };
     let (loss, grads) = loss_and_gradient(&network, &w, &batch, Some(key), &Zeros::default())?;
-    chain.numbers("network.loss", &[loss]);
-    chain.numbers("network.gradient", &grads.0);
+    chain.numbers(format!("{area}.loss"), &[loss]);
+    chain.numbers(format!("{area}.gradient"), &grads.0);
     Ok(())
 }
 
 /// A link a step: the weights after it.
-fn train(chain: &mut Chain) -> Result<Trainer> {
-    let mut trainer = Trainer::new(config(), images()?, None)?;
+fn train(chain: &mut Chain, area: &str, config: Config) -> Result<Trainer> {
+    let mut trainer = Trainer::new(config, images()?, None)?;
     for step in 1..=STEPS {
         let report = trainer.step()?;
-        chain.numbers(format!("network.loss_of_step_{step}"), &[report.loss, report.grad_norm, report.lr]);
-        chain.numbers(format!("network.weights_after_step_{step}"), &trainer.state().weights.0);
+        chain.numbers(format!("{area}.loss_of_step_{step}"), &[report.loss, report.grad_norm, report.lr]);
+        chain.numbers(format!("{area}.weights_after_step_{step}"), &trainer.state().weights.0);
     }
-    chain.numbers("network.moments", &[&*trainer.state().moments.m.0, &trainer.state().moments.v.0].concat());
-    chain.numbers("network.average", &trainer.state().best().0);
+    chain.numbers(format!("{area}.moments"), &[&*trainer.state().moments.m.0, &trainer.state().moments.v.0].concat());
+    chain.numbers(format!("{area}.average"), &trainer.state().best().0);
     Ok(trainer)
 }
 
 /// A link a step of each sampler: the pictures before it; and the pictures at last.
-fn sample(chain: &mut Chain, trainer: &Trainer) -> Result<()> {
+fn sample(chain: &mut Chain, area: &str, trainer: &Trainer) -> Result<()> {
     let model = trainer.pipeline()?;
     for (name, sampler, guidance) in [("ddim", Sampler::Ddim, 1.0), ("ddpm", Sampler::Ddpm, 2.0)] {
-        let timesteps = timesteps(Spacing::Trailing, trainer.config().schedule.num_train_timesteps, 4, 0)?;
         let options = SamplerOptions::default();
-        let settings = Settings { seed: 42, sampler, options, timesteps, class: None, guidance };
+        let steps = spread(&model.scheduler().schedule, (4, Spacing::Trailing, 0), sampler, &options)?;
+        let settings = Settings { seed: 42, sampler, options, chain: steps, class: None, guidance };
         let pictures = draw(&model, &settings, 3..8, |moment| {
-            chain.numbers(format!("network.{name}_before_step_{}", moment.number), flat(moment.step.x_t));
+            chain.numbers(format!("{area}.{name}_before_step_{}", moment.number), flat(moment.step.x_t));
             Ok(())
         })?;
-        chain.numbers(format!("network.{name}_pictures"), flat(&pictures));
+        chain.numbers(format!("{area}.{name}_pictures"), flat(&pictures));
     }
     Ok(())
 }
@@ -87,7 +93,7 @@ fn images() -> Result<Dataset> {
 }
 
 /// Everything that decides a bit is written out: a preset may change, this may not.
-fn config() -> Config {
+pub(super) fn config() -> Config {
     let names = |names: [&str; 2]| names.map(String::from).to_vec();
     Config {
         seed: 42,

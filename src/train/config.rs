@@ -9,7 +9,7 @@ use super::adamw::AdamW;
 use super::learning_rate::Decay;
 use crate::data::Dataset;
 use crate::diffusion::{BetaSchedule, Prediction, Schedule};
-use crate::models::NetworkConfig;
+use crate::models::{CLASS_NAME, NetworkConfig};
 use crate::pipeline::Scheduler;
 use crate::{Error, Result, atomic};
 
@@ -33,8 +33,8 @@ pub struct Config {
     pub optimizer: OptimizerConfig,
     /// The longest memory of the averaged weights, in 0..1; 0 for no average.
     pub ema_decay: f64,
-    /// For a conditional model (`model.num_class_embeds`), the probability to hide an image's class, in 0..1. If it is
-    /// not 0, the last class embedding stands for "no class", which guidance needs.
+    /// For a conditional model (`model.num_class_embeds` or `model.num_embeds_ada_norm`), the probability to hide an image's
+    /// class, in 0..1. If it is not 0, the last class embedding stands for "no class", which guidance needs.
     pub label_dropout: f64,
     /// Steps from one checkpoint to the next.
     pub checkpoint_every: u64,
@@ -109,7 +109,8 @@ impl Config {
     pub fn with_file(&self, file: &Path) -> Result<Self> {
         let changes = read_changes(file)?;
         let bad = |problem: String| bad_file(file, problem);
-        let base = serde_json::to_value(self).expect("numbers and strings are JSON");
+        let base = self.with_class(&changes["model"][CLASS_NAME]).map_err(|e| bad(e.to_string()))?;
+        let base = serde_json::to_value(base).expect("numbers and strings are JSON");
         let mut fields = Vec::new();
         leaves("", &changes, &|change| change, &mut fields);
         for (name, change) in fields {
@@ -118,6 +119,19 @@ impl Config {
         }
         let config = read_over(&base, changes).map_err(|e| bad(e.to_string()))?;
         config.validate().map_err(|e| bad(e.to_string()))?;
+        Ok(config)
+    }
+
+    /// This config with a network of another class, where `class` names one: diffusers' defaults of that class for the images
+    /// and the classes that this one has.
+    fn with_class(&self, class: &Value) -> Result<Self> {
+        let mut config = self.clone();
+        if let Some(class) = class.as_str().filter(|class| *class != self.model.class_name()) {
+            config.model = NetworkConfig::of_class(class, &format!("model.{CLASS_NAME}"))?;
+            let size = self.model.image_size().unwrap_or_default();
+            config.model.set_images(size, self.model.channels().0)?;
+            config.model.set_classes(self.model.classes(self.null_class()), self.label_dropout > 0.0);
+        }
         Ok(config)
     }
 
@@ -218,7 +232,7 @@ impl Config {
     /// Images that the network cannot be run on.
     pub fn for_images(mut self, data: &Dataset) -> Result<Self> {
         let shape = data.shape();
-        self.model.set_images((shape.height, shape.width), shape.channels);
+        self.model.set_images((shape.height, shape.width), shape.channels)?;
         self.adapt_classes(data);
         self.validate()?;
         Ok(self)
@@ -226,13 +240,12 @@ impl Config {
 
     /// As many labels as the images have classes, and one more for "no class" where labels are hidden.
     pub(crate) fn adapt_classes(&mut self, data: &Dataset) {
-        let hidden = usize::from(self.label_dropout > 0.0);
-        self.model.set_labels(data.classes().map(|classes| classes + hidden));
+        self.model.set_classes(data.classes(), self.label_dropout > 0.0);
     }
 
     /// The label that stands for "no class": the last, if labels are hidden in training.
     pub fn null_class(&self) -> Option<usize> {
-        self.model.labels().filter(|_| self.label_dropout > 0.0).map(|labels| labels - 1)
+        self.model.null_class(self.label_dropout > 0.0)
     }
 }
 
@@ -298,6 +311,7 @@ fn merge(base: &mut Value, changes: Value) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::DitConfig;
     use crate::train::preset::Preset;
 
     fn with_text(name: &str, text: &str) -> Result<Config> {
@@ -332,6 +346,32 @@ mod tests {
             ("optimizer = 1", "optimizer"),
             ("steps = 9000000000000000000", "steps"),
             ("batch_size = 65536\n[model]\nsample_size = 256", "batch_size"),
+        ] {
+            let error = with_text("c.toml", text).unwrap_err().to_string();
+            assert!(error.contains(name) && error.contains("c.toml"), "{error}");
+        }
+    }
+
+    #[test]
+    fn config_file_with_another_class_of_network_has_its_defaults_for_the_same_images_and_classes() {
+        let text = "[model]\n_class_name = \"DiTTransformer2DModel\"\nnum_layers = 3\npatch_size = 4\n";
+        let model = with_text("c.toml", text).expect("another network").model;
+        let expected = DitConfig {
+            sample_size: 16,
+            in_channels: 1,
+            num_layers: 3,
+            patch_size: 4,
+            num_embeds_ada_norm: 0,
+            ..DitConfig::default()
+        };
+        assert_eq!(model, expected.into());
+        for (text, name) in [
+            ("[model]\n_class_name = \"VQModel\"", "VQModel"),
+            ("[model]\n_class_name = \"DiTTransformer2DModel\"\nlayers_per_block = 3", "model.layers_per_block"),
+            ("[model]\n_class_name = \"DiTTransformer2DModel\"\nnum_layers = \"many\"", "model.num_layers"),
+            ("[model]\n_class_name = \"DiTTransformer2DModel\"\npatch_size = 3", "sample_size"),
+            ("[model]\n_class_name = \"DiTTransformer2DModel\"\nout_channels = 2", "model.out_channels"),
+            ("[model]\nnum_layers = 3", "model.num_layers"),
         ] {
             let error = with_text("c.toml", text).unwrap_err().to_string();
             assert!(error.contains(name) && error.contains("c.toml"), "{error}");

@@ -3,9 +3,13 @@
 use serde_json::Value;
 
 use super::Config;
+use crate::models::{CLASS_NAME, NetworkConfig};
 
-/// The fields by their full names, with what they mean.
-const MEANINGS: &[(&str, &str)] = &[
+/// Fields by their full names, with what they mean.
+type Meanings = &'static [(&'static str, &'static str)];
+
+/// Those of every config.
+const OF_ALL: Meanings = &[
     ("seed", "the seed of everything random"),
     ("steps", "training steps"),
     ("batch_size", "images in a step"),
@@ -34,8 +38,13 @@ const MEANINGS: &[(&str, &str)] = &[
     ("optimizer.eps", "added to the root; positive"),
     ("optimizer.weight_decay", "fraction of a weight removed per step, times the learning rate"),
     ("optimizer.clip_norm", "the longest gradient; 0 for any length"),
-    ("model.sample_size", "height and width of the images, a number or a pair"),
+    ("model._class_name", "the network: UNet2DModel or DiTTransformer2DModel, which has other fields"),
     ("model.in_channels", "channels of an image: 1 for grey, 3 for colour"),
+];
+
+/// Those of a U-Net.
+const OF_A_UNET: Meanings = &[
+    ("model.sample_size", "height and width of the images, a number or a pair"),
     ("model.out_channels", "channels of the prediction: as many"),
     ("model.center_input_sample", "feed 2x - 1 instead of x"),
     ("model.time_embedding_type", "positional"),
@@ -70,16 +79,51 @@ const MEANINGS: &[(&str, &str)] = &[
     ("model.num_train_timesteps", "kept as it is; nothing depends on it"),
 ];
 
+/// Those of a transformer.
+const OF_A_TRANSFORMER: Meanings = &[
+    ("model.sample_size", "height and width of the images, one number"),
+    ("model.out_channels", "channels of the prediction: as many; none: as many"),
+    ("model.num_attention_heads", "heads of an attention; a token has the channels of all of them"),
+    ("model.attention_head_dim", "channels of an attention head"),
+    ("model.num_layers", "transformer blocks"),
+    ("model.patch_size", "height and width of a patch, which becomes a token; divides sample_size"),
+    (
+        "model.dropout",
+        "the probability to drop what an attention or an MLP's inner layer gives while training, in 0..1",
+    ),
+    ("model.attention_bias", "queries, keys and values have a bias"),
+    ("model.activation_fn", "gelu-approximate"),
+    ("model.norm_type", "ada_norm_zero"),
+    ("model.norm_elementwise_affine", "the norm before an MLP has a scale and a shift of its own"),
+    ("model.norm_eps", "added to the variance under the root in the norm before an MLP; the other norms add 1e-6"),
+    (
+        "model.num_embeds_ada_norm",
+        "classes, 0 for none; one label more stands for \"no class\". Left out, it follows from the images",
+    ),
+    ("model.norm_num_groups", "kept as it is; nothing depends on it"),
+    ("model.upcast_attention", "kept as it is; nothing depends on it"),
+];
+
+/// Those of a config with such a network.
+fn meanings(model: &NetworkConfig) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    let of_class = match model {
+        NetworkConfig::UNet(_) => OF_A_UNET,
+        NetworkConfig::Dit(_) => OF_A_TRANSFORMER,
+    };
+    OF_ALL.iter().chain(of_class)
+}
+
 /// The config as a TOML file that `--config` reads, each field under its meaning. `"none"` stands for JSON's null.
 pub fn to_toml(config: &Config) -> String {
-    let fields: Value = serde_json::from_str(&config.to_json()).expect("our own JSON");
+    let mut fields: Value = serde_json::from_str(&config.to_json()).expect("our own JSON");
+    fields["model"][CLASS_NAME] = config.model.class_name().into();
     let mut text = String::new();
     let (mut tables, mut plain) = (Vec::new(), Vec::new());
     for (name, value) in fields.as_object().expect("fields") {
         if value.is_object() { tables.push((name, value)) } else { plain.push((name, value)) }
     }
     let line = |full: &str, name: &str, value: &Value| {
-        let meaning = MEANINGS.iter().find(|(field, _)| *field == full).map_or("", |(_, meaning)| meaning);
+        let meaning = meanings(&config.model).find(|(field, _)| *field == full).map_or("", |(_, meaning)| meaning);
         let value = if value.is_null() { "\"none\"".into() } else { value.to_string() };
         format!("# {meaning}\n{name} = {value}\n")
     };
@@ -95,25 +139,29 @@ pub fn to_toml(config: &Config) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::models::{DitConfig, UNetConfig};
     use crate::train::Preset;
 
     #[test]
     fn every_field_has_a_meaning_and_every_meaning_a_field() {
-        let text = to_toml(&Preset::Digits.config());
-        assert!(!text.contains("# \n"), "{text}");
-        for (field, meaning) in MEANINGS {
-            assert!(text.contains(&format!("# {meaning}\n{} = ", field.rsplit('.').next().unwrap())), "{field}");
+        for model in [UNetConfig::default().into(), NetworkConfig::from(DitConfig::default())] {
+            let config = Config { model, ..Preset::Digits.config() };
+            let text = to_toml(&config);
+            assert!(!text.contains("# \n"), "{text}");
+            for (field, meaning) in meanings(&config.model) {
+                assert!(text.contains(&format!("# {meaning}\n{} = ", field.rsplit('.').next().unwrap())), "{field}");
+            }
+            assert_eq!(text.matches("\n# ").count() + 1, meanings(&config.model).count());
         }
-        assert_eq!(text.matches("\n# ").count() + 1, MEANINGS.len());
     }
 
     #[test]
     fn config_printed_and_read_is_the_same() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("all.toml");
-        for preset in Preset::ALL {
-            std::fs::write(&file, to_toml(&preset.config())).unwrap();
-            assert_eq!(Preset::Tiny.config().with_file(&file).unwrap(), preset.config());
+        for config in Preset::ALL.map(Preset::config) {
+            std::fs::write(&file, to_toml(&config)).unwrap();
+            assert_eq!(Preset::Tiny.config().with_file(&file).unwrap(), config);
         }
     }
 }

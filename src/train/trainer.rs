@@ -86,7 +86,7 @@ impl Trainer {
         let scheduler = self.config.scheduler()?;
         let weights = self.state.best().clone();
         let model = Pipeline::new(self.network.clone(), weights, scheduler, self.config.null_class())?;
-        match self.data.class_names().filter(|_| self.network.labels().is_some()) {
+        match self.data.class_names().filter(|_| model.classes().is_some()) {
             Some(names) => model.with_class_names(names.to_vec()),
             None => Ok(model),
         }
@@ -106,8 +106,7 @@ impl Trainer {
         let first = (n - 1) * config.batch_size as u64;
         let indices: Vec<usize> = (0..config.batch_size as u64).map(|i| self.order.index_at(first + i)).collect();
         let x_0 = self.data.batch::<f32>(&indices);
-        let labels = self.network.labels().and_then(|_| self.data.labels_of(&indices));
-        let labels = labels.map(|labels| hide_labels(config, n, &labels));
+        let labels = labels(config, &self.data, n, &indices);
 
         let (t, eps) = draw_t_and_noise(config.seed, n, self.schedule.t_max(), x_0.dim());
         let batch = Batch::noised(&self.schedule, config.schedule.prediction_type, &x_0, &t, &eps, labels);
@@ -120,14 +119,20 @@ impl Trainer {
     }
 }
 
-/// Each label, or with probability `label_dropout` the one for "no class" (Ho and Salimans 2022, Algorithm 1).
-fn hide_labels(config: &Config, n: u64, labels: &[u32]) -> Vec<usize> {
+/// What the network is told of each image: its class, or with probability `label_dropout` that it has none (Ho and Salimans
+/// 2022, Algorithm 1); that it has none, where it knows no classes but a label for that; or nothing.
+fn labels(config: &Config, data: &Dataset, n: u64, indices: &[usize]) -> Option<Vec<usize>> {
+    let null_class = config.null_class();
+    let told = config.model.classes(null_class).is_some();
     let hidden = |i: usize| {
         let mut stream = Stream::keyed(config.seed, "train.label_dropout", &[n, i as u64]);
         stream.uniform() < config.label_dropout
     };
-    let label = |(i, &label): (usize, &u32)| config.null_class().filter(|_| hidden(i)).unwrap_or(label as usize);
-    labels.iter().enumerate().map(label).collect()
+    let label = |(i, &image): (usize, &usize)| match data.label(image).filter(|_| told) {
+        Some(class) => Some(null_class.filter(|_| hidden(i)).unwrap_or(class as usize)),
+        None => null_class,
+    };
+    indices.iter().enumerate().map(label).collect()
 }
 
 /// t in 1..=T and ε for each image of step n, of shape `dim`.
@@ -154,18 +159,26 @@ fn check_images(config: &Config, data: &Dataset) -> Result<()> {
 }
 
 fn check_classes(config: &Config, data: &Dataset) -> Result<()> {
-    let Some(labels) = config.model.labels() else { return Ok(()) };
-    let field = "model.num_class_embeds";
-    let classes = data
-        .classes()
-        .ok_or_else(|| Error::value(field, format!("null, because {} has no labels", data.name()), labels))?;
-    let wanted = classes + usize::from(config.label_dropout > 0.0);
-    if labels == wanted {
+    if config.model.classes(config.null_class()).is_none() {
         return Ok(());
     }
-    let expected =
-        format!("{wanted}: the {classes} classes of {}, and one for none if label_dropout is not 0", data.name());
-    Err(Error::value(field, expected, labels))
+    let mut fitting = config.clone();
+    fitting.adapt_classes(data);
+    let ((_, wanted), (field, found)) = (fitting.model.classes_field(), config.model.classes_field());
+    if found == wanted {
+        return Ok(());
+    }
+    let number = |n: Option<usize>| n.map_or("null".into(), |n| n.to_string());
+    let (wanted, name) = (number(wanted), data.name());
+    let expected = match data.classes() {
+        None => format!("{wanted}, because {name} has no labels"),
+        Some(classes) => {
+            let hidden =
+                if wanted == classes.to_string() { "" } else { ", and one for none, as label_dropout is not 0" };
+            format!("{wanted}: the {classes} classes of {name}{hidden}")
+        }
+    };
+    Err(Error::value(format!("model.{field}"), expected, number(found)))
 }
 
 fn check_state(config: &Config, network: &Network, state: State) -> Result<State> {

@@ -7,7 +7,7 @@ use ancestral::evaluate::evaluate;
 use ancestral::layers::ParameterVector;
 use ancestral::models::Network;
 use ancestral::pipeline::Pipeline;
-use ancestral::sample::{Sampler, SamplerOptions, Settings, draw};
+use ancestral::sample::{Sampler, SamplerOptions, Settings, chain, draw};
 use ancestral::train::{Config, Preset, State, Trainer};
 
 fn images(side: usize) -> Dataset {
@@ -62,16 +62,21 @@ fn trainer_takes_no_step_beyond_the_last() {
 #[test]
 fn draw_with_settings_that_the_model_cannot_follow_is_refused_by_field() {
     let model = model();
-    let settings = Settings { timesteps: vec![900, 400], ..Settings::new(&model).expect("settings") };
+    let scheduler = model.scheduler();
+    let of_times = |times: &[usize]| chain(&scheduler.schedule, times, scheduler.sampler, &scheduler.options);
+    let settings =
+        Settings { chain: of_times(&[900, 400]).expect("a chain"), ..Settings::new(&model).expect("settings") };
     let try_draw = |settings: &Settings, count: u64| refused(draw(&model, settings, 0..count, |_| Ok(())));
     let with = |change: &dyn Fn(&mut Settings)| {
         let mut settings = settings.clone();
         change(&mut settings);
         try_draw(&settings, 1)
     };
-    assert!(with(&|s| s.timesteps = vec![]).starts_with("timesteps: expected at least one"));
-    assert!(with(&|s| s.timesteps = vec![2000]).starts_with("timesteps: expected times in 1..=1000"));
-    assert!(with(&|s| s.timesteps = vec![400, 900]).starts_with("timesteps: expected times that descend"));
+    assert!(refused(of_times(&[])).starts_with("timesteps: expected at least one"));
+    assert!(refused(of_times(&[2000])).starts_with("timesteps: expected times in 1..=1000"));
+    assert!(refused(of_times(&[400, 900])).starts_with("timesteps: expected times that descend"));
+    assert!(with(&|s| s.chain = vec![]).starts_with("chain: expected at least one"));
+    assert!(with(&|s| s.sampler = Sampler::Euler).starts_with("chain: expected levels of the sampler euler"));
     assert!(with(&|s| s.class = Some(0)).starts_with("class: expected none"));
     assert!(with(&|s| s.guidance = 3.0).starts_with("guidance: expected 1"));
     assert!(with(&|s| s.guidance = f64::NAN).starts_with("guidance: expected a finite number"));
@@ -105,7 +110,7 @@ fn pipeline_of_parts_that_do_not_fit_is_refused() {
         refused(Pipeline::new(network(), weights(), scheduler(), Some(4))).starts_with("null_class: expected none")
     );
     let mut conditional = config.model.clone();
-    conditional.set_labels(Some(5));
+    conditional.set_classes(Some(5), false);
     let network = Network::new(conditional).expect("supported");
     let weights = network.layout().initial(1);
     let refusal = refused(Pipeline::new(network, weights, scheduler(), Some(5)));

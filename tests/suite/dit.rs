@@ -3,13 +3,15 @@
 
 use crate::peer::{Peer, fixture, worst};
 use ancestral::checkpoint::weights;
+use ancestral::layers::affine::Affine;
 use ancestral::layers::dropout::Key;
 use ancestral::layers::gradient_check::check;
-use ancestral::layers::{ParameterVector, Weights};
+use ancestral::layers::modulate::{add_gated, add_gated_backward, modulate, modulate_backward};
+use ancestral::layers::{Layout, ParameterVector, Weights};
 use ancestral::models::{Conditions, Dit, DitConfig, Time};
-use ancestral::numerics::Real;
 use ancestral::numerics::rng::normal;
-use ndarray::{Array4, Axis, Slice};
+use ancestral::numerics::{Native, Real};
+use ndarray::{Array2, Array4, Axis, Slice};
 
 const NAMES: [&str; 2] = ["small", "learned_sigma_small"];
 
@@ -255,4 +257,54 @@ fn dit_refuses_images_and_labels_that_it_cannot_take() {
     assert!(refusal((16, 12), Some(&[0])).contains("16 x 12"));
     assert!(refusal((16, 16), None).contains("class labels"));
     assert!(refusal((16, 16), Some(&[11])).contains("0 to 10"));
+}
+
+/// Down a column: 16 terms at a time in F from +0, each group then added to a total in f64, which is rounded to F.
+fn column_sum<F: Real>(rows: std::ops::Range<usize>, add: impl Fn(F, usize) -> F) -> F {
+    let rows: Vec<usize> = rows.collect();
+    let groups = rows.chunks(16).map(|group| group.iter().fold(F::zero(), |sum, &row| add(sum, row)).to_f64());
+    F::from_f64(groups.fold(0.0, |total, group| total + group))
+}
+
+#[test]
+fn modulation_gate_and_affine_have_the_bits_of_their_definition() {
+    fn in_precision<F: Real>() {
+        let (images, tokens, c) = (2, 37, 11);
+        let numbers = |rows: usize, columns: usize, key: u64| normal((rows, columns), key).mapv(F::from_f64);
+        let rows = images * tokens;
+        let (x, u, a, dy) = (numbers(rows, c, 1), numbers(images, 3 * c, 2), numbers(rows, c, 3), numbers(rows, c, 4));
+        let mut du = Array2::zeros(u.dim());
+        let y = modulate(&x, &u, [0, 1]);
+        let dx = modulate_backward(&x, &u, [0, 1], &dy, &mut du);
+        let gated = add_gated(&x, &a, &u, 2);
+        let da = add_gated_backward(&a, &u, 2, &dy, &mut du);
+        let mut layout = Layout::default();
+        let affine = Affine::new(&mut layout, "affine", c);
+        let w = ParameterVector(numbers(1, layout.count(), 5).into_raw_vec_and_offset().0);
+        let mut grads = ParameterVector::zeros(layout.count());
+        let (scaled, d_scaled) = (affine.forward(&w, &x), affine.backward(&w, &x, &dy, &mut grads));
+        for ((row, i), &x) in x.indexed_iter() {
+            let part = |part: usize| u[[row / tokens, part * c + i]];
+            let (at, factor) = ([row, i], F::one() + part(1));
+            assert!(y[at] == x.fma::<Native>(factor, part(0)) && dx[at] == dy[at] * factor, "modulation {at:?}");
+            assert!(gated[at] == a[at].fma::<Native>(part(2), x) && da[at] == dy[at] * part(2), "gate {at:?}");
+            assert!(scaled[at] == x.fma::<Native>(w.0[i], w.0[c + i]) && d_scaled[at] == dy[at] * w.0[i], "{at:?}");
+        }
+        let product = |of: &Array2<F>, i: usize| {
+            let (dy, of) = (dy.column(i).to_vec(), of.column(i).to_vec());
+            move |sum: F, row: usize| dy[row].fma::<Native>(of[row], sum)
+        };
+        for i in 0..c {
+            for image in 0..images {
+                let of_image = || image * tokens..(image + 1) * tokens;
+                assert_eq!(du[[image, i]], column_sum(of_image(), |sum: F, row| sum + dy[[row, i]]), "shift {i}");
+                assert_eq!(du[[image, c + i]], column_sum(of_image(), product(&x, i)), "scale {i}");
+                assert_eq!(du[[image, 2 * c + i]], column_sum(of_image(), product(&a, i)), "gate {i}");
+            }
+            assert_eq!(grads.0[i], column_sum(0..rows, product(&x, i)), "gamma {i}");
+            assert_eq!(grads.0[c + i], column_sum(0..rows, |sum: F, row| sum + dy[[row, i]]), "beta {i}");
+        }
+    }
+    in_precision::<f32>();
+    in_precision::<f64>();
 }

@@ -7,7 +7,7 @@ use ancestral::data::{self, Shape, Split};
 use ancestral::diffusion::Prediction;
 use ancestral::models::{Conditions, Time};
 use ancestral::pipeline::Pipeline;
-use ancestral::sample::{Sampler, Settings, Spacing, draw, timesteps};
+use ancestral::sample::{Sampler, Settings, chain, draw};
 use ancestral::train::{Config, Preset, Trainer};
 use ndarray::Array4;
 
@@ -20,7 +20,7 @@ fn trainer(config: Config) -> Trainer {
 /// `tiny` on the four classes of shapes, and a fifth label for none.
 fn conditional() -> Config {
     let mut config = Preset::Tiny.config();
-    config.model.set_labels(Some(5));
+    config.model.set_classes(Some(4), true);
     config.label_dropout = 0.25;
     config
 }
@@ -29,7 +29,7 @@ fn pictures(model: &Pipeline, class: Option<usize>, guidance: f64) -> ancestral:
     let settings = Settings {
         seed: 1,
         sampler: Sampler::Ddim,
-        timesteps: timesteps(Spacing::Trailing, 1000, 2, 0)?,
+        chain: chain(&model.scheduler().schedule, &[1000, 500], Sampler::Ddim, &model.scheduler().options)?,
         class,
         guidance,
         ..Settings::new(model)?
@@ -110,7 +110,7 @@ fn guidance_of_three_is_the_formula_of_the_paper_on_the_networks_outputs() {
     let settings = Settings {
         seed: 1,
         sampler: Sampler::Ddim,
-        timesteps: vec![700],
+        chain: chain(&model.scheduler().schedule, &[700], Sampler::Ddim, &model.scheduler().options).expect("a chain"),
         class: Some(1),
         guidance: 3.0,
         ..Settings::new(&model).expect("settings")

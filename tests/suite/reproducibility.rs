@@ -5,7 +5,7 @@ use std::process::Command;
 
 use ancestral::checkpoint::{resume, weights};
 use ancestral::data::{self, Dataset, Shape, Split};
-use ancestral::sample::{Sampler, SamplerOptions, Settings, Spacing, draw, timesteps};
+use ancestral::sample::{Algorithm, Sampler, SamplerOptions, Settings, Spacing, draw, spread};
 use ancestral::train::{Config, Preset, State, Trainer};
 use ndarray::{Array4, Axis, concatenate};
 
@@ -83,14 +83,35 @@ fn weights_of_a_run_resumed_in_the_middle_of_any_epoch_are_those_of_an_uninterru
 }
 
 #[test]
+fn picture_17_of_every_sampler_is_the_same_alone_and_among_others() {
+    let mut trainer = trainer(None);
+    train(&mut trainer, 5);
+    let model = trainer.pipeline().expect("a model");
+    for &sampler in Sampler::ALL.iter().filter(|sampler| **sampler != Sampler::DdimInverse) {
+        let stochastic =
+            SamplerOptions { eta: 0.7, algorithm: Algorithm::SdeDpmSolverPlusPlus, ..SamplerOptions::default() };
+        let chain = spread(&model.scheduler().schedule, (5, Spacing::Trailing, 0), sampler, &stochastic).expect("five");
+        let settings = Settings { sampler, options: stochastic, chain, ..Settings::new(&model).expect("settings") };
+        let of = |indices: std::ops::Range<u64>, threads| {
+            with_threads(threads, || draw(&model, &settings, indices.clone(), |_| Ok(())).expect("pictures"))
+        };
+        let (alone, among) = (of(17..18, 1), of(11..20, 2));
+        assert_eq!(alone.index_axis(Axis(0), 0), among.index_axis(Axis(0), 6), "{sampler:?}");
+        assert_ne!(among.index_axis(Axis(0), 5), among.index_axis(Axis(0), 6), "{sampler:?}");
+    }
+}
+
+#[test]
 fn pictures_are_the_same_in_batches_of_1_3_and_64_and_from_any_index() {
     let mut trainer = trainer(None);
     train(&mut trainer, 5);
     let model = trainer.pipeline().expect("a model");
+    let options = SamplerOptions { eta: 0.7, ..SamplerOptions::default() };
+    let four = (4, Spacing::Leading, 0);
     let settings = Settings {
         sampler: Sampler::Ddim,
-        options: SamplerOptions { eta: 0.7, ..SamplerOptions::default() },
-        timesteps: timesteps(Spacing::Leading, 1000, 4, 0).expect("four of a thousand"),
+        options,
+        chain: spread(&model.scheduler().schedule, four, Sampler::Ddim, &options).expect("four of a thousand"),
         ..Settings::new(&model).expect("settings")
     };
     let pictures = |batch: u64, threads: usize| {

@@ -5,6 +5,7 @@
 
 use serde_json::{Value, json};
 
+use super::class::Class;
 use crate::sample::Spacing;
 
 /// A scheduler with the same noise and another sampler. A class that becomes a sampler here leaves the list.
@@ -19,28 +20,18 @@ pub struct Foreign {
 }
 
 /// Those of Ho et al. 2020, the default of most classes.
-pub const USUAL_BETAS: (f64, f64) = (1e-4, 0.02);
+const USUAL_BETAS: (f64, f64) = (1e-4, 0.02);
 
 /// Those of Rombach et al. 2022, the default of some.
 const LATENT_BETAS: (f64, f64) = (0.00085, 0.012);
 
-const SAME_NOISE: [Foreign; 16] = [
-    Foreign { class: "DDIMInverseScheduler", betas: USUAL_BETAS, spacing: Spacing::Leading },
+const SAME_NOISE: [Foreign; 6] = [
     Foreign { class: "DDIMParallelScheduler", betas: USUAL_BETAS, spacing: Spacing::Leading },
     Foreign { class: "DDPMParallelScheduler", betas: USUAL_BETAS, spacing: Spacing::Leading },
-    Foreign { class: "DEISMultistepScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
     Foreign { class: "DPMSolverMultistepInverseScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
-    Foreign { class: "DPMSolverMultistepScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
     Foreign { class: "DPMSolverSDEScheduler", betas: LATENT_BETAS, spacing: Spacing::Linspace },
-    Foreign { class: "DPMSolverSinglestepScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
-    Foreign { class: "EulerAncestralDiscreteScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
-    Foreign { class: "EulerDiscreteScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
-    Foreign { class: "HeunDiscreteScheduler", betas: LATENT_BETAS, spacing: Spacing::Linspace },
     Foreign { class: "KDPM2AncestralDiscreteScheduler", betas: LATENT_BETAS, spacing: Spacing::Linspace },
     Foreign { class: "KDPM2DiscreteScheduler", betas: LATENT_BETAS, spacing: Spacing::Linspace },
-    Foreign { class: "LMSDiscreteScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
-    Foreign { class: "PNDMScheduler", betas: USUAL_BETAS, spacing: Spacing::Leading },
-    Foreign { class: "UniPCMultistepScheduler", betas: USUAL_BETAS, spacing: Spacing::Linspace },
 ];
 
 impl Foreign {
@@ -48,40 +39,23 @@ impl Foreign {
     pub fn of_class(class: &str) -> Option<&'static Foreign> {
         SAME_NOISE.iter().find(|foreign| foreign.class == class)
     }
+
+    /// Gives the fields of our class the defaults of theirs. A variance that theirs lets open has ours.
+    pub fn change(&self, class: &mut Class) {
+        class.0.insert("beta_start".into(), json!(self.betas.0));
+        class.0.insert("beta_end".into(), json!(self.betas.1));
+        class.0.insert("timestep_spacing".into(), json!(self.spacing));
+    }
 }
 
-/// Fields that say how other samplers walk, and one of 2022 that named a library of tensors: they change neither the noise
-/// nor what is predicted.
-pub const UNREAD: [&str; 22] = [
-    "algorithm_type",
-    "corrector_order",
-    "disable_corrector",
-    "euler_at_final",
-    "final_sigmas_type",
-    "flow_shift",
-    "interpolation_type",
-    "lambda_min_clipped",
-    "lower_order_final",
-    "noise_sampler_seed",
-    "predict_x0",
-    "predictor_order",
-    "skip_prk_steps",
-    "solver_order",
-    "solver_p",
-    "solver_type",
-    "tensor_format",
-    "time_shift_type",
-    "use_beta_sigmas",
-    "use_exponential_sigmas",
-    "use_karras_sigmas",
-    "use_lu_lambdas",
-];
+/// Fields of classes that are not here which say how they walk, and one of 2022 that named a library of tensors: they change
+/// neither the noise nor what is predicted.
+pub const UNREAD: [&str; 5] =
+    ["corrector_order", "noise_sampler_seed", "predictor_order", "tensor_format", "timestep_values"];
 
-/// Fields of the same classes that change the noise or the times that are visited, each with the value that does not.
-pub fn without_effect() -> [(&'static str, Value); 6] {
+/// Fields of other classes that change the noise or the times that are visited, each with the value that does not.
+pub fn without_effect() -> [(&'static str, Value); 4] {
     [
-        ("sigma_max", Value::Null),
-        ("sigma_min", Value::Null),
         ("timestep_type", json!("discrete")),
         ("timestep_values", Value::Null),
         ("use_dynamic_shifting", json!(false)),

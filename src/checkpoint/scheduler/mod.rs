@@ -1,24 +1,28 @@
 //! `scheduler_config.json` of `diffusers`: how a model was noised, what it predicts, how it is sampled.
 //!
-//! Read and written are `DDPMScheduler` and `DDIMScheduler`, in the fields of diffusers 0.42.1. A field that is absent
-//! has the default of `diffusers`; a field that changes the result in a way we do not compute is refused, and so is one
-//! that is unknown. Keys that start with `_` are notes. `diffusers` leaves the fields of one class there when it makes
-//! another scheduler from it, so each class accepts, unread, those of the others. Of a class with the same noise and
-//! another sampler (`foreign`), [`read`] takes the noise.
+//! Read and written is the class of every [`Sampler`], in the fields of diffusers 0.42.1 (`classes.json` has them with
+//! their defaults). A field that is absent has the default of `diffusers`; a field that changes the result in a way we do not
+//! compute is refused, and so is one that is unknown. Keys that start with `_` are notes. `diffusers` leaves the fields of one
+//! class there when it makes another scheduler from it, so each class accepts, unread, those of the others. Of a class with
+//! the same noise and another sampler (`foreign`), [`read`] takes the noise.
 
+mod class;
+mod fields;
 mod foreign;
+mod options;
 
 use std::path::Path;
 
-use serde::de::DeserializeOwned;
-use serde_json::{Map, Value, json};
+use serde_json::{Value, json};
 
+use self::class::Class;
+use self::fields::{Fields, in_file, refuse};
 use self::foreign::Foreign;
-use super::python_json::{self, excerpt};
-use crate::diffusion::{BetaSchedule, Prediction, Schedule};
-use crate::models::DIFFUSERS_VERSION;
+use super::python_json;
+use crate::denoise::Threshold;
+use crate::diffusion::{BetaSchedule, Prediction, Process, Schedule};
 use crate::pipeline::Scheduler;
-use crate::sample::{Choice, Sampler, SamplerOptions, Spacing};
+use crate::sample::Sampler;
 use crate::{Error, Result, atomic};
 
 /// The sampler of a model whose own sampler is not here.
@@ -53,65 +57,118 @@ pub fn from_json(text: &str, path: &Path) -> Result<Scheduler> {
 
 /// The scheduler, and its class if that is no sampler here.
 fn understand(text: &str, path: &Path) -> Result<(Scheduler, Option<&'static Foreign>)> {
-    let mut fields = Fields { path, map: python_json::object(text, path)? };
-
-    let class = fields.take("_class_name", String::new())?;
+    let mut map = python_json::object(text, path)?;
+    let class = match map.remove("_class_name") {
+        Some(Value::String(class)) => class,
+        other => return Err(refuse(path, "_class_name", "the name of a class", &other.unwrap_or(Value::Null))),
+    };
     let foreign = Foreign::of_class(&class);
     let Some(sampler) = Sampler::of_class(&class).or(foreign.map(|_| STAND_IN)) else {
         return Err(no_sampler(path, &class));
     };
-    let options = fields.options(sampler)?;
-    let (beta_start, beta_end) = foreign.map_or(foreign::USUAL_BETAS, |foreign| foreign.betas);
-    let schedule = Schedule::new(
-        fields.take("beta_schedule", BetaSchedule::Linear)?,
-        fields.take("num_train_timesteps", 1000)?,
-        fields.take("beta_start", beta_start)?,
-        fields.take("beta_end", beta_end)?,
-    );
-    let trained_betas: Option<Vec<f64>> = fields.take("trained_betas", None)?;
-    let zero_terminal_snr = fields.take("rescale_betas_zero_snr", false)?;
-    let schedule = schedule
-        .and_then(|schedule| match trained_betas {
-            Some(betas) => schedule.with_betas(betas),
-            None => Ok(schedule),
-        })
-        .and_then(|schedule| if zero_terminal_snr { schedule.with_zero_terminal_snr() } else { Ok(schedule) });
-    let prediction = fields.prediction()?;
-    let clip_sample = fields.take("clip_sample", true)?;
-    let clip_sample_range: f64 = fields.take("clip_sample_range", 1.0)?;
-    let clip = clip_sample.then_some(clip_sample_range);
-    let mut scheduler = schedule
-        .and_then(|schedule| Scheduler::new(schedule, prediction, clip))
-        .map_err(|error| in_file(path, error))?;
-    (scheduler.sampler, scheduler.options) = (sampler, options);
-    scheduler.spacing = fields.take("timestep_spacing", foreign.map_or(Spacing::Leading, |foreign| foreign.spacing))?;
-    scheduler.steps_offset = fields.take("steps_offset", 0)?;
+    let mut class = Class::of(sampler);
+    if let Some(foreign) = foreign {
+        foreign.change(&mut class);
+    }
+    let mut fields = Fields { path, map, class };
 
-    fields.only("thresholding", json!(false))?;
-    // These two say how to threshold, and so nothing here.
-    fields.take("dynamic_thresholding_ratio", 0.995)?;
-    fields.take("sample_max_value", 1.0)?;
-    foreign::without_effect().into_iter().try_for_each(|(name, value)| fields.only(name, value))?;
+    let schedule = schedule(&mut fields, sampler)?;
+    let prediction = prediction(&mut fields, sampler)?;
+    let (clips, range): (bool, f64) = (fields.take("clip_sample", false)?, fields.take("clip_sample_range", 1.0)?);
+    let mut scheduler =
+        Scheduler::new(schedule, prediction, clips.then_some(range)).map_err(|error| in_file(path, error))?;
+    scheduler.threshold = threshold(&mut fields)?;
+    scheduler.sampler = sampler;
+    scheduler.options = options::read(&mut fields, sampler)?;
+    scheduler.spacing = fields.take("timestep_spacing", scheduler.spacing)?;
+    scheduler.steps_offset = fields.take("steps_offset", 0)?;
     fields.end()?;
     Ok((scheduler, foreign))
+}
+
+/// The noise.
+fn schedule(fields: &mut Fields, sampler: Sampler) -> Result<Schedule> {
+    let t_max = fields.take("num_train_timesteps", 1000)?;
+    let schedule = match sampler {
+        Sampler::FlowEuler => Schedule::of_process(Process::Flow { shift: fields.take("shift", 1.0)? }, t_max),
+        Sampler::EdmEuler | Sampler::EdmDpm => {
+            let (sigma_min, sigma_max) = (fields.take("sigma_min", 0.002)?, fields.take("sigma_max", 80.0)?);
+            let (spread, rho): (String, f64) =
+                (fields.take("sigma_schedule", String::new())?, fields.take("rho", 7.0)?);
+            let rho = match spread.as_str() {
+                "karras" => Some(rho),
+                "exponential" => None,
+                other => return Err(fields.refuse("sigma_schedule", "\"karras\" or \"exponential\"", &json!(other))),
+            };
+            Schedule::of_process(Process::Edm { sigma_min, sigma_max, rho }, t_max)
+        }
+        _ => {
+            let curve = fields.take("beta_schedule", BetaSchedule::Linear)?;
+            let (beta_start, beta_end) = (fields.take("beta_start", 1e-4)?, fields.take("beta_end", 0.02)?);
+            let trained_betas: Option<Vec<f64>> = fields.take("trained_betas", None)?;
+            let zero_terminal_snr = fields.take("rescale_betas_zero_snr", false)?;
+            let table = |schedule: Schedule| match trained_betas {
+                Some(betas) => schedule.with_betas(betas),
+                None => Ok(schedule),
+            };
+            let end = |schedule: Schedule| match zero_terminal_snr {
+                true => schedule.with_zero_terminal_snr(),
+                false => Ok(schedule),
+            };
+            Schedule::new(curve, t_max, beta_start, beta_end).and_then(table).and_then(end)
+        }
+    };
+    schedule.map_err(|error| in_file(fields.path, error))
+}
+
+/// What is predicted. Files of 2022 have `predict_epsilon` for it; EDM's classes call its mixture "epsilon".
+fn prediction(fields: &mut Fields, sampler: Sampler) -> Result<Prediction> {
+    match sampler {
+        Sampler::FlowEuler => return Ok(Prediction::Flow),
+        Sampler::EdmEuler | Sampler::EdmDpm => {
+            fields.only("prediction_type", json!("epsilon"))?;
+            let sigma_data: f64 = fields.take("sigma_data", 0.5)?;
+            if !(sigma_data > 0.0 && sigma_data.is_finite()) {
+                return Err(fields.refuse("sigma_data", "a number above 0", &json!(sigma_data)));
+            }
+            return Ok(Prediction::Edm(sigma_data));
+        }
+        _ => {}
+    }
+    let Some(epsilon) = fields.take::<Option<bool>>("predict_epsilon", None)? else {
+        return fields.take("prediction_type", Prediction::Epsilon);
+    };
+    let implied = if epsilon { Prediction::Epsilon } else { Prediction::Sample };
+    let said: Option<Prediction> = fields.given("prediction_type")?;
+    match said {
+        Some(said) if said != implied => {
+            let expected = format!("what prediction_type says, {}", json!(said));
+            Err(fields.refuse("predict_epsilon", &expected, &json!(epsilon)))
+        }
+        _ => Ok(implied),
+    }
+}
+
+/// Dynamic thresholding, where it is on.
+fn threshold(fields: &mut Fields) -> Result<Option<Threshold>> {
+    let on = fields.take("thresholding", false)?;
+    let threshold = Threshold {
+        ratio: fields.take("dynamic_thresholding_ratio", 0.995)?,
+        most: fields.take("sample_max_value", 1.0)?,
+    };
+    if on && !(threshold.ratio > 0.0 && threshold.ratio <= 1.0) {
+        return Err(fields.refuse("dynamic_thresholding_ratio", "above 0, at most 1", &json!(threshold.ratio)));
+    }
+    if on && !(threshold.most >= 1.0 && threshold.most.is_finite()) {
+        return Err(fields.refuse("sample_max_value", "1 or above", &json!(threshold.most)));
+    }
+    Ok(on.then_some(threshold))
 }
 
 /// A class with which nothing is sampled.
 fn no_sampler(path: &Path, class: &str) -> Error {
     let known: Vec<String> = Sampler::ALL.iter().map(|sampler| format!("{:?}", sampler.entry().class)).collect();
     refuse(path, "_class_name", &known.join(" or "), &json!(class))
-}
-
-/// The options that a file holds.
-const FILE_CHOICES: [Choice; 2] = [Choice::Variance, Choice::SetAlphaToOne];
-
-/// diffusers' name of an option.
-fn field_of(choice: Choice) -> &'static str {
-    match choice {
-        Choice::Eta => "eta",
-        Choice::Variance => "variance_type",
-        Choice::SetAlphaToOne => "set_alpha_to_one",
-    }
 }
 
 /// Writes a `scheduler_config.json`, whole or not at all.
@@ -124,121 +181,45 @@ pub fn write(scheduler: &Scheduler, path: &Path) -> Result<()> {
 
 /// The text of the `scheduler_config.json`, every field that diffusers 0.42.1 writes for the class, in its order.
 pub fn to_json(scheduler: &Scheduler) -> String {
-    let Scheduler { schedule, prediction, clip, sampler, options, .. } = scheduler;
-    let mut config = json!({
-        "_class_name": sampler.entry().class,
-        "_diffusers_version": DIFFUSERS_VERSION,
-        "beta_end": schedule.beta_end(),
-        "beta_schedule": schedule.curve(),
-        "beta_start": schedule.beta_start(),
-        "clip_sample": clip.is_some(),
-        "clip_sample_range": clip.unwrap_or(1.0),
-        "dynamic_thresholding_ratio": 0.995,
-        "num_train_timesteps": schedule.t_max(),
-        "prediction_type": prediction,
-        "rescale_betas_zero_snr": schedule.zero_terminal_snr(),
-        "sample_max_value": 1.0,
-        "steps_offset": scheduler.steps_offset,
-        "thresholding": false,
-        "timestep_spacing": scheduler.spacing,
-        "trained_betas": schedule.trained_betas(),
-    });
-    for choice in FILE_CHOICES.into_iter().filter(|&choice| sampler.takes(choice)) {
-        config[field_of(choice)] = match choice {
-            Choice::Variance => json!(options.variance),
-            Choice::SetAlphaToOne => json!(options.set_alpha_to_one),
-            Choice::Eta => json!(options.eta),
-        };
+    let mut config = Class::of(scheduler.sampler).0;
+    for (name, value) in config.iter_mut() {
+        if let Some(ours) = noise_field(name, scheduler).or_else(|| options::field(name, &scheduler.options)) {
+            *value = ours;
+        }
     }
-    format!("{config:#}\n")
+    config.insert("_class_name".into(), json!(scheduler.sampler.entry().class));
+    config.insert("_diffusers_version".into(), json!(crate::models::DIFFUSERS_VERSION));
+    // Python's json knows the infinite, and diffusers writes it.
+    format!("{:#}\n", Value::Object(config)).replace("\"-Infinity\"", "-Infinity")
 }
 
-/// The fields of the file that were not understood yet.
-struct Fields<'a> {
-    path: &'a Path,
-    map: Map<String, Value>,
-}
-
-impl Fields<'_> {
-    /// Takes out a field of type `T`, or the default if it is absent.
-    fn take<T: DeserializeOwned>(&mut self, name: &str, default: T) -> Result<T> {
-        let Some(value) = self.map.remove(name) else { return Ok(default) };
-        T::deserialize(&value).map_err(|cause| {
-            // Serde ends its messages with ", expected f64" or ", expected one of `linear`, ...".
-            let cause = cause.to_string();
-            let expected = cause.rsplit_once("expected ").map_or(cause.as_str(), |(_, expected)| expected);
-            self.refuse(name, expected, &value)
-        })
-    }
-
-    /// What the sampler is told; what only others are told is left aside.
-    fn options(&mut self, sampler: Sampler) -> Result<SamplerOptions> {
-        let mut options = SamplerOptions::default();
-        for choice in FILE_CHOICES {
-            let name = field_of(choice);
-            let Some(value) = self.map.remove(name).filter(|value| sampler.takes(choice) && !value.is_null()) else {
-                continue;
-            };
-            self.map.insert(name.into(), value);
-            match choice {
-                Choice::Variance => options.variance = self.take(name, options.variance)?,
-                Choice::SetAlphaToOne => options.set_alpha_to_one = self.take(name, options.set_alpha_to_one)?,
-                Choice::Eta => {}
-            }
-        }
-        Ok(options)
-    }
-
-    /// What is predicted. Files of 2022 have `predict_epsilon` for it.
-    fn prediction(&mut self) -> Result<Prediction> {
-        let Some(epsilon) = self.take::<Option<bool>>("predict_epsilon", None)? else {
-            return self.take("prediction_type", Prediction::Epsilon);
-        };
-        let implied = if epsilon { Prediction::Epsilon } else { Prediction::Sample };
-        let prediction = self.take("prediction_type", implied)?;
-        if prediction != implied {
-            let expected = format!("what prediction_type says, {}", json!(prediction));
-            return Err(self.refuse("predict_epsilon", &expected, &json!(epsilon)));
-        }
-        Ok(prediction)
-    }
-
-    /// Takes out a field of which one value alone is implemented.
-    fn only(&mut self, name: &str, implemented: Value) -> Result<()> {
-        match self.map.remove(name) {
-            Some(value) if value != implemented => {
-                Err(self.refuse(name, &format!("{implemented}, all that is implemented"), &value))
-            }
-            _ => Ok(()),
-        }
-    }
-
-    /// Refuses what is left, but for notes and what nothing here reads.
-    fn end(self) -> Result<()> {
-        let idle = |name: &str| name.starts_with('_') || foreign::UNREAD.contains(&name);
-        match self.map.iter().find(|(name, _)| !idle(name)) {
-            Some((name, value)) => Err(self.refuse(name, "no field of this name: it is unknown", value)),
-            None => Ok(()),
-        }
-    }
-
-    fn refuse(&self, name: &str, expected: &str, found: &Value) -> Error {
-        refuse(self.path, name, expected, found)
-    }
-}
-
-fn refuse(path: &Path, name: &str, expected: &str, found: &Value) -> Error {
-    in_file(path, Error::value(excerpt(name), expected, excerpt(&found.to_string())))
-}
-
-/// The same error with the file before its field.
-fn in_file(path: &Path, error: Error) -> Error {
-    match error {
-        Error::Value { field, expected, found } => {
-            Error::Value { field: format!("{}: {field}", path.display()), expected, found }
-        }
-        other => other,
-    }
+/// What a field of the noise, the prediction or the times says here.
+fn noise_field(name: &str, scheduler: &Scheduler) -> Option<Value> {
+    let Scheduler { schedule, prediction, clip, threshold, .. } = scheduler;
+    let edm = matches!(prediction, Prediction::Edm(_));
+    Some(match (name, schedule.process(), prediction) {
+        ("beta_end", ..) => json!(schedule.beta_end()),
+        ("beta_schedule", ..) => json!(schedule.curve()),
+        ("beta_start", ..) => json!(schedule.beta_start()),
+        ("clip_sample", ..) => json!(clip.is_some()),
+        ("clip_sample_range", ..) => json!(clip.unwrap_or(1.0)),
+        ("num_train_timesteps", ..) => json!(schedule.t_max()),
+        ("prediction_type", ..) if !edm => json!(prediction),
+        ("rescale_betas_zero_snr", ..) => json!(schedule.zero_terminal_snr()),
+        ("steps_offset", ..) => json!(scheduler.steps_offset),
+        ("thresholding", ..) => json!(threshold.is_some()),
+        ("dynamic_thresholding_ratio", ..) => json!(threshold.map_or(0.995, |threshold| threshold.ratio)),
+        ("sample_max_value", ..) => json!(threshold.map_or(1.0, |threshold| threshold.most)),
+        ("timestep_spacing", ..) => json!(scheduler.spacing),
+        ("trained_betas", ..) => json!(schedule.trained_betas()),
+        ("shift", Process::Flow { shift }, _) => json!(shift),
+        ("sigma_min", Process::Edm { sigma_min, .. }, _) => json!(sigma_min),
+        ("sigma_max", Process::Edm { sigma_max, .. }, _) => json!(sigma_max),
+        ("rho", Process::Edm { rho: Some(rho), .. }, _) => json!(rho),
+        ("sigma_schedule", Process::Edm { rho, .. }, _) => json!(if rho.is_some() { "karras" } else { "exponential" }),
+        ("sigma_data", _, Prediction::Edm(sigma_data)) => json!(sigma_data),
+        _ => return None,
+    })
 }
 
 #[cfg(test)]

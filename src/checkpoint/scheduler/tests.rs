@@ -2,7 +2,9 @@
 
 use super::*;
 use crate::diffusion::Variance;
+use crate::sample::Spacing;
 use proptest::prelude::*;
+use serde_json::Map;
 
 /// What `DDPMScheduler().save_pretrained` of diffusers 0.42.1 writes.
 const DDPM: &str = r#"{
@@ -107,9 +109,9 @@ fn config_left_with_the_other_classs_field_is_read() {
 #[test]
 fn config_that_asks_for_something_else_is_refused_by_file_field_and_value() {
     let cases = [
-        ("_class_name", json!("PNDMScheduler"), "expected \"DDPMScheduler\" or \"DDIMScheduler\""),
+        ("_class_name", json!("KDPM2DiscreteScheduler"), "expected \"DDPMScheduler\" or \"DDIMScheduler\""),
         ("beta_schedule", json!("laplace"), "`squaredcos_cap_v2`"),
-        ("variance_type", json!("learned_range"), "`fixed_large`"),
+        ("variance_type", json!("learnt"), "`learned_range`"),
         ("prediction_type", json!("flow"), "`v_prediction`"),
         ("timestep_spacing", json!("even"), "`linspace`"),
         ("num_train_timesteps", json!(0), "1 to 100000 steps"),
@@ -119,7 +121,7 @@ fn config_that_asks_for_something_else_is_refused_by_file_field_and_value() {
         ("clip_sample_range", json!(-1.5), "a positive number"),
         ("steps_offset", json!(-1), "usize"),
         ("trained_betas", json!("0.1"), "sequence"),
-        ("thresholding", json!(true), "expected false"),
+        ("thresholding", json!("yes"), "boolean"),
         ("rescale_betas_zero_snr", json!(1), "boolean"),
         ("sample_max_value", json!("big"), "f64"),
         ("snr_shift_scale", json!(3.0), "unknown"),
@@ -222,17 +224,56 @@ fn class_with_the_same_noise_is_read_from_a_file_and_no_sampler_of_ours() {
     let folder = tempfile::tempdir().unwrap();
     let path = folder.path().join("scheduler_config.json");
     let of = |class: &str| {
-        let config = json!({"_class_name": class, "variance_type": null, "num_train_timesteps": 60});
+        let config = json!({"_class_name": class, "num_train_timesteps": 60});
         assert!(parse(&config.to_string()).unwrap_err().to_string().contains(class), "{class}");
         std::fs::write(&path, config.to_string()).unwrap();
         read(&path)
     };
-    let (pndm, note) = of("PNDMScheduler").unwrap();
-    assert_eq!((pndm.schedule.t_max(), pndm.schedule.beta_start(), pndm.schedule.beta_end()), (60, 1e-4, 0.02));
-    assert!(note.unwrap().contains("PNDMScheduler is not a sampler here"));
-    let heun = of("HeunDiscreteScheduler").unwrap().0.schedule;
-    assert_eq!((heun.beta_start(), heun.beta_end()), (0.00085, 0.012));
-    for class in ["FlowMatchHeunDiscreteScheduler", "EDMDPMSolverMultistepScheduler", "ScoreSdeVeScheduler", ""] {
+    let (parallel, note) = of("DDPMParallelScheduler").unwrap();
+    let noise = &parallel.schedule;
+    assert_eq!((noise.t_max(), noise.beta_start(), noise.beta_end()), (60, 1e-4, 0.02));
+    assert!(note.unwrap().contains("DDPMParallelScheduler is not a sampler here"));
+    let (kdpm2, _) = of("KDPM2DiscreteScheduler").unwrap();
+    assert_eq!((kdpm2.schedule.beta_start(), kdpm2.schedule.beta_end()), (0.00085, 0.012));
+    assert_eq!(kdpm2.spacing, Spacing::Linspace);
+    for class in ["FlowMatchHeunDiscreteScheduler", "ScoreSdeVeScheduler", ""] {
         assert!(of(class).unwrap_err().to_string().contains("_class_name"), "{class}");
     }
+}
+
+#[test]
+fn every_class_with_its_defaults_is_read_and_written_back() {
+    for sampler in Sampler::ALL {
+        let text = json!({"_class_name": sampler.entry().class}).to_string();
+        let scheduler = parse(&text).unwrap();
+        assert_eq!(scheduler.sampler, *sampler);
+        let written = to_json(&scheduler);
+        assert_eq!(parse(&written).unwrap(), scheduler, "{written}");
+        for (name, default) in Class::of(*sampler).0 {
+            let ours = python_json::object(&written, Path::new("c")).unwrap()[&name].clone();
+            assert_eq!(ours, default, "{sampler:?}: {name}");
+        }
+    }
+}
+
+#[test]
+fn options_of_samplers_are_written_back_and_words_of_other_classes_mean_the_default() {
+    for (class, name, value) in [
+        ("DPMSolverMultistepScheduler", "lambda_min_clipped", json!(-5.1)),
+        ("DPMSolverMultistepScheduler", "algorithm_type", json!("sde-dpmsolver++")),
+        ("DPMSolverMultistepScheduler", "use_lu_lambdas", json!(true)),
+        ("DPMSolverSinglestepScheduler", "solver_order", json!(3)),
+        ("UniPCMultistepScheduler", "predict_x0", json!(false)),
+        ("EulerDiscreteScheduler", "use_karras_sigmas", json!(true)),
+        ("PNDMScheduler", "skip_prk_steps", json!(true)),
+        ("DDPMScheduler", "thresholding", json!(true)),
+        ("FlowMatchEulerDiscreteScheduler", "shift", json!(3.0)),
+        ("EDMEulerScheduler", "sigma_schedule", json!("exponential")),
+    ] {
+        let text = json!({"_class_name": class, name: value}).to_string();
+        let written = python_json::object(&to_json(&parse(&text).unwrap()), Path::new("c")).unwrap();
+        assert_eq!(written[name], value, "{class}");
+    }
+    let foreign = r#"{"_class_name": "UniPCMultistepScheduler", "solver_type": "midpoint"}"#;
+    assert!(to_json(&parse(foreign).unwrap()).contains("\"bh2\""));
 }

@@ -8,7 +8,7 @@ use crate::models::{Conditions, Network, Time};
 use crate::numerics::parallel;
 use crate::numerics::rng::normal;
 use crate::pipeline::Pipeline;
-use crate::sample::{Settings, draw, timesteps};
+use crate::sample::{Settings, draw};
 use crate::train::gradient::{MICROBATCH, Zeros};
 use crate::train::{Batch, Config, Descent, State};
 
@@ -66,10 +66,8 @@ pub(super) fn with_step<T>(
         }
         Mode::Sample => {
             let model = Pipeline::new(network.clone(), weights, config.scheduler()?, config.null_class())?;
-            let steps = config.schedule.num_train_timesteps;
-            let scheduler = model.scheduler();
-            let timesteps = timesteps(scheduler.spacing, steps, steps, scheduler.steps_offset)?;
-            let settings = Settings { seed: config.seed, timesteps, guidance: 1.0, ..Settings::new(&model)? };
+            let chain = model.scheduler().chain(config.schedule.num_train_timesteps)?;
+            let settings = Settings { seed: config.seed, chain, guidance: 1.0, ..Settings::new(&model)? };
             measure(&mut || draw(&model, &settings, 0..batch_size as u64, |_| Ok(())).map(|_| ()))
         }
     }

@@ -24,13 +24,13 @@ use crate::{Error, Result};
 #[command(after_help = "\
 Picture i of a seed is one fixed picture: alone or among others, whatever the batch size and the \
 threads.\n\nExamples:\n  ancestral sample\n      60 digits from the model in the tree, one column per \
-digit\n  ancestral sample --count 1 --first-index 17 --out 17.png\n      the 18th of them alone\n  ancestral \
+digit\n  ancestral sample --sampler unipc --steps 8\n      the same digits in an eighth of the time\n  ancestral sample --count 1 --first-index 17 --out 17.png\n      the 18th of them alone\n  ancestral \
 sample --class 7 --guidance 3\n      sevens, and nothing like other digits\n  ancestral sample --steps \
 1000\n      Algorithm 2 in full\n  ancestral sample --npy pictures.npy\n      float32 (n, c, h, w) \
 for numpy.load\n  ancestral sample --count 8 --strip strip.png --animation film.gif\n      the reverse \
 process")]
 pub struct Args {
-    /// A run, a diffusers pipeline folder, or a bare U-Net folder
+    /// A run, a diffusers pipeline folder, or a network's folder
     #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
     model: PathBuf,
     /// Pictures to draw
@@ -96,7 +96,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let scale = args.scale.map_or(scale_for(height), usize::from);
     check_count(args.count as usize, (height, width, channels), scale)?;
     outputs::check(args)?;
-    let mut film = Film::new(settings.timesteps.len(), args.strip.is_some(), args.animation.is_some());
+    let mut film = Film::new(settings.chain.len(), args.strip.is_some(), args.animation.is_some());
     let indices = args.first_index..args.first_index + u64::from(args.count);
     let pictures =
         in_batches(&model, &settings, indices.clone(), args.sampling.batch_size as usize, |first, moment| {
@@ -132,7 +132,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     if args.json {
         let (n, h, w, c) = pictures.dim();
         let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
-        let mut settings_of = args.sampling.to_json(&model, &settings);
+        let mut settings_of = args.sampling.to_json(&model, &settings)?;
         let object = settings_of.as_object_mut().expect("an object");
         let others = json!({
             "model": args.model.to_string_lossy(), "count": n, "height": h, "width": w, "channels": c,

@@ -16,7 +16,7 @@ use crate::checkpoint::{pipeline, resume};
 use crate::data;
 use crate::report::grid;
 use crate::report::plot::loss_curve;
-use crate::sample::{Settings, timesteps};
+use crate::sample::Settings;
 use crate::train::Trainer;
 use crate::train::metrics::Metrics;
 use crate::{Error, Result, atomic};
@@ -105,12 +105,10 @@ impl Run {
 
     fn draw_grid(&self, path: &Path) -> Result<()> {
         let (config, model) = (self.trainer.config(), self.trainer.pipeline()?);
-        let scheduler = model.scheduler();
-        let (t_max, offset) = (scheduler.schedule.t_max(), scheduler.steps_offset);
         let settings = Settings {
             seed: config.seed,
-            timesteps: timesteps(scheduler.spacing, t_max, config.sample_steps, offset)?,
-            guidance: if model.null_class().is_some() { config.sample_guidance } else { 1.0 },
+            chain: model.scheduler().chain(config.sample_steps)?,
+            guidance: if model.guides() { config.sample_guidance } else { 1.0 },
             ..Settings::new(&model)?
         };
         let pictures = in_batches(&model, &settings, 0..config.sample_count as u64, 64, |_, _| {})?;
@@ -140,7 +138,8 @@ impl Run {
         print(eval::to_table(&results, validation.name()))?;
         print(format!("pictures   {}", self.out.join("samples.png").display()))?;
         print(format!("model      {}", self.out.join("model").display()))?;
-        print(format!("SHA-256    {sha256}  unet/diffusion_pytorch_model.safetensors"))?;
+        let part = self.trainer.config().model.part_name();
+        print(format!("SHA-256    {sha256}  {part}/diffusion_pytorch_model.safetensors"))?;
         Ok(Exit::Passed)
     }
 }

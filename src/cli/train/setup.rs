@@ -39,7 +39,7 @@ pub(super) fn start(args: &Args, out: &Path) -> Result<Start> {
     check_free(out)?;
     let config = config(args)?;
     let chosen = match &args.config {
-        Some(file) => Config::fields_of(file)?.iter().any(|field| field == "model.num_class_embeds"),
+        Some(file) => Config::fields_of(file)?.contains(&format!("model.{}", config.model.classes_field().0)),
         None => false,
     };
     match &args.from {

@@ -6,7 +6,18 @@ use super::{Verdict, Worst};
 use crate::golden::tolerance::ulp;
 
 /// Operations with products, in which a lower precision of the inputs can show.
-const PRODUCTS: [&str; 7] = ["linear", "conv2d", "attention", "res_block", "attention_block", "unet", "training"];
+const PRODUCTS: [&str; 10] = [
+    "linear",
+    "conv2d",
+    "attention",
+    "res_block",
+    "attention_block",
+    "dit_embedding",
+    "dit_block",
+    "unet",
+    "dit",
+    "training",
+];
 
 /// One result beside the truth.
 pub(super) struct Comparison<'a> {

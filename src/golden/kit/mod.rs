@@ -6,6 +6,7 @@ mod manifest;
 mod networks;
 mod operations;
 mod processes;
+mod transformer;
 
 pub use draft::Draft;
 pub use export::export;
@@ -32,14 +33,19 @@ pub fn drafts(levels: &[String]) -> Vec<Draft> {
         operations::elementary(),
         operations::products(),
         operations::layers(),
+        transformer::layers(),
         operations::blocks(),
+        transformer::blocks(),
         networks::forward(),
+        transformer::forward(),
         networks::gradients(),
+        transformer::gradients(),
         processes::optimizer(),
         processes::schedule(),
         processes::reverse_steps(),
         processes::trajectories(),
         networks::training(),
+        transformer::training(),
         operations::probes(),
     ];
     let wanted = |draft: &Draft| levels.is_empty() || levels.iter().any(|level| level == draft.level);

@@ -3,10 +3,11 @@
 use serde_json::{Value, json};
 
 use super::draft::Draft;
+use super::transformer;
 use crate::checkpoint::weights;
 use crate::layers::ParameterVector;
 use crate::models::unet::SampleSize;
-use crate::models::{UNet, UNetConfig};
+use crate::models::{Network, NetworkConfig, UNetConfig};
 use crate::numerics::rng::Stream;
 
 /// A network of the kit: its name, its configuration and the bytes of its weights.
@@ -53,23 +54,27 @@ pub fn models() -> Vec<Model> {
         mid_block_scale_factor: 1.25,
         ..UNetConfig::default()
     };
-    vec![model("plain", plain), model("conditional", conditional)]
+    let unets = [model("plain", plain.into()), model("conditional", conditional.into())];
+    unets.into_iter().chain(transformer::models()).collect()
 }
 
 /// Weights that leave no branch zero: normal, of a size that keeps activations near 1; the scales of norms around 1.
-fn model(name: &'static str, config: UNetConfig) -> Model {
-    let unet = UNet::new(config.clone()).expect("a supported network");
-    let mut w = ParameterVector::<f32>::zeros(unet.layout.count());
-    for entry in &unet.layout.entries {
+pub(super) fn model(name: &'static str, config: NetworkConfig) -> Model {
+    let network = Network::new(config.clone()).expect("a supported network");
+    let layout = network.layout();
+    let mut w = ParameterVector::<f32>::zeros(layout.count());
+    for entry in &layout.entries {
         let values = &mut w[entry.span];
         Stream::keyed(0, &format!("golden.models/{name}/{}", entry.name), &[]).fill_normal(values);
         let shape = entry.axes.shape();
         let fan_in = shape[1..].iter().product::<usize>().max(4) as f64;
-        let deviation = if entry.name.contains("class_embedding") { 1.0 } else { (1.0 / fan_in.sqrt()) as f32 };
-        let mean = if entry.name.contains("norm") && entry.name.ends_with("weight") { 1.0 } else { 0.0 };
+        let is_table = entry.name.contains("class_embedding") || entry.name.contains("embedding_table");
+        let deviation = if is_table { 1.0 } else { (1.0 / fan_in.sqrt()) as f32 };
+        let is_scale = entry.name.contains("norm") && entry.name.ends_with("weight") && shape.len() == 1;
+        let mean = if is_scale { 1.0 } else { 0.0 };
         values.iter_mut().for_each(|x| *x = mean + deviation * *x);
     }
-    Model { name, config: config.to_json(), weights: weights::to_bytes(&unet.layout, &w) }
+    Model { name, config: config.to_json(), weights: weights::to_bytes(layout, &w) }
 }
 
 fn unet(level: &'static str, name: &str, model: &str, attributes: Value) -> Draft {

@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 use super::{Request, Results, named};
 use crate::Result;
 use crate::checkpoint::scheduler;
-use crate::denoise::{Estimate, Output, Sight};
+use crate::denoise::{Estimate, Output};
 use crate::diffusion::{Level, Posterior, Schedule};
 use crate::golden::precision::Precision;
 use crate::layers::embedding::TimeEmbedding;
@@ -182,10 +182,9 @@ impl<'a, F: Precision> Recorded<'a, F> {
 
 impl<F: Precision> Walk<F> for Recorded<'_, F> {
     fn see(&mut self, x: &Array4<F>, level: Level) -> Result<Estimate<F>> {
-        let Scheduler { prediction, clip, options, .. } = *self.scheduler;
         let value = self.outputs.next().expect("an output for each time that the network is asked");
-        let sight = Sight { clip, eps_from_clipped_x_0: options.conventions.eps_from_clipped_x_0 };
-        let estimate = sight.estimate(x, level, &Output { prediction, value });
+        let output = Output::of_network(self.scheduler.prediction, value, x.dim().3);
+        let estimate = self.scheduler.sight().estimate(x, level, &output);
         self.x_0_hats.push(estimate.x_0_hat.clone());
         Ok(estimate)
     }

@@ -8,6 +8,7 @@ mod layers;
 mod network;
 mod optimizer;
 mod request;
+mod transformer;
 
 use ndarray::ArrayD;
 
@@ -165,6 +166,49 @@ pub const SIGNATURES: &[Signature] = &[
         false,
     ),
     signature("unet", &["x", "t", "noise"], &["class_labels"], &["model", "gradients", "taps"], false),
+    signature("patchify", &["x"], &[], &["patch"], true),
+    signature("unpatchify", &["x"], &[], &["patch", "height", "width"], true),
+    signature("positions", &[], &[], &["rows", "columns", "base", "dim"], false),
+    signature("modulate", &["x", "shift", "scale"], &[], &[], true),
+    signature("gate", &["x", "branch", "gate"], &[], &[], true),
+    signature("affine", &["x", "weight", "bias"], &[], &[], true),
+    signature(
+        "dit_embedding",
+        &[
+            "t",
+            "class_labels",
+            "timestep_embedder.linear_1.weight",
+            "timestep_embedder.linear_1.bias",
+            "timestep_embedder.linear_2.weight",
+            "timestep_embedder.linear_2.bias",
+            "class_embedder.embedding_table.weight",
+        ],
+        &[],
+        &[],
+        true,
+    ),
+    signature(
+        "dit_block",
+        &[
+            "x",
+            "emb",
+            "norm1.linear.weight",
+            "norm1.linear.bias",
+            "attn1.to_q.weight",
+            "attn1.to_k.weight",
+            "attn1.to_v.weight",
+            "attn1.to_out.0.weight",
+            "attn1.to_out.0.bias",
+            "ff.net.0.proj.weight",
+            "ff.net.0.proj.bias",
+            "ff.net.2.weight",
+            "ff.net.2.bias",
+        ],
+        &["attn1.to_q.bias", "attn1.to_k.bias", "attn1.to_v.bias", "norm3.weight", "norm3.bias"],
+        &["heads", "eps"],
+        true,
+    ),
+    signature("dit", &["x", "t", "noise", "class_labels"], &[], &["model", "gradients", "taps"], false),
     signature(
         "training",
         &["x_0", "eps", "t"],
@@ -209,7 +253,15 @@ pub fn evaluate<F: Precision>(case: &Case) -> Result<Results<F>> {
         "adamw" => optimizer::adamw::<F>(&request),
         "clip_grad_norm" => optimizer::clip_grad_norm::<F>(&request),
         "ema" => optimizer::ema::<F>(&request),
-        "unet" => network::unet::<F>(&request),
+        "patchify" => transformer::patchify::<F>(&request),
+        "unpatchify" => transformer::unpatchify::<F>(&request),
+        "positions" => transformer::positions::<F>(&request),
+        "modulate" => transformer::modulate::<F>(&request),
+        "gate" => transformer::gate::<F>(&request),
+        "affine" => transformer::affine::<F>(&request),
+        "dit_embedding" => transformer::dit_embedding::<F>(&request),
+        "dit_block" => transformer::dit_block::<F>(&request),
+        "unet" | "dit" => network::network::<F>(&request),
         "training" => network::training::<F>(&request),
         op => unreachable!("{op} has a signature and no function"),
     }

@@ -1,4 +1,4 @@
-//! The whole U-Net: its output, loss, every gradient and every module's result; and some steps of its training.
+//! A whole network: its output, loss, every gradient and every module's result; and some steps of its training.
 
 use ndarray::{Array4, ArrayD, Axis, IxDyn, Slice, concatenate};
 use serde_json::{Map, Value};
@@ -42,8 +42,17 @@ struct Part<F> {
     taps: Results<F>,
 }
 
-pub fn unet<F: Precision>(request: &Request) -> Result<Results<F>> {
+/// The operations `unet` and `dit`.
+pub fn network<F: Precision>(request: &Request) -> Result<Results<F>> {
     let (network, w) = model::<F>(request)?;
+    let (expected, found) = match (request.op(), &network) {
+        ("unet", Network::Dit(_)) => ("UNet2DModel", "DiTTransformer2DModel"),
+        ("dit", Network::UNet(_)) => ("DiTTransformer2DModel", "UNet2DModel"),
+        _ => ("", ""),
+    };
+    if expected != found {
+        return Err(request.refuse("attributes.model", &format!("the folder of a {expected}"), found));
+    }
     let (x, noise) = (request.images::<F>("x")?, request.images::<F>("noise")?);
     let (n, h, width, _) = x.dim();
     let (c_out, of_noise) = (network.config().channels().1, noise.dim());

@@ -43,7 +43,7 @@ const MLP_GATE: usize = 5;
 
 /// A modulation, an attention and an MLP.
 #[derive(Clone, Debug)]
-pub(super) struct Block {
+pub(crate) struct Block {
     name: String,
     modulation: Linear,
     attention: SelfAttention,
@@ -56,7 +56,7 @@ pub(super) struct Block {
 
 /// What the backward pass needs, in the order of the forward pass.
 #[derive(Debug)]
-pub(super) struct Cache<F: Real> {
+pub(crate) struct Cache<F: Real> {
     modulation: linear::Cache<F>,
     u: Kept<F, Ix2>,
     first_norm: layer_norm::Cache<F>,

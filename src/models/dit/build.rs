@@ -1,7 +1,7 @@
 //! The layers of a transformer from its configuration, by diffusers' names, and their first values.
 
 use super::block::Block;
-use super::embedder::Embedder;
+use super::embedder::{Embedder, SINUSOIDS};
 use super::{Dit, DitConfig};
 use crate::Result;
 use crate::layers::Layout;
@@ -24,7 +24,7 @@ impl Dit {
         let patch_proj = Conv2d::new(&mut layout, "pos_embed.proj", config.in_channels, c, patches);
         let mut block = |i: usize| {
             let name = format!("transformer_blocks.{i}");
-            let embedder = Embedder::new(&mut layout, &format!("{name}.norm1.emb"), c, config.labels());
+            let embedder = Embedder::new(&mut layout, &format!("{name}.norm1.emb"), SINUSOIDS.dim, c, config.labels());
             (embedder, Block::new(&mut layout, name, i as u64, &config))
         };
         let blocks = (0..config.num_layers).map(&mut block).collect();

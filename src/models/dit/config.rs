@@ -37,7 +37,7 @@ pub struct DitConfig {
     pub patch_size: usize,
     /// `gelu-approximate`: the tanh form.
     pub activation_fn: String,
-    /// Classes; the table of their vectors has one row more, for "no class".
+    /// Classes, 0 for none; the table of their vectors has one row more, for "no class".
     pub num_embeds_ada_norm: usize,
     /// Attention in float32 where the rest is coarser: here it always is.
     pub upcast_attention: bool,
@@ -112,7 +112,7 @@ impl DitConfig {
         let activation = self.activation_fn.as_str();
         check(activation == "gelu-approximate", "activation_fn", "\"gelu-approximate\"", &activation)?;
         let classes = self.num_embeds_ada_norm;
-        check(count(classes), "num_embeds_ada_norm", "a number of classes", &classes)?;
+        check(classes < 1 << 16, "num_embeds_ada_norm", "0 (no classes) to 65535", &classes)?;
         check(self.norm_type == "ada_norm_zero", "norm_type", "\"ada_norm_zero\"", &self.norm_type)?;
         check(self.norm_eps.is_finite() && self.norm_eps > 0.0, "norm_eps", "a positive number", &self.norm_eps)?;
         self.check_image(self.image_size(), &format!("{place}: sample_size"))
@@ -185,7 +185,7 @@ mod tests {
             ("sample_size", "33"),
             ("sample_size", "32768"),
             ("activation_fn", "\"geglu\""),
-            ("num_embeds_ada_norm", "0"),
+            ("num_embeds_ada_norm", "65536"),
             ("num_embeds_ada_norm", "null"),
             ("norm_type", "\"layer_norm\""),
             ("norm_eps", "-1.0"),

@@ -17,29 +17,29 @@ use crate::numerics::Real;
 
 /// The sinusoids that every block is fed: cosines first, frequencies down to 1/10000, as diffusers has them for this network.
 /// (Peebles & Xie's own code ends one step before: freq_shift 0.)
-pub(super) const SINUSOIDS: TimeEmbedding = TimeEmbedding { dim: 256, flip_sin_to_cos: true, freq_shift: 1.0 };
+pub(crate) const SINUSOIDS: TimeEmbedding = TimeEmbedding { dim: 256, flip_sin_to_cos: true, freq_shift: 1.0 };
 
 /// Two linear layers and a table.
 #[derive(Clone, Debug)]
-pub(super) struct Embedder {
+pub(crate) struct Embedder {
     linears: [Linear; 2],
     classes: ClassEmbedding,
 }
 
 /// What the backward pass needs.
 #[derive(Debug)]
-pub(super) struct Cache<F: Real> {
+pub(crate) struct Cache<F: Real> {
     linears: [linear::Cache<F>; 2],
     before_silu: Kept<F, Ix2>,
 }
 
 impl Embedder {
-    /// To vectors of `channels`, for this many labels.
-    pub fn new(layout: &mut Layout, name: &str, channels: usize, labels: usize) -> Self {
+    /// From this many sinusoids to vectors of `channels`, for this many labels.
+    pub fn new(layout: &mut Layout, name: &str, sinusoids: usize, channels: usize, labels: usize) -> Self {
         let time = format!("{name}.timestep_embedder");
         Embedder {
             linears: [
-                Linear::new(layout, &format!("{time}.linear_1"), SINUSOIDS.dim, channels),
+                Linear::new(layout, &format!("{time}.linear_1"), sinusoids, channels),
                 Linear::new(layout, &format!("{time}.linear_2"), channels, channels),
             ],
             classes: ClassEmbedding::new(layout, &format!("{name}.class_embedder.embedding_table"), labels, channels),
@@ -49,7 +49,7 @@ impl Embedder {
     /// c of the equation above.
     ///
     /// # Shapes
-    /// sinusoids (n, 256), labels (n) to (n, channels).
+    /// sinusoids (n, sinusoids), labels (n) to (n, channels).
     pub fn forward<F: Real>(
         &self,
         w: &dyn Weights<F>,

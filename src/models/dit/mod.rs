@@ -33,11 +33,13 @@ use crate::layers::modulate::{modulate, modulate_backward};
 use crate::layers::patch::{patchify, unpatchify};
 use crate::layers::position::positions;
 use crate::layers::{Kept, Layout, ParameterVector, Weights, add_to, flat, flat_mut};
+use crate::models::passes::{Pass, passes};
 use crate::models::{Conditions, Taps, Time, Trace};
 use crate::numerics::{Real, parallel};
-use block::{Block, NORM_EPS, tokens};
+pub(crate) use block::Block;
+use block::{NORM_EPS, tokens};
 pub use config::DitConfig;
-use embedder::{Embedder, SINUSOIDS};
+pub(crate) use embedder::{Embedder, SINUSOIDS};
 
 /// The architecture: which layers there are and where their parameters lie. It holds no numbers.
 #[derive(Clone, Debug)]
@@ -81,66 +83,24 @@ struct LastCache<F: Real> {
 /// The parts of u after the blocks: shift, scale.
 const LAST: [usize; 2] = [0, 1];
 
+passes!(Dit, layout);
+
 impl Dit {
-    /// The output for x_t, without what a backward pass would need.
-    ///
-    /// # Shapes
-    /// x (n, h, w, channels in) to (n, h, w, channels out).
-    ///
-    /// # Errors
-    /// No image, images that are no squares of whole patches, labels that are missing or out of range.
-    pub fn predict<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
-        let x = self.checked(x, conditions)?;
-        Ok(self.run(w, x, conditions, None, false, &mut Trace::off()).0)
-    }
-
-    /// The output, and the caches of the backward pass; with a key, activations are dropped.
-    ///
-    /// # Errors
-    /// As [`predict`](Dit::predict).
-    pub fn forward<F: Real>(
-        &self,
-        w: &dyn Weights<F>,
-        x: Array4<F>,
-        conditions: Conditions,
-        key: Option<Key>,
-    ) -> Result<(Array4<F>, Tape<F>)> {
-        let x = self.checked(x, conditions)?;
-        Ok(self.run(w, x, conditions, key, true, &mut Trace::off()))
-    }
-
-    /// [`forward`](Dit::forward), and what came out of every module, by diffusers' names and in the order of the pass.
-    ///
-    /// # Errors
-    /// As [`predict`](Dit::predict).
-    pub fn forward_traced<F: Real>(
-        &self,
-        w: &dyn Weights<F>,
-        x: Array4<F>,
-        conditions: Conditions,
-    ) -> Result<(Array4<F>, Tape<F>, Taps<F>)> {
-        let x = self.checked(x, conditions)?;
-        let mut trace = Trace::on();
-        let (y, tape) = self.run(w, x, conditions, None, true, &mut trace);
-        Ok((y, tape, trace.named(&self.layout)))
-    }
-
-    fn checked<F: Real>(&self, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
+    pub(super) fn checked<F: Real>(&self, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
         let (_, h, w, _) = x.dim();
         self.config.check_image((h, w), "image size")?;
         conditions.checked(x, self.config.in_channels, Some(self.config.labels()))
     }
 
     /// The tape has no blocks where it is not to keep them.
-    fn run<F: Real>(
+    pub(super) fn run<F: Real>(
         &self,
         w: &dyn Weights<F>,
         x: Array4<F>,
         conditions: Conditions,
-        key: Option<Key>,
-        keeps: bool,
-        trace: &mut Trace<F>,
-    ) -> (Array4<F>, Tape<F>) {
+        pass: Pass,
+    ) -> (Array4<F>, Tape<F>, Trace<F>) {
+        let mut trace = if pass.traced { Trace::on() } else { Trace::off() };
         let (n, height, width, _) = x.dim();
         let labels = conditions.labels.expect("checked");
         let sinusoids = Kept::from(match conditions.time {
@@ -156,12 +116,12 @@ impl Dit {
 
         let (mut first_c, mut blocks) = (None, Vec::new());
         for (embedder, block) in &self.blocks {
-            let (c, embedder) = embedder.forward(w, sinusoids.clone(), labels, trace);
+            let (c, embedder) = embedder.forward(w, sinusoids.clone(), labels, &mut trace);
             let c = Kept::from(c);
             first_c.get_or_insert_with(|| c.clone());
-            let (y, block) = block.forward(w, x, c.clone(), key, trace);
+            let (y, block) = block.forward(w, x, c.clone(), pass.key, &mut trace);
             x = y;
-            if keeps {
+            if pass.keeps {
                 blocks.push(BlockCache { c, embedder, block });
             }
         }
@@ -175,7 +135,7 @@ impl Dit {
         let y = y.into_shape_with_order((n, rows * columns, self.length_of_patch())).expect("rows as tokens");
         trace.layer(self.out.weight, &y);
         let image = unpatchify(y, self.config.patch_size, (height, width));
-        (image, Tape { patch_proj, blocks, last: LastCache { c, modulation, u, norm, out } })
+        (image, Tape { patch_proj, blocks, last: LastCache { c, modulation, u, norm, out } }, trace)
     }
 
     /// Numbers of a patch of the output.
@@ -193,36 +153,22 @@ impl Dit {
         });
     }
 
-    /// Gradients of all parameters from dy = ∂L/∂(output), added into `grads`.
-    ///
-    /// # Panics
-    /// If the tape is not that of a [`forward`](Dit::forward) pass of this network, or there are no labels.
-    pub fn parameter_gradients<F: Real>(
+    /// Gradients of all parameters, added into `grads`; and that of x, where it is wanted.
+    pub(super) fn back<F: Real>(
         &self,
         w: &dyn Weights<F>,
         tape: Tape<F>,
         labels: Option<&[usize]>,
-        dy: impl Into<Kept<F, Ix4>>,
+        dy: Kept<F, Ix4>,
         grads: &mut ParameterVector<F>,
-    ) {
+        wants_dx: bool,
+    ) -> Option<Array4<F>> {
         let (patch_proj, d_patches) = self.backward_to_patches(w, tape, labels, dy, grads);
+        if wants_dx {
+            return Some(self.patch_proj.backward(w, patch_proj, d_patches, grads));
+        }
         self.patch_proj.parameter_gradients(patch_proj, d_patches, grads);
-    }
-
-    /// Gradients of all parameters from dy = ∂L/∂(output), added into `grads`; returns ∂L/∂x.
-    ///
-    /// # Panics
-    /// If the tape is not that of a [`forward`](Dit::forward) pass of this network, or there are no labels.
-    pub fn backward<F: Real>(
-        &self,
-        w: &dyn Weights<F>,
-        tape: Tape<F>,
-        labels: Option<&[usize]>,
-        dy: impl Into<Kept<F, Ix4>>,
-        grads: &mut ParameterVector<F>,
-    ) -> Array4<F> {
-        let (patch_proj, d_patches) = self.backward_to_patches(w, tape, labels, dy, grads);
-        self.patch_proj.backward(w, patch_proj, d_patches, grads)
+        None
     }
 
     /// The gradient of what came out of the patches' projection, and the cache of that.
@@ -231,12 +177,11 @@ impl Dit {
         w: &dyn Weights<F>,
         Tape { patch_proj, blocks, last }: Tape<F>,
         labels: Option<&[usize]>,
-        dy: impl Into<Kept<F, Ix4>>,
+        dy: Kept<F, Ix4>,
         grads: &mut ParameterVector<F>,
     ) -> (conv2d::Cache<F>, Array4<F>) {
         assert_eq!(blocks.len(), self.blocks.len(), "tape: a cache for each block");
         let labels = labels.expect("the labels of the forward pass");
-        let dy = dy.into();
         let (n, height, width, _) = dy.dim();
         let (rows, columns) = (height / self.config.patch_size, width / self.config.patch_size);
 

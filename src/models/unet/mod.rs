@@ -22,6 +22,7 @@ mod tape;
 
 use ndarray::{Array2, Array4, Ix2, Ix4};
 
+use super::passes::{Pass, passes};
 use super::{Conditions, Taps, Time, Trace};
 use crate::Result;
 use crate::layers::activation::{silu, silu_backward};
@@ -67,61 +68,30 @@ struct Level {
     resample: Option<Conv2d>,
 }
 
+passes!(UNet, layout);
+
 impl UNet {
-    /// The prediction for x_t, without what a backward pass would need.
-    ///
-    /// # Shapes
-    /// x (n, h, w, in_channels) to (n, h, w, out_channels).
-    ///
-    /// # Errors
-    /// No image, image sizes that do not halve, labels that are missing, not expected, or out of range.
-    pub fn predict<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
-        let x = self.checked(x, conditions)?;
-        Ok(self.run(w, x, conditions, None, &mut Tape::without_caches()))
-    }
-
-    /// The prediction, and the caches of the backward pass; with a key, activations are dropped.
-    ///
-    /// # Errors
-    /// As [`predict`](UNet::predict).
-    pub fn forward<F: Real>(
-        &self,
-        w: &dyn Weights<F>,
-        x: Array4<F>,
-        conditions: Conditions,
-        key: Option<Key>,
-    ) -> Result<(Array4<F>, Tape<F>)> {
-        let x = self.checked(x, conditions)?;
-        let mut tape = Tape::default();
-        let y = self.run(w, x, conditions, key, &mut tape);
-        Ok((y, tape))
-    }
-
-    /// [`forward`](UNet::forward), and what came out of every module, by diffusers' names and in the order of the pass.
-    ///
-    /// # Errors
-    /// As [`predict`](UNet::predict).
-    pub fn forward_traced<F: Real>(
-        &self,
-        w: &dyn Weights<F>,
-        x: Array4<F>,
-        conditions: Conditions,
-    ) -> Result<(Array4<F>, Tape<F>, Taps<F>)> {
-        let x = self.checked(x, conditions)?;
-        let mut tape = Tape::traced();
-        let y = self.run(w, x, conditions, None, &mut tape);
-        let trace = std::mem::replace(&mut tape.trace, Trace::off());
-        Ok((y, tape, trace.named(&self.layout)))
-    }
-
     /// x as layers take it, without gaps, if it and its conditions are what the network takes.
-    fn checked<F: Real>(&self, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
+    pub(super) fn checked<F: Real>(&self, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
         let (_, h, w, _) = x.dim();
         self.config.check_image((h, w), "image size")?;
         conditions.checked(x, self.config.in_channels, self.config.num_class_embeds)
     }
 
-    fn run<F: Real>(
+    pub(super) fn run<F: Real>(
+        &self,
+        w: &dyn Weights<F>,
+        x: Array4<F>,
+        conditions: Conditions,
+        pass: Pass,
+    ) -> (Array4<F>, Tape<F>, Trace<F>) {
+        let mut tape = Tape::new(pass);
+        let y = self.through(w, x, conditions, pass.key, &mut tape);
+        let trace = std::mem::replace(&mut tape.trace, Trace::off());
+        (y, tape, trace)
+    }
+
+    fn through<F: Real>(
         &self,
         w: &dyn Weights<F>,
         x: Array4<F>,
@@ -199,39 +169,25 @@ impl UNet {
         silu_emb.into()
     }
 
-    /// Gradients of all parameters from dy = ∂L/∂(prediction), added into `grads`.
-    ///
-    /// # Panics
-    /// If the tape is not that of a [`forward`](UNet::forward) pass of this network.
-    pub fn parameter_gradients<F: Real>(
+    /// Gradients of all parameters, added into `grads`; and that of x, where it is wanted.
+    pub(super) fn back<F: Real>(
         &self,
         w: &dyn Weights<F>,
         mut tape: Tape<F>,
         labels: Option<&[usize]>,
-        dy: &Array4<F>,
+        dy: Kept<F, Ix4>,
         grads: &mut ParameterVector<F>,
-    ) {
+        wants_dx: bool,
+    ) -> Option<Array4<F>> {
         let (dh, d_silu_emb) = self.backward_to_conv_in(w, &mut tape, dy, grads);
-        self.conv_in.parameter_gradients(tape.pop_conv(), dh, grads);
-        self.embed_backward(w, tape, labels, d_silu_emb, grads);
-    }
-
-    /// Gradients of all parameters from dy = ∂L/∂(prediction), added into `grads`; returns ∂L/∂x.
-    ///
-    /// # Panics
-    /// If the tape is not that of a [`forward`](UNet::forward) pass of this network.
-    pub fn backward<F: Real>(
-        &self,
-        w: &dyn Weights<F>,
-        mut tape: Tape<F>,
-        labels: Option<&[usize]>,
-        dy: &Array4<F>,
-        grads: &mut ParameterVector<F>,
-    ) -> Array4<F> {
-        let (dh, d_silu_emb) = self.backward_to_conv_in(w, &mut tape, dy, grads);
-        let mut dx = self.conv_in.backward(w, tape.pop_conv(), dh, grads);
+        let mut dx = None;
+        if wants_dx {
+            dx = Some(self.conv_in.backward(w, tape.pop_conv(), dh, grads));
+        } else {
+            self.conv_in.parameter_gradients(tape.pop_conv(), dh, grads);
+        }
         if self.config.center_input_sample {
-            dx.mapv_inplace(|dx| dx + dx);
+            dx.iter_mut().for_each(|dx| dx.mapv_inplace(|dx| dx + dx));
         }
         self.embed_backward(w, tape, labels, d_silu_emb, grads);
         dx
@@ -242,7 +198,7 @@ impl UNet {
         &self,
         w: &dyn Weights<F>,
         tape: &mut Tape<F>,
-        dy: &Array4<F>,
+        dy: Kept<F, Ix4>,
         grads: &mut ParameterVector<F>,
     ) -> (Array4<F>, Array2<F>) {
         let mut d_silu_emb = Array2::zeros((dy.dim().0, self.config.time_channels()));

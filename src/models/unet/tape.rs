@@ -5,6 +5,7 @@ use ndarray::Ix2;
 use super::{attention_block, res_block};
 use crate::layers::{Kept, conv2d, group_norm, linear};
 use crate::models::Trace;
+use crate::models::passes::Pass;
 use crate::numerics::Real;
 
 /// The caches of a forward pass, the last layer's on top.
@@ -26,21 +27,11 @@ enum Entry<F: Real> {
     Concat(usize),
 }
 
-impl<F: Real> Default for Tape<F> {
-    fn default() -> Self {
-        Tape { entries: Vec::new(), keeps: true, trace: Trace::off() }
-    }
-}
-
 impl<F: Real> Tape<F> {
-    /// A tape that also keeps what comes out of every module.
-    pub(super) fn traced() -> Self {
-        Tape { trace: Trace::on(), ..Tape::default() }
-    }
-
-    /// A tape that keeps nothing: caches are dropped where they would be pushed.
-    pub(super) fn without_caches() -> Self {
-        Tape { keeps: false, ..Tape::default() }
+    /// A tape that keeps what the pass asks for: a cache is dropped where it would be pushed, if it does not.
+    pub(super) fn new(pass: Pass) -> Self {
+        let trace = if pass.traced { Trace::on() } else { Trace::off() };
+        Tape { entries: Vec::new(), keeps: pass.keeps, trace }
     }
 
     fn push(&mut self, entry: impl FnOnce() -> Entry<F>) {

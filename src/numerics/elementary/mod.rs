@@ -9,7 +9,7 @@
 //!
 //! # f64
 //!
-//! [`exp`], [`ln`], [`sin`], [`cos`] and [`tanh`] are those of the `libm` crate, pinned to one version and built without
+//! [`exp`], [`expm1`], [`pow`], [`ln`], [`sin`], [`cos`] and [`tanh`] are those of the `libm` crate, pinned to one version and built without
 //! platform intrinsics: plain Rust, after FreeBSD's msun. [`sigmoid`] stands on its `exp`.
 //!
 //! # Error and fingerprint in f32
@@ -44,6 +44,16 @@ pub use tanh::tanh_f32;
 /// e^x in f64.
 pub fn exp(x: f64) -> f64 {
     libm::exp(x)
+}
+
+/// e^x − 1 in f64, to the last digits where x is small.
+pub fn expm1(x: f64) -> f64 {
+    libm::expm1(x)
+}
+
+/// x^y in f64, x ≥ 0.
+pub fn pow(x: f64, y: f64) -> f64 {
+    libm::pow(x, y)
 }
 
 /// ln x in f64: −∞ at ±0, NaN below.

@@ -1,0 +1,189 @@
+//! Which levels a sampler visits, and the transitions between them.
+//!
+//! [`chain`] takes a list of times; [`spread`] makes one of N steps, in time or in sigma. A chain has one transition for each
+//! evaluation of the model, so samplers with several a step have more of them than steps: Heun's 2·N − 1, PNDM's N + 9 with
+//! Runge and Kutta's steps and N + 1 without.
+
+mod of_class;
+mod sigmas;
+
+use self::sigmas::Table;
+use super::conventions::{Lists, Next};
+use super::{Choice, FinalSigma, Sampler, SamplerOptions, Sigmas, Spacing, Transition, timesteps};
+use crate::diffusion::{Form, Level, Process, Schedule};
+use crate::{Error, Result};
+
+/// The transitions of a chain that visits `timesteps`, descending paper-times in 1..=T, and ends at the clean image, or
+/// one step short of it (`options.set_alpha_to_one`, `options.final_sigma`). `ddim-inverse` walks the same chain the other way.
+///
+/// # Errors
+/// A list that is empty, does not descend, or leaves 1..=T.
+pub fn chain(
+    schedule: &Schedule,
+    timesteps: &[usize],
+    sampler: Sampler,
+    options: &SamplerOptions,
+) -> Result<Vec<Transition>> {
+    let t_max = schedule.t_max();
+    if timesteps.is_empty() {
+        return Err(Error::value("timesteps", "at least one time to visit", "an empty list"));
+    }
+    if let Some(t) = timesteps.iter().find(|t| !(1..=t_max).contains(*t)) {
+        return Err(Error::value("timesteps", format!("times in 1..={t_max}"), t));
+    }
+    if let Some(pair) = timesteps.windows(2).find(|pair| pair[0] <= pair[1]) {
+        return Err(Error::value("timesteps", "times that descend", format!("{} before {}", pair[0], pair[1])));
+    }
+    match sampler {
+        Sampler::Ddpm | Sampler::Ddim | Sampler::DdimInverse => Ok(in_time(schedule, timesteps, sampler, options)),
+        Sampler::Pndm => pndm(schedule, timesteps, options),
+        _ => {
+            let table = Table::of(schedule);
+            let levels = timesteps.iter().map(|&t| match schedule.process() {
+                Process::Flow { .. } if sampler.entry().form != Form::VarianceExploding => {
+                    schedule.level(t).in_form(sampler.entry().form)
+                }
+                _ => table.level(sampler, t as f64 - 1.0),
+            });
+            Ok(in_sigma(sampler, levels.collect(), last_sigma(sampler, options, &table)))
+        }
+    }
+}
+
+/// The transitions of a chain of `steps` steps, spread as `spacing` says or, where `options.sigmas` says so, in sigma from
+/// t = T to t = 1; `offset` shifts the leading spacing towards T.
+///
+/// # Errors
+/// If not 1 ≤ `steps` ≤ T, or the offset shifts the first time beyond T.
+pub fn spread(
+    schedule: &Schedule,
+    (steps, spacing, offset): (usize, Spacing, usize),
+    sampler: Sampler,
+    options: &SamplerOptions,
+) -> Result<Vec<Transition>> {
+    let list = timesteps(spacing, schedule.t_max(), steps, offset);
+    let in_time = matches!(sampler, Sampler::Ddpm | Sampler::Ddim | Sampler::DdimInverse | Sampler::Pndm);
+    if !in_time && options.conventions.lists == Lists::OfTheClass {
+        let table = Table::of(schedule);
+        let (levels, end) = of_class::levels(&table, (steps, spacing, offset), sampler, options)?;
+        return Ok(in_sigma(sampler, levels, end));
+    }
+    if options.sigmas != Sigmas::OfTimes && sampler.takes(Choice::Sigmas) {
+        list?;
+        let table = Table::of(schedule);
+        let ratios = sigmas::spread(options.sigmas, table.most(), table.least(), steps);
+        let levels = ratios.into_iter().map(|ratio| table.level_at(sampler, table.time(ratio), ratio)).collect();
+        return Ok(in_sigma(sampler, levels, last_sigma(sampler, options, &table)));
+    }
+    if let Process::Edm { .. } = schedule.process()
+        && !in_time
+    {
+        list?;
+        let table = Table::of(schedule);
+        let levels = table.edm(sampler, steps);
+        return Ok(in_sigma(sampler, levels, last_sigma(sampler, options, &table)));
+    }
+    chain(schedule, &list?, sampler, options)
+}
+
+/// Where a chain in sigma ends.
+fn last_sigma(sampler: Sampler, options: &SamplerOptions, table: &Table) -> f64 {
+    // ln σ and the integral of the noise do not reach the clean image.
+    let short = sampler == Sampler::Deis || sampler.takes(Choice::Algorithm) && options.algorithm.of_noise();
+    if short || sampler.takes(Choice::FinalSigma) && options.final_sigma == FinalSigma::SigmaMin {
+        table.least()
+    } else {
+        0.0
+    }
+}
+
+/// The chain through these levels to one of this ratio.
+fn in_sigma(sampler: Sampler, mut levels: Vec<Level>, end: f64) -> Vec<Transition> {
+    levels.push(Level::new(sampler.entry().form, if end == 0.0 { -1.0 } else { 0.0 }, 1.0, end));
+    let pairs = levels.windows(2).map(|pair| Transition { from: pair[0], to: pair[1] });
+    if sampler != Sampler::Heun {
+        return pairs.collect();
+    }
+    pairs
+        .flat_map(|step| {
+            let correction = Transition { from: step.to, to: step.to };
+            [Some(step), (!step.to.is_clean()).then_some(correction)]
+        })
+        .flatten()
+        .collect()
+}
+
+/// The chain of a sampler that speaks of ᾱ.
+fn in_time(schedule: &Schedule, timesteps: &[usize], sampler: Sampler, options: &SamplerOptions) -> Vec<Transition> {
+    // The classes of diffusers that may end one step short are those that step by strides.
+    let by_strides = sampler.takes(Choice::SetAlphaToOne);
+    let stride = match options.conventions.ddim_goes_to {
+        Next::OneStrideBefore if by_strides => Some(schedule.t_max() / timesteps.len()),
+        _ => None,
+    };
+    let level = |t: usize| schedule.level(t).in_form(Form::VariancePreserving);
+    let end = if by_strides && !options.set_alpha_to_one { level(1) } else { Level::CLEAN };
+    let next = timesteps.iter().skip(1).copied().chain([0]);
+    let down = timesteps.iter().zip(next).map(|(&t, next)| {
+        let t_prev = stride.map_or(next, |stride| t.saturating_sub(stride));
+        Transition { from: level(t), to: if t_prev == 0 { end } else { level(t_prev) } }
+    });
+    if sampler != Sampler::DdimInverse {
+        return down.collect();
+    }
+    // The network is fed the time that the step leads to: nothing is known of x at its start but that it is less noisy, and
+    // the clean image has no time.
+    let up = |step: Transition| Transition { from: step.to.fed(step.from.time), to: step.from };
+    let mut up: Vec<Transition> = down.map(up).collect();
+    up.reverse();
+    up
+}
+
+/// PNDM's chain: a transition for each evaluation.
+fn pndm(schedule: &Schedule, timesteps: &[usize], options: &SamplerOptions) -> Result<Vec<Transition>> {
+    let n = timesteps.len();
+    let strides = options.conventions.ddim_goes_to == Next::OneStrideBefore;
+    let stride = schedule.t_max() / n;
+    let level = |t: usize| schedule.level(t).in_form(Form::VariancePreserving);
+    let end = if options.set_alpha_to_one { Level::CLEAN } else { level(1) };
+    let before = |t: usize, less: usize| if t > less { level(t - less) } else { end };
+    let next = |i: usize| match timesteps.get(i + 1) {
+        _ if strides => before(timesteps[i], stride),
+        Some(&next) => level(next),
+        None => end,
+    };
+    let simple = |i: usize| Transition { from: level(timesteps[i]), to: next(i) };
+    if !options.runge_kutta {
+        let mut chain: Vec<Transition> = (0..n).map(simple).collect();
+        if n > 1 {
+            // The second evaluation takes the first step again, from where that began.
+            let start =
+                if strides { level((timesteps[1] + stride).min(schedule.t_max())) } else { level(timesteps[0]) };
+            let again = Transition { from: start.fed(level(timesteps[1]).time), to: level(timesteps[1]) };
+            chain.insert(1, again);
+            chain[0].to = chain[0].to.fed(again.from.time);
+        }
+        return Ok(chain);
+    }
+    let whole = 3.min(n - 1);
+    let mut chain = Vec::new();
+    for i in 0..whole {
+        let (t, t_next) = (timesteps[i], timesteps[i + 1]);
+        let half = if strides { stride / 2 } else { (t - t_next) / 2 };
+        // In strides the network is fed half a stride above the next time, whatever ᾱ is.
+        let middle = before(t, half).fed(level((t_next + half).min(t)).time);
+        let middle_again = level((t_next + half).min(t));
+        let to = level(t_next);
+        chain.extend([
+            Transition { from: level(t), to: middle },
+            Transition { from: middle, to: middle_again },
+            Transition { from: middle_again, to },
+            Transition { from: to, to },
+        ]);
+    }
+    chain.extend((whole..n).map(simple));
+    Ok(chain)
+}
+
+#[cfg(test)]
+mod tests;
