@@ -92,7 +92,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let closer = of_pictures.iter().filter(|nearest| nearest.distance < distances[1].hundredth).count();
     let closer = closer as f64 / of_pictures.len() as f64;
     if args.json {
-        let mut object = args.sampling.to_json(&model, &settings)?;
+        let mut object = args.sampling.to_json(&model, &settings);
         let others = json!({
             "model": args.model.to_string_lossy(), "data": path.to_string_lossy(), "features": seen_by, "quality": quality,
             "nearest": {"pictures": distances[0], "validation": distances[1], "closer_than_a_hundredth": closer},

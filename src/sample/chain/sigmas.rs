@@ -97,6 +97,7 @@ pub(super) fn spread(sigmas: Sigmas, most: f64, least: f64, n: usize) -> Vec<f64
 mod tests {
     use super::*;
     use crate::diffusion::BetaSchedule;
+    use crate::numerics::elementary;
 
     #[test]
     fn table_gives_back_the_times_of_its_entries_and_of_those_between() {
@@ -123,6 +124,7 @@ mod tests {
         }
         // Karras et al. 2022, Table 1, at ρ = 7: half-way between the seventh roots.
         let middle = spread(Sigmas::Karras, 80.0, 0.002, 3)[1];
-        assert!((middle - ((80f64.powf(1.0 / 7.0) + 0.002f64.powf(1.0 / 7.0)) / 2.0).powi(7)).abs() < 1e-13);
+        let roots = [80.0, 0.002].map(|sigma| elementary::pow(sigma, 1.0 / 7.0));
+        assert!((middle - elementary::pow((roots[0] + roots[1]) / 2.0, 7.0)).abs() < 1e-13);
     }
 }

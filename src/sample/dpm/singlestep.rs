@@ -77,13 +77,13 @@ pub fn singlestep<F: Real>(
 /// The order of each step: groups of 1, 2, …, `options.order`, with a shorter group or a step of order 1 at the end, where a
 /// step is long in λ and where groups do not fill the chain.
 fn orders(steps: usize, options: &SamplerOptions, ends_clean: bool) -> Vec<usize> {
-    let lower = options.lower_order_final || ends_clean || steps % options.order != 0;
+    let lower = options.lower_order_final || ends_clean || !steps.is_multiple_of(options.order);
     let mut orders: Vec<usize> = match (options.order, lower) {
-        (3, true) if steps % 3 == 0 => {
+        (3, true) if steps.is_multiple_of(3) => {
             let whole = (0..steps.saturating_sub(3)).map(|i| i % 3 + 1);
             whole.chain([1, 2, 1]).collect()
         }
-        (2, true) if steps % 2 == 0 => (0..steps.saturating_sub(2)).map(|i| i % 2 + 1).chain([1, 1]).collect(),
+        (2, true) if steps.is_multiple_of(2) => (0..steps.saturating_sub(2)).map(|i| i % 2 + 1).chain([1, 1]).collect(),
         (order, _) => (0..steps).map(|i| i % order + 1).collect(),
     };
     if let Some(last) = orders.last_mut().filter(|_| ends_clean) {
