@@ -183,9 +183,9 @@ fn scheduler_is_found_wherever_it_lies_beside_the_network() {
         assert_eq!(notes.len(), usize::from(!scheduler.starts_with(given)), "{given}: {notes:?}");
         assert!(notes.iter().all(|note| note.contains("the scheduler is that of")), "{notes:?}");
 
-        let flow = json!({"_class_name": "FlowMatchEulerDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0});
+        let flow = json!({"_class_name": "FlowMatchHeunDiscreteScheduler", "num_train_timesteps": 1000, "shift": 1.0});
         let place = place.file(scheduler, flow.to_string().as_bytes());
-        place.refuses(given, &["scheduler_config.json", "_class_name", "FlowMatchEulerDiscreteScheduler"]);
+        place.refuses(given, &["scheduler_config.json", "_class_name", "FlowMatchHeunDiscreteScheduler"]);
     }
     // Beside a folder that is no part of a pipeline, another model's scheduler is none of its business.
     let notes = Place::new().network("a/mine").file("a/scheduler_config.json", &config).read("a/mine").notes;

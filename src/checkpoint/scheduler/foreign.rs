@@ -54,8 +54,10 @@ pub const UNREAD: [&str; 5] =
     ["corrector_order", "noise_sampler_seed", "predictor_order", "tensor_format", "timestep_values"];
 
 /// Fields of other classes that change the noise or the times that are visited, each with the value that does not.
-pub fn without_effect() -> [(&'static str, Value); 4] {
+pub fn without_effect() -> [(&'static str, Value); 6] {
     [
+        ("sigma_max", Value::Null),
+        ("sigma_min", Value::Null),
         ("timestep_type", json!("discrete")),
         ("timestep_values", Value::Null),
         ("use_dynamic_shifting", json!(false)),

@@ -53,7 +53,9 @@ pub(super) fn read(fields: &mut Fields, sampler: Sampler) -> Result<SamplerOptio
         return Err(fields.refuse("solver_order", "1, 2 or 3", &json!(options.order)));
     }
     for (name, implemented) in not_implemented(sampler) {
-        fields.only(name, implemented)?;
+        if fields.class.0.contains_key(name) {
+            fields.only(name, implemented)?;
+        }
     }
     Ok(options)
 }
