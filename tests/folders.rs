@@ -7,6 +7,7 @@ use std::sync::LazyLock;
 
 use ancestral::checkpoint::pipeline::{self, Loaded};
 use ancestral::pipeline::Pipeline;
+use ancestral::sample::{Sampler, Sigmas};
 use safetensors::tensor::{Dtype, SafeTensors, TensorView, serialize};
 use serde_json::{Value, json};
 use tempfile::TempDir;
@@ -202,14 +203,34 @@ fn scheduler_that_a_pipeline_promises_and_does_not_have_is_missed() {
 
 #[test]
 fn scheduler_without_a_sampler_gives_its_noise_and_says_what_draws() {
-    let fields = r#"{"_class_name": "DPMSolverMultistepScheduler", "beta_schedule": "squaredcos_cap_v2",
+    let fields = r#"{"_class_name": "KDPM2DiscreteScheduler", "beta_schedule": "squaredcos_cap_v2",
         "num_train_timesteps": 200, "prediction_type": "v_prediction", "lambda_min_clipped": -Infinity}"#;
     let place = Place::pipeline().file("model/scheduler/scheduler_config.json", fields.as_bytes());
     let Loaded { pipeline, notes } = place.read("model");
     let (found, expected) = (pipeline.scheduler(), REFERENCE.scheduler());
     assert_eq!((&found.schedule, found.prediction), (&expected.schedule, expected.prediction));
-    assert!(notes.len() == 1 && notes[0].contains("DPMSolverMultistepScheduler"), "{notes:?}");
+    assert!(notes.len() == 1 && notes[0].contains("KDPM2DiscreteScheduler"), "{notes:?}");
     assert!(notes[0].contains(found.sampler.entry().name), "{notes:?}");
+}
+
+#[test]
+fn folder_saved_with_a_sampler_opens_with_it_and_its_options() {
+    // Euler's classes have no order: one that another class left there is unread.
+    for (class, sampler, order) in [
+        ("DPMSolverMultistepScheduler", Sampler::DpmMultistep, 3),
+        ("UniPCMultistepScheduler", Sampler::UniPc, 3),
+        ("EulerDiscreteScheduler", Sampler::Euler, 2),
+        ("FlowMatchEulerDiscreteScheduler", Sampler::FlowEuler, 2),
+    ] {
+        let fields =
+            json!({"_class_name": class, "num_train_timesteps": 200, "solver_order": 3, "use_karras_sigmas": true});
+        let place = Place::pipeline().file("model/scheduler/scheduler_config.json", fields.to_string().as_bytes());
+        let Loaded { pipeline, notes } = place.read("model");
+        let scheduler = pipeline.scheduler();
+        let options = &scheduler.options;
+        assert_eq!((scheduler.sampler, options.sigmas, options.order), (sampler, Sigmas::Karras, order));
+        assert!(notes.is_empty(), "{notes:?}");
+    }
 }
 
 #[test]

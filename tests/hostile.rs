@@ -324,7 +324,7 @@ fn flags_out_of_range_are_refused_by_name() {
         ("--first-index 18446744073709551615", "--first-index"),
         ("--scale 0", "--scale"),
         ("--columns 0", "--columns"),
-        ("--sampler euler", "--sampler"),
+        ("--sampler oiler", "--sampler"),
     ] {
         place.refuses(&format!("sample --model run --out new.png {}", flags), &[name]);
     }
