@@ -26,7 +26,7 @@ use super::{flat, shaped};
 use crate::numerics::sum::sum;
 use crate::numerics::{Native, Real, elementary};
 
-/// Σ_i −ln p_i[y_i] of these images, and their dz for a batch of `count` images.
+/// `Σ_i −ln p_i[y_i]` of these images, and their dz for a batch of `count` images.
 ///
 /// # Shapes
 /// logits (n, classes), labels (n) to dz (n, classes).

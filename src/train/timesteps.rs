@@ -3,7 +3,7 @@
 //! | sampler | t of image i in step n, of B images | source |
 //! |---|---|---|
 //! | uniform | each of 1..=T alike, from the stream ("train.t", [n, i]) | Ho et al. 2020, Algorithm 1 |
-//! | stratified | 1 + ⌊T·frac(u + i/B)⌋ with one u of a step, from ("train.t", [n]) | Kingma et al. 2021 |
+//! | stratified | 1 + ⌊T·frac(u + i/B)⌋ with one u of a step, from `("train.t", [n])` | Kingma et al. 2021 |
 //! | loss-aware | by p_t ∝ √(mean of the last ten squared losses at t), one in a thousand uniform | Nichol and Dhariwal 2021, § 3.3 |
 //! | log-normal | the t whose ln(sigma/signal) is nearest to a normal number | Karras et al. 2022, Table 1 |
 //!

@@ -30,6 +30,7 @@ pub(super) fn read(fields: &mut Fields, sampler: Sampler) -> Result<SamplerOptio
     let runge_kutta = !fields.take("skip_prk_steps", false)?;
     let least: Value = fields.take("lambda_min_clipped", json!("-Infinity"))?;
     let lambda_min = match (&least, least.as_f64()) {
+        (Value::Null, _) => f64::NEG_INFINITY,
         (Value::String(word), _) if word == "-Infinity" => f64::NEG_INFINITY,
         (_, Some(number)) => number,
         _ => return Err(fields.refuse("lambda_min_clipped", "a number or -Infinity", &least)),

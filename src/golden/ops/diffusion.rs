@@ -14,7 +14,7 @@ use crate::layers::{flat, shaped};
 use crate::numerics::rng::Stream;
 use crate::numerics::{Native, Real, elementary};
 use crate::pipeline::Scheduler;
-use crate::sample::{Choice, Conventions, Step, Transition, Walk, chain, timesteps, weighted_sum};
+use crate::sample::{Choice, Conventions, Sampler, Step, Transition, Walk, weighted_sum};
 
 /// The stream of a key: uniforms, and from its start again normals.
 pub fn random_stream<F: Precision>(request: &Request) -> Result<Results<F>> {
@@ -158,7 +158,9 @@ fn sampler<F: Precision>(request: &Request) -> Result<Scheduler> {
         return Err(request.refuse("attribute eta", "0 to 1", eta));
     }
     scheduler.options.eta = eta;
-    let eps_from_clipped_x_0 = request.attribute("use_clipped_model_output", false)?;
+    // DDPM's and DDIM's classes keep the network's noise; all others derive theirs from the image.
+    let keeps = matches!(scheduler.sampler, Sampler::Ddpm | Sampler::Ddim | Sampler::DdimInverse);
+    let eps_from_clipped_x_0 = request.attribute("use_clipped_model_output", !keeps)?;
     scheduler.options.conventions = Conventions { eps_from_clipped_x_0, ..Conventions::DIFFUSERS };
     scheduler.schedule = tables::<F>(&scheduler.schedule);
     Ok(scheduler)
@@ -201,9 +203,20 @@ impl<F: Precision> Walk<F> for Recorded<'_, F> {
     }
 }
 
-/// Images of any number of axes as samplers take them: whatever stands in one row is one image.
-fn in_a_row<F: Real>(x: &ArrayD<F>) -> Array4<F> {
-    shaped((1, 1, 1, x.len()), flat(x).to_vec())
+/// Images of any number of axes as samplers take them: whatever stands in one row is one image. Of a network that learned a
+/// variance, the second half of a row is that.
+fn in_rows<F: Real>(x: &ArrayD<F>) -> Array4<F> {
+    let n = x.shape().first().copied().unwrap_or(1).max(1);
+    shaped((n, 1, 1, x.len() / n), flat(x).to_vec())
+}
+
+/// The shape of an output for images of this shape, whose channels are the axis after the first.
+fn output_shape(scheduler: &Scheduler, x: &[usize]) -> Vec<usize> {
+    let mut shape = x.to_vec();
+    if let Some(channels) = shape.get_mut(1).filter(|_| scheduler.options.variance.is_learned()) {
+        *channels *= 2;
+    }
+    shape
 }
 
 /// One step from t to t_prev, both 0-based; −1 after the last.
@@ -217,14 +230,15 @@ pub fn reverse_step<F: Precision>(request: &Request) -> Result<Results<F>> {
     }
     let (x_t, output, noise) =
         (request.array::<F>("x_t")?, request.array::<F>("model_output")?, request.array::<F>("noise")?);
-    request.check_shape("input.model_output", x_t.shape(), output.shape())?;
+    request.check_shape("input.model_output", &output_shape(&scheduler, x_t.shape()), output.shape())?;
     request.check_shape("input.noise", x_t.shape(), noise.shape())?;
     let ends_short =
         t_prev < 0 && scheduler.sampler.takes(Choice::SetAlphaToOne) && !scheduler.options.set_alpha_to_one;
     let to = schedule.level(if ends_short { 1 } else { (t_prev + 1) as usize });
-    let transition = Transition { from: schedule.level(t as usize + 1), to };
-    let mut walk = Recorded::new(&scheduler, vec![in_a_row(&output)], vec![in_a_row(&noise)]);
-    let x_s = scheduler.sampler.run(&[transition], in_a_row(&x_t), &scheduler.options, &mut walk)?;
+    let form = scheduler.sampler.entry().form;
+    let transition = Transition { from: schedule.level(t as usize + 1).in_form(form), to: to.in_form(form) };
+    let mut walk = Recorded::new(&scheduler, vec![in_rows(&output)], vec![in_rows(&noise)]);
+    let x_s = scheduler.sampler.run(&[transition], in_rows(&x_t), &scheduler.options, &mut walk)?;
     let like_x = |x: &Array4<F>| shaped(x_t.raw_dim(), flat(x).to_vec());
     Ok(vec![named("output.prev_sample", like_x(&x_s)), named("output.pred_original_sample", like_x(&walk.x_0_hats[0]))])
 }
@@ -233,18 +247,19 @@ pub fn reverse_step<F: Precision>(request: &Request) -> Result<Results<F>> {
 pub fn trajectory<F: Precision>(request: &Request) -> Result<Results<F>> {
     let scheduler = sampler::<F>(request)?;
     let steps: usize = request.required("steps")?;
-    let list = timesteps(scheduler.spacing, scheduler.schedule.t_max(), steps, scheduler.steps_offset)?;
-    let chain = chain(&scheduler.schedule, &list, scheduler.sampler, &scheduler.options)?;
+    // One output and one noise for each time that the network is asked: Heun's 2 N − 1, PNDM's N + 9.
+    let chain = scheduler.chain(steps)?;
+    let evaluations = chain.len();
     let start = request.array::<F>("x_T")?;
     let (outputs, noise) = (request.array::<F>("model_output")?, request.array::<F>("noise")?);
-    let shape = [&[steps], start.shape()].concat();
-    request.check_shape("input.model_output", &shape, outputs.shape())?;
-    request.check_shape("input.noise", &shape, noise.shape())?;
-    let of_steps = |x: &ArrayD<F>| x.axis_iter(Axis(0)).map(|x| in_a_row(&x.to_owned())).collect();
+    let of_all = |shape: &[usize]| [&[evaluations], shape].concat();
+    request.check_shape("input.model_output", &of_all(&output_shape(&scheduler, start.shape())), outputs.shape())?;
+    request.check_shape("input.noise", &of_all(start.shape()), noise.shape())?;
+    let of_steps = |x: &ArrayD<F>| x.axis_iter(Axis(0)).map(|x| in_rows(&x.to_owned())).collect();
     let mut walk = Recorded::new(&scheduler, of_steps(&outputs), of_steps(&noise));
-    scheduler.sampler.run(&chain, in_a_row(&start), &scheduler.options, &mut walk)?;
-    let fed = list.iter().map(|&t| F::from_f64(scheduler.schedule.level(t).time)).collect();
+    scheduler.sampler.run(&chain, in_rows(&start), &scheduler.options, &mut walk)?;
+    let fed = chain.iter().map(|step| F::from_f64(step.from.time)).collect();
     let states = flat(&start).iter().chain(walk.states.iter().flat_map(|x| flat(x))).copied().collect();
-    let states = shaped(IxDyn(&[&[steps + 1], start.shape()].concat()), states);
+    let states = shaped(IxDyn(&[&[evaluations + 1], start.shape()].concat()), states);
     Ok(vec![named("output.timesteps", row(fed)), named("output.x", states)])
 }

@@ -10,7 +10,7 @@
 //!
 //! The integrand is replaced by its Taylor polynomial at t, m + m′·(λ−λ_t) + ½·m″·(λ−λ_t)². With h = λ_s − λ_t and the
 //! derivatives as D₀ = m, D₁ = h·m′, D₂ = h²·m″, the integrals of e^(∓λ) against 1, λ and λ² give one step for each
-//! algorithm, of which [`Update`] holds the weights:
+//! algorithm, of which `Update` holds the weights:
 //!
 //! | | x_t | D₀ | D₁ | D₂ | z |
 //! |---|---|---|---|---|---|
