@@ -203,13 +203,13 @@ fn scheduler_that_a_pipeline_promises_and_does_not_have_is_missed() {
 
 #[test]
 fn scheduler_without_a_sampler_gives_its_noise_and_says_what_draws() {
-    let fields = r#"{"_class_name": "KDPM2DiscreteScheduler", "beta_schedule": "squaredcos_cap_v2",
+    let fields = r#"{"_class_name": "DDPMParallelScheduler", "beta_schedule": "squaredcos_cap_v2",
         "num_train_timesteps": 200, "prediction_type": "v_prediction", "lambda_min_clipped": -Infinity}"#;
     let place = Place::pipeline().file("model/scheduler/scheduler_config.json", fields.as_bytes());
     let Loaded { pipeline, notes } = place.read("model");
     let (found, expected) = (pipeline.scheduler(), REFERENCE.scheduler());
     assert_eq!((&found.schedule, found.prediction), (&expected.schedule, expected.prediction));
-    assert!(notes.len() == 1 && notes[0].contains("KDPM2DiscreteScheduler"), "{notes:?}");
+    assert!(notes.len() == 1 && notes[0].contains("DDPMParallelScheduler"), "{notes:?}");
     assert!(notes[0].contains(found.sampler.entry().name), "{notes:?}");
 }
 
