@@ -65,7 +65,7 @@ impl SamplerOptions {
     /// Refuses values with which no step is possible.
     ///
     /// # Errors
-    /// η that is not in [0, 1], an order that is not 1, 2 or 3, a solver of noise with a step to the clean image.
+    /// η that is not in [0, 1], an order that is not 1, 2 or 3.
     pub fn validate(&self) -> Result<()> {
         if !(0.0..=1.0).contains(&self.eta) {
             return Err(Error::value("eta", "0 to 1", self.eta));

@@ -97,11 +97,8 @@ fn terms<'a, F: Real>(
     let past = seen.iter().skip(1).take(order - 1);
     let others: Vec<(&'static str, &Seen<F>)> =
         ["m 1 before", "m 2 before"].into_iter().zip(past).chain(end.map(|end| ("m at s", end))).collect();
-    let distances: Vec<f64> = others
-        .iter()
-        .map(|(_, (lambda, _))| if *lambda == to.lambda() { 1.0 } else { (lambda - from.lambda()) / h })
-        .collect();
-    let rho = solve(&distances, &conditions(hh, b, distances.len()), end.is_some());
+    let distances: Vec<f64> = others.iter().map(|(_, (lambda, _))| (lambda - from.lambda()) / h).collect();
+    let rho = solve(&distances, &conditions(hh, b, distances.len()));
     let shares: Vec<f64> = rho.iter().zip(&distances).map(|(rho, r)| -outer * b * rho / r).collect();
     let of_m0 = -outer * expm1(hh) - shares.iter().sum::<f64>();
     let name = if options.predict_x_0 { "x_0_hat" } else { "eps_hat" };
@@ -125,7 +122,7 @@ fn conditions(hh: f64, b: f64, n: usize) -> Vec<f64> {
 
 /// ρ with Σ_k r_k^(i−1)·ρ_k = the conditions. One unknown alone is ½, the limit of its condition for short steps, as the paper
 /// has it.
-fn solve(r: &[f64], b: &[f64], corrected: bool) -> Vec<f64> {
+fn solve(r: &[f64], b: &[f64]) -> Vec<f64> {
     match *r {
         [] => Vec::new(),
         [_] => vec![0.5],
@@ -134,7 +131,6 @@ fn solve(r: &[f64], b: &[f64], corrected: bool) -> Vec<f64> {
             vec![b[0] - second, second]
         }
         [p, q, s] => {
-            debug_assert!(corrected, "a predictor has two differences at most");
             // Newton's divided differences of Vandermonde's system.
             let (c1, c2) = (b[1] - p * b[0], b[2] - p * b[1]);
             let last = (c2 - q * c1) / ((s - p) * (s - q));
@@ -153,7 +149,7 @@ mod tests {
     fn solutions_meet_the_conditions() {
         let b = [0.7, -0.2, 0.45];
         for r in [&[-0.8, 1.0][..], &[-0.9, -2.1], &[-0.8, -1.9, 1.0]] {
-            let rho = solve(r, &b, true);
+            let rho = solve(r, &b);
             for (i, condition) in b.iter().enumerate().take(r.len()) {
                 let sum: f64 = r.iter().zip(&rho).map(|(r, rho)| (0..i).map(|_| r).product::<f64>() * rho).sum();
                 assert!((sum - condition).abs() < 1e-14, "{r:?}, condition {i}: {sum}");

@@ -21,10 +21,7 @@ impl Fields<'_> {
     /// Takes out a field of type `T`, or the class's default if it is absent. Of a class that has no such field, `otherwise`:
     /// what the file says there was left by another class.
     pub fn take<T: DeserializeOwned>(&mut self, name: &str, otherwise: T) -> Result<T> {
-        let Some(default) = self.class.0.get(name).cloned() else {
-            // Files of 2022 have one field more.
-            return if name == "predict_epsilon" { Ok(self.given(name)?.unwrap_or(otherwise)) } else { Ok(otherwise) };
-        };
+        let Some(default) = self.class.0.get(name).cloned() else { return Ok(otherwise) };
         let value = self.map.remove(name).unwrap_or(default);
         self.understand(name, &value)
     }

@@ -40,7 +40,7 @@ impl Foreign {
         SAME_NOISE.iter().find(|foreign| foreign.class == class)
     }
 
-    /// Gives the fields of our class the defaults of theirs. A variance that theirs lets open has ours.
+    /// Gives the fields of our class the defaults of theirs.
     pub fn change(&self, class: &mut Class) {
         class.0.insert("beta_start".into(), json!(self.betas.0));
         class.0.insert("beta_end".into(), json!(self.betas.1));

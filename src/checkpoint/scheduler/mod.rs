@@ -135,7 +135,7 @@ fn prediction(fields: &mut Fields, sampler: Sampler) -> Result<Prediction> {
         }
         _ => {}
     }
-    let Some(epsilon) = fields.take::<Option<bool>>("predict_epsilon", None)? else {
+    let Some(epsilon) = fields.given::<Option<bool>>("predict_epsilon")?.flatten() else {
         return fields.take("prediction_type", Prediction::Epsilon);
     };
     let implied = if epsilon { Prediction::Epsilon } else { Prediction::Sample };
