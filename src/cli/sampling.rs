@@ -48,7 +48,7 @@ pub(super) struct Sampling {
     /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none [default: 2 where the model was
     /// trained with hidden labels, else 1]
     #[arg(long, value_name = "W", allow_negative_numbers = true)]
-    guidance: Option<f64>,
+    pub guidance: Option<f64>,
     /// Pictures in memory at a time
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch_size: u32,
@@ -60,15 +60,21 @@ impl Sampling {
     /// # Errors
     /// A flag that the sampler has no use for, or a value out of its range.
     pub fn settings(&self, model: &Pipeline, class: Option<usize>) -> Result<Settings> {
-        let scheduler = self.scheduler(model)?;
-        Ok(Settings {
-            seed: self.seed,
-            sampler: scheduler.sampler,
-            options: scheduler.options,
-            chain: self.chain(&scheduler)?,
-            class,
-            guidance: self.guidance.unwrap_or(if model.guides() { 2.0 } else { 1.0 }),
-        })
+        let scheduler = self.scheduler(model, None)?;
+        let chain = self.chain(&scheduler, 1.0)?;
+        Ok(self.settings_of(model, &scheduler, chain, class))
+    }
+
+    /// The settings for a chain of one's own.
+    pub fn settings_of(
+        &self,
+        model: &Pipeline,
+        scheduler: &Scheduler,
+        chain: Vec<Transition>,
+        class: Option<usize>,
+    ) -> Settings {
+        let guidance = self.guidance.unwrap_or(if model.guides() { 2.0 } else { 1.0 });
+        Settings { seed: self.seed, sampler: scheduler.sampler, options: scheduler.options, chain, class, guidance }
     }
 
     /// What made the pictures, by the flags' names.
@@ -89,10 +95,13 @@ impl Sampling {
         })
     }
 
-    /// The model's scheduler, but for what the flags say.
-    fn scheduler(&self, model: &Pipeline) -> Result<Scheduler> {
+    /// The model's scheduler, but for what the flags say; where they name no sampler it is the model's, or `otherwise`.
+    ///
+    /// # Errors
+    /// A flag that the sampler has no use for, or a value out of its range.
+    pub fn scheduler(&self, model: &Pipeline, otherwise: Option<Sampler>) -> Result<Scheduler> {
         let mut scheduler = model.scheduler().clone();
-        scheduler.sampler = self.sampler.unwrap_or(scheduler.sampler);
+        scheduler.sampler = self.sampler.or(otherwise).unwrap_or(scheduler.sampler);
         scheduler.spacing = self.spacing.unwrap_or(scheduler.spacing);
         self.check_choices(scheduler.sampler)?;
         let options = &mut scheduler.options;
@@ -128,13 +137,26 @@ impl Sampling {
         }
     }
 
-    fn chain(&self, scheduler: &Scheduler) -> Result<Vec<Transition>> {
+    /// The chain of the steps that were asked for, from the first whose place from its end is within this share of it.
+    ///
+    /// # Errors
+    /// More steps than T, or a share that leaves none.
+    pub fn chain(&self, scheduler: &Scheduler, strength: f64) -> Result<Vec<Transition>> {
         let t_max = scheduler.schedule.t_max();
         let steps = self.steps.unwrap_or(scheduler.usual_steps());
         if !(1..=t_max).contains(&steps) {
             return Err(Error::value("--steps", format!("1 to {t_max}, the model's T"), steps));
         }
-        let chain = scheduler.chain(steps)?;
+        // As in diffusers: the whole part of steps · strength.
+        let kept = (steps as f64 * strength) as usize;
+        if kept < 1 || kept > steps {
+            let expected = format!("{} to 1, so that at least one of {steps} steps is taken", 1.0 / steps as f64);
+            return Err(Error::value("--strength", expected, strength));
+        }
+        let chain = scheduler.last_of_chain(steps, kept)?;
+        if kept < steps {
+            return Ok(chain);
+        }
         // From pure noise, a chain that starts far below T takes the noise for more image than there is.
         let first = chain[0].from.t();
         if scheduler.spacing == Spacing::Leading && first + (t_max / steps.max(10)) as f64 <= t_max as f64 - 1.0 {

@@ -12,8 +12,9 @@
 //! samplers begin with the same picture.
 //!
 //! Picture i of a seed has its own streams: x_T is `(seed, "sample.x_T", [i])` and z is `(seed, "sample.noise", [i, t])`, or
-//! `[i, t, visit]` where a chain comes back to t, visit counting from 1 for the second time. So the picture is the same
-//! alone or among others, whatever the batch and the threads.
+//! `[i, t, visit]` where a chain comes back to t, visit counting from 1 for the second time; noise that [`edit`](super::edit)
+//! adds to what was seen before is `(seed, "sample.renoise", ...)`, keyed alike. So the picture is the same alone or among
+//! others, whatever the batch and the threads.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -71,7 +72,7 @@ impl Settings {
         })
     }
 
-    fn check(&self, model: &Pipeline, count: usize) -> Result<()> {
+    pub(super) fn check(&self, model: &Pipeline, count: usize) -> Result<()> {
         if !(1..=MOST).contains(&count) {
             return Err(Error::value("indices", format!("1 to {MOST} pictures at a time"), count));
         }
@@ -130,29 +131,58 @@ pub fn draw(
 ) -> Result<Array4<f32>> {
     let indices: Vec<u64> = indices.take(MOST + 1).collect();
     settings.check(model, indices.len())?;
-    environment::check_current()?;
-    let scheduler = model.scheduler();
-    let (h, w, c) = model.image_shape()?;
+    let x_t = at_scale(first_noise(settings.seed, &indices, model.image_shape()?), settings);
+    let class_of = |i: u64| Some(settings.class.unwrap_or((i % model.classes()? as u64) as usize));
+    let labels = indices.iter().map(|&i| model.label(class_of(i))).collect();
+    walk(model, settings, Walkers { indices, labels }, watch, |walk| {
+        settings.sampler.run(&settings.chain, x_t, &settings.options, walk)
+    })
+}
+
+/// x_T of pictures of a seed, standard normal, shape (indices, h, w, c).
+pub(super) fn first_noise(seed: u64, indices: &[u64], (h, w, c): (usize, usize, usize)) -> Array4<f32> {
     let mut x_t = Array4::zeros((indices.len(), h, w, c));
     for (&i, image) in indices.iter().zip(flat_mut(&mut x_t).chunks_mut(h * w * c)) {
-        Stream::keyed(settings.seed, "sample.x_T", &[i]).fill_normal(image);
+        Stream::keyed(seed, "sample.x_T", &[i]).fill_normal(image);
     }
+    x_t
+}
+
+/// x of variance 1 as it is at the first level of the chain.
+pub(super) fn at_scale(mut x: Array4<f32>, settings: &Settings) -> Array4<f32> {
     let scale = settings.chain[0].from.scale();
     if scale != 1.0 {
-        x_t.mapv_inplace(|x| x * scale as f32);
+        x.mapv_inplace(|x| x * scale as f32);
     }
+    x
+}
 
+/// Whose noise and whose classes pictures have that walk together.
+pub(super) struct Walkers {
+    /// The index of each picture, which its noise is keyed by.
+    pub indices: Vec<u64>,
+    /// What the network is told of each; `None` where it is told nothing.
+    pub labels: Option<Vec<usize>>,
+}
+
+/// Hands `run` the walk of these pictures under settings that were checked.
+pub(super) fn walk(
+    model: &Pipeline,
+    settings: &Settings,
+    Walkers { indices, labels }: Walkers,
+    watch: impl FnMut(&Moment) -> Result<()>,
+    run: impl FnOnce(&mut dyn Walk<f32>) -> Result<Array4<f32>>,
+) -> Result<Array4<f32>> {
+    environment::check_current()?;
+    let (h, w, c) = model.image_shape()?;
     let weights = Prepared::new(model.weights());
     let guidance = model.null_class().map(|null_class| Guidance { weight: settings.guidance, null_class });
     let denoiser = Guided { denoiser: model.denoiser(&weights), guidance };
-    let class_of = |i: u64| Some(settings.class.unwrap_or((i % model.classes()? as u64) as usize));
-    let labels = indices.iter().map(|&i| model.label(class_of(i))).collect();
     let eps_from_clipped_x_0 = settings.options.conventions.eps_from_clipped_x_0;
-    let sight = Sight { eps_from_clipped_x_0, ..scheduler.sight() };
-    let (dim, visits, number) = (x_t.dim(), BTreeMap::new(), 0);
-    let mut drawing =
-        Drawing { denoiser: &denoiser, sight, labels, seed: settings.seed, indices, dim, visits, number, watch };
-    settings.sampler.run(&settings.chain, x_t, &settings.options, &mut drawing)
+    let sight = Sight { eps_from_clipped_x_0, ..model.scheduler().sight() };
+    let dim = (indices.len(), h, w, c);
+    let (visits, number, seed) = (BTreeMap::new(), 0, settings.seed);
+    run(&mut Drawing { denoiser: &denoiser, sight, labels, seed, indices, dim, visits, number, watch })
 }
 
 /// Pictures on their way, as their sampler knows them.
@@ -163,10 +193,32 @@ struct Drawing<'a, W> {
     seed: u64,
     indices: Vec<u64>,
     dim: (usize, usize, usize, usize),
-    /// How often each time has been left, by the key of its noise.
-    visits: BTreeMap<u64, u64>,
+    /// How often each time has been asked for noise, by what for and the key of its noise.
+    visits: BTreeMap<(&'static str, u64), u64>,
     number: usize,
     watch: W,
+}
+
+impl<W> Drawing<'_, W> {
+    /// Noise of a purpose at a level, new at each visit.
+    fn drawn(&mut self, purpose: &'static str, level: Level) -> Array4<f32> {
+        // Paper-time where it is whole, as all times of a schedule are.
+        let t = if level.t().fract() == 0.0 { level.t() as u64 } else { level.time.to_bits() };
+        let visit = self.visits.entry((purpose, t)).or_default();
+        let key = |i: u64| if *visit == 0 { vec![i, t] } else { vec![i, t, *visit] };
+        let mut z = Array4::zeros(self.dim);
+        let size = z.len() / self.indices.len();
+        let images: Vec<_> = self.indices.iter().zip(flat_mut(&mut z).chunks_mut(size)).collect();
+        let fill = |(&i, z): (&u64, &mut [f32])| Stream::keyed(self.seed, purpose, &key(i)).fill_normal(z);
+        // Few pictures are drawn before other threads would wake up.
+        if images.len() <= MICROBATCH {
+            images.into_iter().for_each(fill)
+        } else {
+            parallel::deal(images, fill)
+        }
+        *visit += 1;
+        z
+    }
 }
 
 impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
@@ -194,22 +246,11 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
     }
 
     fn noise(&mut self, level: Level) -> Array4<f32> {
-        // Paper-time where it is whole, as all times of a schedule are.
-        let t = if level.t().fract() == 0.0 { level.t() as u64 } else { level.time.to_bits() };
-        let visit = self.visits.entry(t).or_default();
-        let key = |i: u64| if *visit == 0 { vec![i, t] } else { vec![i, t, *visit] };
-        let mut z = Array4::zeros(self.dim);
-        let size = z.len() / self.indices.len();
-        let images: Vec<_> = self.indices.iter().zip(flat_mut(&mut z).chunks_mut(size)).collect();
-        let fill = |(&i, z): (&u64, &mut [f32])| Stream::keyed(self.seed, "sample.noise", &key(i)).fill_normal(z);
-        // Few pictures are drawn before other threads would wake up.
-        if images.len() <= MICROBATCH {
-            images.into_iter().for_each(fill)
-        } else {
-            parallel::deal(images, fill)
-        }
-        *visit += 1;
-        z
+        self.drawn("sample.noise", level)
+    }
+
+    fn renoise(&mut self, level: Level) -> Array4<f32> {
+        self.drawn("sample.renoise", level)
     }
 
     fn step(&mut self, step: Step<f32>) -> Result<Array4<f32>> {

@@ -3,6 +3,7 @@
 //! | module | what it holds |
 //! |---|---|
 //! | [`draw`](draw()) | Algorithm 2: pictures of a seed, whatever the sampler, the batch and the threads |
+//! | [`edit`] | pictures that start from pictures: inversion, interpolation, image to image, inpainting |
 //! | [`timesteps`](timesteps()) | which of the T times a shorter chain visits |
 //! | [`chain`](chain()), [`spread`](spread()) | the transitions between their levels; levels spread in sigma |
 //! | [`Sampler`] | the list of samplers: one function in one file each, from [`ddpm`] to [`unipc`] |
@@ -20,6 +21,7 @@ pub mod ddpm;
 pub mod deis;
 pub mod dpm;
 mod draw;
+pub mod edit;
 pub mod euler;
 pub mod euler_ancestral;
 pub mod heun;
@@ -32,7 +34,7 @@ mod timesteps;
 pub mod unipc;
 mod walk;
 
-pub use chain::{chain, spread};
+pub use chain::{chain, spread, spread_last};
 pub use conventions::{Conventions, Lists, Next};
 pub use draw::{Moment, Settings, draw};
 pub use options::{Algorithm, Choice, FinalSigma, SamplerOptions, Sigmas, Solver};
