@@ -4,6 +4,7 @@ mod bench;
 mod bits;
 mod choices;
 mod classify;
+mod dialects;
 mod ema;
 mod eval;
 mod golden;
@@ -53,6 +54,8 @@ enum Command {
     Sample(sample::Args),
     /// Measure the predicted noise on images never trained on
     Eval(eval::Args),
+    /// Show where implementations differ, or run two dialects and name the first number that does
+    Dialects(dialects::Args),
     /// Average the weights of a run otherwise, after it has ended
     Ema(ema::Args),
     /// Measure whether pictures are read as asked, are like real ones, and are not copies
@@ -131,6 +134,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Dialects(args) => dialects::run(&args),
         Command::Ema(args) => ema::run(&args),
         Command::Quality(args) => quality::run(&args),
         Command::Classify(args) => classify::run(&args),

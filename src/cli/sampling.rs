@@ -6,7 +6,7 @@ use super::progress::note;
 use super::{choices, flag};
 use crate::diffusion::Variance;
 use crate::pipeline::{Pipeline, Scheduler};
-use crate::sample::{Algorithm, Choice, Sampler, Settings, Sigmas, Solver, Spacing, Transition};
+use crate::sample::{Algorithm, Choice, Dialect, FirstNoise, Sampler, Settings, Sigmas, Solver, Spacing, Transition};
 use crate::{Error, Result};
 
 /// How pictures are drawn.
@@ -42,11 +42,14 @@ pub(super) struct Sampling {
     /// How levels are spread in sigma [default: the model's, or those of the timesteps]
     #[arg(long, value_parser = choices::sigmas())]
     sigmas: Option<Sigmas>,
+    /// Whose conventions hold where implementations differ; `ancestral dialects` lists them
+    #[arg(long, value_name = "NAME", default_value = "ancestral", value_parser = choices::dialects())]
+    dialect: &'static Dialect,
     /// After clipping x_0 in ddim keep the network's eps, as diffusers does, instead of deriving it again
     #[arg(long)]
     keep_eps: bool,
-    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none [default: 2 where the model was
-    /// trained with hidden labels, else 1]
+    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none, or 0 in the papers' dialect [default: 1
+    /// more than none where the model was trained with hidden labels]
     #[arg(long, value_name = "W", allow_negative_numbers = true)]
     pub guidance: Option<f64>,
     /// Pictures in memory at a time
@@ -73,7 +76,8 @@ impl Sampling {
         chain: Vec<Transition>,
         class: Option<usize>,
     ) -> Settings {
-        let guidance = self.guidance.unwrap_or(if model.guides() { 2.0 } else { 1.0 });
+        let none = scheduler.options.conventions.guidance_of_none;
+        let guidance = self.guidance.unwrap_or(if model.guides() { 1.0 + none } else { none });
         Settings { seed: self.seed, sampler: scheduler.sampler, options: scheduler.options, chain, class, guidance }
     }
 
@@ -91,7 +95,7 @@ impl Sampling {
             "algorithm": takes(Choice::Algorithm, json!(options.algorithm)),
             "solver": takes(Choice::Solver, json!(options.solver)),
             "sigmas": takes(Choice::Sigmas, json!(options.sigmas)),
-            "keep_eps": self.keep_eps, "guidance": settings.guidance,
+            "dialect": self.dialect.name, "keep_eps": self.keep_eps, "guidance": settings.guidance,
         })
     }
 
@@ -111,7 +115,13 @@ impl Sampling {
         options.algorithm = self.algorithm.unwrap_or(options.algorithm);
         options.solver = self.solver.unwrap_or(options.solver);
         options.sigmas = self.sigmas.unwrap_or(options.sigmas);
-        options.conventions.eps_from_clipped_x_0 = !self.keep_eps;
+        options.conventions = self.dialect.conventions;
+        options.conventions.eps_from_clipped_x_0 &= !self.keep_eps;
+        if options.conventions.first_noise == FirstNoise::BySpacing {
+            let alone = scheduler.first_noise_is_alone(scheduler.sampler);
+            scheduler.options.conventions.first_noise = if alone { FirstNoise::Alone } else { FirstNoise::WithImage };
+        }
+        let options = &scheduler.options;
         options.validate().map_err(|error| flag(error, &["eta"]))?;
         Ok(scheduler)
     }

@@ -63,6 +63,12 @@ impl Scheduler {
         self.sampler.entry().steps.min(self.schedule.t_max())
     }
 
+    /// Whether diffusers' class of a sampler in sigma begins with noise of the deviation σ, not √(σ² + 1): where the spacing
+    /// starts at T.
+    pub(crate) fn first_noise_is_alone(&self, sampler: Sampler) -> bool {
+        self.spacing != Spacing::Leading && !matches!(sampler, Sampler::EdmEuler | Sampler::EdmDpm)
+    }
+
     /// How an output of the network is read.
     pub fn sight(&self) -> Sight {
         let eps_from_clipped_x_0 = self.options.conventions.eps_from_clipped_x_0;

@@ -9,7 +9,7 @@
 //! ```
 //!
 //! x_T is multiplied by the first level's [`scale`](crate::diffusion::Level::scale), 1 in a variance-preserving chain: all
-//! samplers begin with the same picture.
+//! samplers begin with the same picture (but see [`FirstNoise`]).
 //!
 //! Picture i of a seed has its own streams: x_T is `(seed, "sample.x_T", [i])` and z is `(seed, "sample.noise", [i, t])`, or
 //! `[i, t, visit]` where a chain comes back to t, visit counting from 1 for the second time; noise that [`edit`](super::edit)
@@ -21,9 +21,9 @@ use std::ops::Range;
 
 use ndarray::{Array4, Axis, concatenate};
 
-use super::{Entry, Sampler, SamplerOptions, Step, Transition, Walk, weighted_sum};
+use super::{Entry, FirstNoise, Sampler, SamplerOptions, Step, Transition, Walk, weighted_sum};
 use crate::denoise::{Denoiser, Estimate, Guidance, Guided, Sight, check_finite};
-use crate::diffusion::Level;
+use crate::diffusion::{Form, Level};
 use crate::layers::{Prepared, flat, flat_mut};
 use crate::numerics::rng::Stream;
 use crate::numerics::{environment, parallel};
@@ -50,7 +50,8 @@ pub struct Settings {
     pub chain: Vec<Transition>,
     /// The class of every picture; `None` takes the classes in turn, picture i getting class i mod classes.
     pub class: Option<usize>,
-    /// w of ε̂ = ε̂(no class) + w (ε̂(class) − ε̂(no class)); 1 is no guidance (Ho and Salimans 2022, w of their Eq. 6 plus 1).
+    /// w of ε̂ = ε̂(no class) + w (ε̂(class) − ε̂(no class)), or one less (Ho and Salimans 2022, w of their Eq. 6): as
+    /// `options.conventions.guidance_of_none` says which w is no guidance.
     pub guidance: f64,
 }
 
@@ -68,7 +69,7 @@ impl Settings {
             options: scheduler.options,
             chain: scheduler.chain(scheduler.usual_steps())?,
             class: None,
-            guidance: if model.guides() { 2.0 } else { 1.0 },
+            guidance: scheduler.options.conventions.guidance_of_none + if model.guides() { 1.0 } else { 0.0 },
         })
     }
 
@@ -88,8 +89,9 @@ impl Settings {
         if !self.guidance.is_finite() {
             return Err(Error::value("guidance", "a finite number", self.guidance));
         }
-        if self.guidance != 1.0 && !model.guides() {
-            let expected = "1: the model was not trained with hidden labels (label_dropout)";
+        let none = self.options.conventions.guidance_of_none;
+        if self.guidance != none && !model.guides() {
+            let expected = format!("{none}: the model was not trained with hidden labels (label_dropout)");
             return Err(Error::value("guidance", expected, self.guidance));
         }
         match (model.classes(), self.class) {
@@ -131,7 +133,7 @@ pub fn draw(
 ) -> Result<Array4<f32>> {
     let indices: Vec<u64> = indices.take(MOST + 1).collect();
     settings.check(model, indices.len())?;
-    let x_t = at_scale(first_noise(settings.seed, &indices, model.image_shape()?), settings);
+    let x_t = first_x(model, settings, &indices)?;
     let class_of = |i: u64| Some(settings.class.unwrap_or((i % model.classes()? as u64) as usize));
     let labels = indices.iter().map(|&i| model.label(class_of(i))).collect();
     walk(model, settings, Walkers { indices, labels }, watch, |walk| {
@@ -148,11 +150,22 @@ pub(super) fn first_noise(seed: u64, indices: &[u64], (h, w, c): (usize, usize, 
     x_t
 }
 
-/// x of variance 1 as it is at the first level of the chain.
-pub(super) fn at_scale(mut x: Array4<f32>, settings: &Settings) -> Array4<f32> {
-    let scale = settings.chain[0].from.scale();
-    if scale != 1.0 {
-        x.mapv_inplace(|x| x * scale as f32);
+/// What a chain from noise begins with: x_T times what its first level has for noise.
+pub(super) fn first_x(model: &Pipeline, settings: &Settings, indices: &[u64]) -> Result<Array4<f32>> {
+    let level = settings.chain[0].from;
+    let explodes = settings.sampler.entry().form == Form::VarianceExploding;
+    let factor = match settings.options.conventions.first_noise {
+        FirstNoise::Alone if explodes => level.sigma(),
+        FirstNoise::BySpacing if explodes && model.scheduler().first_noise_is_alone(settings.sampler) => level.sigma(),
+        _ => level.scale(),
+    };
+    Ok(times(first_noise(settings.seed, indices, model.image_shape()?), factor))
+}
+
+/// x times a factor, rounded once.
+pub(super) fn times(mut x: Array4<f32>, factor: f64) -> Array4<f32> {
+    if factor != 1.0 {
+        x.mapv_inplace(|x| x * factor as f32);
     }
     x
 }
@@ -176,7 +189,8 @@ pub(super) fn walk(
     environment::check_current()?;
     let (h, w, c) = model.image_shape()?;
     let weights = Prepared::new(model.weights());
-    let guidance = model.null_class().map(|null_class| Guidance { weight: settings.guidance, null_class });
+    let weight = settings.guidance + (1.0 - settings.options.conventions.guidance_of_none);
+    let guidance = model.null_class().map(|null_class| Guidance { weight, null_class });
     let denoiser = Guided { denoiser: model.denoiser(&weights), guidance };
     let eps_from_clipped_x_0 = settings.options.conventions.eps_from_clipped_x_0;
     let sight = Sight { eps_from_clipped_x_0, ..model.scheduler().sight() };
@@ -242,7 +256,8 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
             let views: Vec<_> = seen.iter().filter_map(|e| e.log_variance.as_ref()).map(|v| v.view()).collect();
             concatenate(Axis(0), &views).expect("parts of one shape")
         });
-        Ok(Estimate { x_0_hat: join(|e| &e.x_0_hat), eps_hat: join(|e| &e.eps_hat), log_variance })
+        let prediction = seen[0].prediction;
+        Ok(Estimate { x_0_hat: join(|e| &e.x_0_hat), eps_hat: join(|e| &e.eps_hat), prediction, log_variance })
     }
 
     fn noise(&mut self, level: Level) -> Array4<f32> {

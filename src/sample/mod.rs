@@ -10,7 +10,7 @@
 //! | [`SamplerOptions`] | what they are told beside |
 //! | [`Walk`] | what a sampler is handed: sight, noise, and who looks on |
 //! | [`Term`] | a step as data: weights times tensors |
-//! | [`Conventions`] | where implementations differ |
+//! | [`Conventions`], [`DIALECTS`] | where implementations differ, and who answers how |
 //!
 //! What an image becomes depends on its own noise alone, whatever the batch.
 
@@ -19,6 +19,7 @@ mod conventions;
 pub mod ddim;
 pub mod ddpm;
 pub mod deis;
+mod dialects;
 pub mod dpm;
 mod draw;
 pub mod edit;
@@ -35,7 +36,8 @@ pub mod unipc;
 mod walk;
 
 pub use chain::{chain, spread, spread_last};
-pub use conventions::{Conventions, Lists, Next};
+pub use conventions::{Conventions, FirstNoise, Lists, Next, Slopes};
+pub use dialects::{Answer, DIALECTS, Dialect, Question, questions};
 pub use draw::{Moment, Settings, draw};
 pub use options::{Algorithm, Choice, FinalSigma, SamplerOptions, Sigmas, Solver};
 pub use samplers::{Entry, Sampler};

@@ -269,7 +269,7 @@ impl<'a> Plan<'a> {
             return Err(Error::value("--spacing", expected, format!("a chain that begins at t = {}", start.t())));
         }
         let class = class_of("--from-class", &self.args.edits.from_class, self.model)?;
-        let settings = Settings { sampler: up.sampler, chain, class, guidance: 1.0, ..self.settings.clone() };
+        let settings = Settings { sampler: up.sampler, chain, class, guidance: self.unguided(), ..self.settings.clone() };
         let indices = vec![0; pictures.dim().0];
         let draw = |sources: Sources, watch: Watch| edit::invert(self.model, &settings, sources, watch);
         self.in_batches("inverting", settings.chain.len(), (pictures, &indices), draw, &mut |_, _| ())
@@ -280,11 +280,15 @@ impl<'a> Plan<'a> {
         let mut settings = self.settings.clone();
         if settings.class.is_none() {
             settings.class = class_of("--from-class", &self.args.edits.from_class, self.model)?;
-            settings.guidance = self.args.sampling.guidance.unwrap_or(1.0);
+            settings.guidance = self.args.sampling.guidance.unwrap_or(self.unguided());
         }
         let indices = vec![0; noise.dim().0];
         let draw = |sources: Sources, watch: Watch| edit::draw_from(self.model, &settings, sources, watch);
         self.in_batches("editing", settings.chain.len(), (noise, &indices), draw, watch)
+    }
+
+    fn unguided(&self) -> f64 {
+        self.settings.options.conventions.guidance_of_none
     }
 
     fn invert(&self, watch: &mut impl FnMut(usize, &Moment)) -> Result<Drawn> {

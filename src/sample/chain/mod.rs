@@ -9,7 +9,9 @@ mod sigmas;
 
 use self::sigmas::Table;
 use super::conventions::{Lists, Next};
+use super::timesteps::{cut_off, respaced};
 use super::{Choice, FinalSigma, Sampler, SamplerOptions, Sigmas, Spacing, Transition, timesteps};
+use crate::diffusion::schedule::linspace;
 use crate::diffusion::{Form, Level, Process, Schedule};
 use crate::{Error, Result};
 
@@ -94,7 +96,12 @@ pub fn spread_last(
         return Err(Error::value("number of steps that are kept", format!("1 to {steps}"), kept));
     }
     let last = |mut levels: Vec<Level>| levels.split_off(levels.len().saturating_sub(kept));
-    let list = timesteps(spacing, schedule.t_max(), steps, offset);
+    let t_max = schedule.t_max();
+    let list = match options.conventions.lists {
+        Lists::Respaced => respaced(t_max, steps),
+        Lists::CutOff => cut_off(t_max, steps),
+        Lists::Shared | Lists::OfTheClass | Lists::LinearInLogSigma => timesteps(spacing, t_max, steps, offset),
+    };
     let in_time = matches!(sampler, Sampler::Ddpm | Sampler::Ddim | Sampler::DdimInverse | Sampler::Pndm);
     if !in_time && options.conventions.lists == Lists::OfTheClass {
         let table = Table::of(schedule);
@@ -113,6 +120,15 @@ pub fn spread_last(
     {
         let table = Table::of(schedule);
         let levels = table.edm(sampler, steps);
+        return Ok(in_sigma(sampler, last(levels), last_sigma(sampler, options, &table)));
+    }
+    if options.conventions.lists == Lists::LinearInLogSigma
+        && schedule.process() == Process::Betas
+        && !in_time
+    {
+        let table = Table::of(schedule);
+        let times = linspace(0.0, (t_max - 1) as f64, steps).into_iter().rev();
+        let levels = times.map(|time| table.level_at(sampler, time, table.sigma_by_log(time))).collect();
         return Ok(in_sigma(sampler, last(levels), last_sigma(sampler, options, &table)));
     }
     Ok(through(schedule, &list[steps - kept..], steps, sampler, options))

@@ -20,9 +20,9 @@ mod slerp;
 use ndarray::{Array3, Array4};
 
 use self::repaint::{Known, repaint};
-use super::draw::{Walkers, at_scale, first_noise, walk};
+use super::draw::{Walkers, first_noise, first_x, times, walk};
 use super::{Choice, Moment, Sampler, SamplerOptions, Settings};
-use crate::diffusion::{Level, q_sample};
+use crate::diffusion::{Level, Prediction, q_sample};
 use crate::layers::{flat, shaped};
 use crate::pipeline::Pipeline;
 use crate::{Error, Result};
@@ -105,7 +105,7 @@ pub fn draw_from(
     watch: impl FnMut(&Moment) -> Result<()>,
 ) -> Result<Array4<f32>> {
     sources.check(model, settings)?;
-    let x_t = at_scale(sources.pictures.clone(), settings);
+    let x_t = times(sources.pictures.clone(), settings.chain[0].from.scale());
     run(model, settings, sources, x_t, watch)
 }
 
@@ -124,6 +124,10 @@ pub fn invert(
         return Err(Error::value("sampler", "ddim-inverse, which walks up", settings.sampler.entry().name));
     }
     sources.check(model, settings)?;
+    if settings.chain[0].from.is_clean() && model.scheduler().prediction == Prediction::Sample {
+        let expected = "epsilon or v_prediction: what x_0 is says nothing of the noise that a clean picture goes to";
+        return Err(Error::value("prediction_type", expected, "sample"));
+    }
     run(model, settings, sources, sources.pictures.clone(), watch)
 }
 
@@ -164,7 +168,7 @@ pub fn inpaint(
         return Err(Error::value("sampler", all.join(", "), settings.sampler.entry().name));
     }
     let x_t = match start {
-        Start::Noise => at_scale(first_noise(settings.seed, sources.indices, (h, w, c)), settings),
+        Start::Noise => first_x(model, settings, sources.indices)?,
         Start::Picture => sources.noised(settings.chain[0].from, settings.seed),
     };
     let known = Known { pictures: sources.pictures, mask: known };
