@@ -12,6 +12,7 @@ mod pictures;
 mod progress;
 mod quality;
 mod sample;
+mod samplers;
 mod sampling;
 mod selftest;
 mod train;
@@ -52,6 +53,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Draw pictures from noise
     Sample(sample::Args),
+    /// Draw by every sampler, and measure how far each is from the exact solution
+    Samplers(samplers::Args),
     /// Measure the predicted noise on images never trained on
     Eval(eval::Args),
     /// Show where implementations differ, or run two dialects and name the first number that does
@@ -133,6 +136,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     pool.install(|| match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
+        Command::Samplers(args) => samplers::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Dialects(args) => dialects::run(&args),
         Command::Ema(args) => ema::run(&args),
