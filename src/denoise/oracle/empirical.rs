@@ -97,7 +97,7 @@ impl<F: Real> Empirical<F> {
     fn shares(&self, products: &mut [F], level: Level, label: Option<usize>) {
         let signal = F::from_f64(level.signal());
         for (product, &half) in products.iter_mut().zip(&self.half_squares) {
-            *product = *product - signal * half;
+            *product -= signal * half;
         }
         let never = F::from_f64(f64::NEG_INFINITY);
         if let (Some(label), Some(classes)) = (label, &self.classes)
