@@ -13,7 +13,9 @@ fn place() -> Place {
         let level = |x: u32, y: u32| Luma([((x * 13 + y * 7 + shift) % 256) as u8]);
         ImageBuffer::from_fn(16, 16, level).save(place.path(name)).expect("a picture");
     }
-    ImageBuffer::from_fn(16, 16, |_, y| Luma([if y < 8 { 0u8 } else { 255 }])).save(place.path("mask.png")).expect("a mask");
+    ImageBuffer::from_fn(16, 16, |_, y| Luma([if y < 8 { 0u8 } else { 255 }]))
+        .save(place.path("mask.png"))
+        .expect("a mask");
     place
 }
 
@@ -33,7 +35,8 @@ fn each_edit_writes_a_grid_of_before_and_after_and_says_what_it_did() {
         ("--from a.png b.png --interpolate b.png --count 3", "interpolate", 5),
         ("--from a.png b.png --mask mask.png --resample 2 --jump-length 2 --count 2", "inpaint", 4),
     ] {
-        let line = format!("sample --model run/model --steps 6 --out {edit}.png --npy {edit}.npy --scale 4 --json {flags}");
+        let line =
+            format!("sample --model run/model --steps 6 --out {edit}.png --npy {edit}.npy --scale 4 --json {flags}");
         let said = json(&place, &line);
         assert_eq!((said["edit"].as_str(), &said["from"][1]), (Some(edit), &Value::from("b.png")), "{said}");
         let grid = image::open(place.path(&format!("{edit}.png"))).expect("a picture");
@@ -45,7 +48,8 @@ fn each_edit_writes_a_grid_of_before_and_after_and_says_what_it_did() {
 #[test]
 fn variant_of_one_picture_is_the_same_alone_and_among_others() {
     let place = place();
-    let of = |flags: &str| json(&place, &format!("sample --model run/model --steps 4 --json {flags}"))["sha256"].clone();
+    let of =
+        |flags: &str| json(&place, &format!("sample --model run/model --steps 4 --json {flags}"))["sha256"].clone();
     let alone = of("--from b.png --strength 0.5 --count 1 --first-index 2 --singles one");
     of("--from a.png b.png --strength 0.5 --count 3 --singles all --batch-size 2");
     // b's third is the sixth of all.

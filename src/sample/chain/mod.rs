@@ -122,10 +122,7 @@ pub fn spread_last(
         let levels = table.edm(sampler, steps);
         return Ok(in_sigma(sampler, last(levels), last_sigma(sampler, options, &table)));
     }
-    if options.conventions.lists == Lists::LinearInLogSigma
-        && schedule.process() == Process::Betas
-        && !in_time
-    {
+    if options.conventions.lists == Lists::LinearInLogSigma && schedule.process() == Process::Betas && !in_time {
         let table = Table::of(schedule);
         let times = linspace(0.0, (t_max - 1) as f64, steps).into_iter().rev();
         let levels = times.map(|time| table.level_at(sampler, time, table.sigma_by_log(time))).collect();
@@ -191,12 +188,7 @@ fn in_time(
 }
 
 /// PNDM's chain: a transition for each evaluation.
-fn pndm(
-    schedule: &Schedule,
-    timesteps: &[usize],
-    stride: Option<usize>,
-    options: &SamplerOptions,
-) -> Vec<Transition> {
+fn pndm(schedule: &Schedule, timesteps: &[usize], stride: Option<usize>, options: &SamplerOptions) -> Vec<Transition> {
     let n = timesteps.len();
     let level = |t: usize| schedule.level(t).in_form(Form::VariancePreserving);
     let end = if options.set_alpha_to_one { Level::CLEAN } else { level(1) };

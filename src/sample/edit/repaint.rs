@@ -157,7 +157,10 @@ mod tests {
         assert_eq!(walked(2, 1), [5.0, 4.0, 3.0, 2.0, 1.0, 0.0]);
         // From 3 up to 5 and from 1 up to 3; 5 is too near to the first level, 6, for a jump of its own.
         assert_eq!(walked(2, 2), [5.0, 4.0, 3.0, 5.0, 4.0, 3.0, 2.0, 1.0, 3.0, 2.0, 1.0, 0.0]);
-        assert_eq!(walked(5, 3), [5.0, 4.0, 3.0, 2.0, 1.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0]);
+        assert_eq!(
+            walked(5, 3),
+            [5.0, 4.0, 3.0, 2.0, 1.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 6.0, 5.0, 4.0, 3.0, 2.0, 1.0, 0.0]
+        );
         assert_eq!(walked(9, 9), walked(2, 1), "no room to go up");
     }
 
@@ -180,7 +183,8 @@ mod tests {
             }
         }
         let [from, to] = [7, 19].map(|t| schedule().level(t));
-        let (x, mask) = (Array4::from_shape_vec((1, 1, 1, 2), vec![1.0, 0.0]).unwrap(), Array3::from_elem((1, 1, 2), false));
+        let (x, mask) =
+            (Array4::from_shape_vec((1, 1, 1, 2), vec![1.0, 0.0]).unwrap(), Array3::from_elem((1, 1, 2), false));
         let known = Known { pictures: &x, mask: &mask };
         let options = SamplerOptions::default();
         let up = repaint(&[Transition { from, to }], x.clone(), known, (Sampler::Ddpm, &options), &mut Ones).unwrap();
