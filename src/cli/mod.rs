@@ -7,6 +7,7 @@ mod classify;
 mod ema;
 mod eval;
 mod golden;
+mod lesson;
 mod pictures;
 mod progress;
 mod quality;
@@ -61,6 +62,8 @@ enum Command {
     Classify(classify::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
+    /// Write a page that teaches the mathematics, step by step, from a real run
+    Lesson(lesson::Args),
     /// The right answers for other implementations, and where theirs are wrong
     Golden(golden::Args),
     /// Check that this machine computes the same bits as every other
@@ -135,6 +138,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Quality(args) => quality::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Lesson(args) => lesson::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Selftest(args) => selftest::run(&args),
     })

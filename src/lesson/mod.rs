@@ -1,0 +1,67 @@
+//! The lesson: the mathematics of diffusion step by step, on one page made from a real run.
+//!
+//! [`record`] computes everything that the page shows, [`page::render`] writes the page from the record alone. The page holds the record,
+//! computes it again in the browser where that can be done, and says how many numbers agree bit for bit.
+//!
+//! | file | chapter |
+//! |---|---|
+//! | `forward` | 0, 1, 3: pictures in noise that is known |
+//! | `tables` | 2: the schedule |
+//! | `chain`, `pixel` | 3, 4, 7: a picture on its way from noise |
+//! | `page/chapters` | the words of each chapter |
+//! | `page/js` | its figures |
+
+pub mod about;
+pub mod chain;
+pub mod excerpt;
+pub mod forward;
+pub mod numbers;
+pub mod page;
+pub mod pixel;
+mod subject;
+pub mod tables;
+
+use serde::Serialize;
+
+use crate::Result;
+use crate::data::Dataset;
+use crate::layers::Prepared;
+use crate::pipeline::Pipeline;
+
+use subject::Subject;
+
+/// Everything that the page shows.
+#[derive(Clone, Debug, Serialize)]
+pub struct Record {
+    /// The model, the pictures, the program.
+    pub about: about::About,
+    /// The schedule.
+    pub tables: tables::Tables,
+    /// Pictures in known noise.
+    pub pictures: Vec<forward::Noised>,
+    /// One step of the forward process.
+    pub step_noise: forward::StepNoise,
+    /// A picture on its way from noise.
+    pub chain: chain::Chain,
+    /// x_t, x̂₀ and x after the shown step side by side, as base64 of a PNG file: what stands where nothing is computed.
+    pub still: String,
+}
+
+/// The lesson of a model, with pictures that it was not trained on.
+///
+/// # Errors
+/// A model that the lesson is not about; whatever the network refuses.
+pub fn record(model: &Pipeline, data: &Dataset) -> Result<Record> {
+    crate::numerics::environment::check_current()?;
+    let prepared = Prepared::new(model.weights());
+    let subject = Subject::new(model, &prepared, data)?;
+    let (chain, still) = chain::record(&subject)?;
+    Ok(Record {
+        about: about::about(&subject),
+        tables: tables::tables(&subject),
+        pictures: forward::pictures(&subject)?,
+        step_noise: forward::step_noise(&subject)?,
+        chain,
+        still,
+    })
+}
