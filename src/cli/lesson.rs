@@ -1,6 +1,6 @@
 //! `ancestral lesson`: the mathematics step by step, on one page made from a real run.
 
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 
 use super::eval::{data_for, run_of};
 use super::progress::note;
@@ -37,8 +37,8 @@ pub fn run(args: &Args) -> Result<Exit> {
     atomic::probe(&args.out)?;
     args.json.as_deref().map_or(Ok(()), atomic::probe)?;
     let (height, width, channels) = model.image_shape()?;
-    let data = pictures(args, Shape { height, width, channels })?;
-    let (page, json) = page::render(&record(&model, &data)?)?;
+    let (data, training) = pictures(args, Shape { height, width, channels })?;
+    let (page, json) = page::render(&record(&model, &data, training.as_ref())?)?;
     atomic::write(&args.out, page.as_bytes())?;
     print(args.out.display())?;
     if let Some(path) = &args.json {
@@ -48,19 +48,16 @@ pub fn run(args: &Args) -> Result<Exit> {
     Ok(Exit::Passed)
 }
 
-/// The pictures that were asked for; else those of the run or MNIST, and where these do not fit, synthetic ones.
-fn pictures(args: &Args, shape: Shape) -> Result<Dataset> {
+/// The pictures that were asked for; else those of the run or MNIST, and where these do not fit, synthetic ones. Beside them the
+/// training pictures of the same place, where there are some.
+fn pictures(args: &Args, shape: Shape) -> Result<(Dataset, Option<Dataset>)> {
     let path = data_for(args.data.as_deref(), run_of(&args.model)?.as_ref());
-    let found = load(&path, shape);
-    match found {
+    match data::load(&path, Split::Validation, shape) {
         Err(error) if args.data.is_none() => {
             note(&format!("note: synthetic shapes in the place of pictures: {error}"));
-            shapes::draw(shapes::SEED, Split::Validation, shape)
+            let draw = |split| shapes::draw(shapes::SEED, split, shape);
+            Ok((draw(Split::Validation)?, Some(draw(Split::Train)?)))
         }
-        found => found,
+        found => Ok((found?, data::load(&path, Split::Train, shape).ok())),
     }
-}
-
-fn load(path: &Path, shape: Shape) -> Result<Dataset> {
-    data::load(path, Split::Validation, shape)
 }

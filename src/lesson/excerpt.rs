@@ -49,7 +49,7 @@ pub fn excerpt(path: &str, start: &str) -> Option<Excerpt> {
     let length = if ends(lines[first]) {
         1
     } else {
-        1 + lines[first + 1..].iter().position(|line| indent(line) == depth && line.trim_start().starts_with('}'))? + 1
+        2 + lines[first + 1..].iter().position(|line| indent(line) == depth && line.trim_start().starts_with(['}', ']', ')']))?
     };
     let text: Vec<&str> = lines[first..first + length].iter().map(|line| line.get(depth..).unwrap_or("")).collect();
     Some(Excerpt { path, line: first + 1, text: text.join("\n") })
@@ -65,6 +65,8 @@ mod tests {
         assert!(found.text.starts_with("pub fn between(") && found.text.ends_with("\n}"), "{}", found.text);
         assert!(found.text.contains("beta_tilde: (1.0 - alpha_bar_prev) * share"), "{}", found.text);
         assert_eq!(excerpt("src/sample/ddpm.rs", r#"Term::new("x_0_hat""#).expect("a line").text.lines().count(), 1);
+        let terms = excerpt("src/sample/ddpm.rs", "let terms = [").expect("a list");
+        assert!(terms.text.ends_with("\n];") && terms.text.lines().count() == 5, "{}", terms.text);
         assert_eq!((excerpt("src/diffusion/posterior.rs", "fn nowhere"), excerpt("src/none.rs", "fn")), (None, None));
     }
 }

@@ -13,7 +13,7 @@ use crate::pipeline::Scheduler;
 use crate::sample::{Sampler, SamplerOptions, Settings, Spacing, draw};
 
 /// The weights of the pictures.
-const WEIGHTS: [f64; 5] = [0.0, 1.0, 2.0, 4.0, 8.0];
+const WEIGHTS: [f64; 4] = [0.0, 1.0, 3.0, 8.0];
 
 /// The weight that the page computes again.
 const CHECKED: f64 = 3.0;

@@ -41,6 +41,8 @@ pub struct Insight {
     pub attending: usize,
     /// The height of the lowest of them, in pixels; 0 if none has.
     pub attending_height: usize,
+    /// Rows of the lowest level.
+    pub lowest: usize,
     /// The first convolution.
     pub convolution: Convolution,
     /// Some channels of each level at some t.
@@ -173,6 +175,7 @@ fn insight(subject: &Subject, config: &UNetConfig) -> Result<Insight> {
     Ok(Insight {
         attending,
         attending_height: levels.iter().rev().find(|level| level.attends).map_or(0, |level| level.height),
+        lowest: levels.last().map_or(0, |level| level.height),
         levels,
         convolution: convolution(subject, &shown),
         maps: maps.collect::<Result<_>>()?,

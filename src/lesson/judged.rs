@@ -47,6 +47,10 @@ pub struct Judged {
     pub evaluated: usize,
     /// Over all t.
     pub total: Errors,
+    /// R² of the network in the last bin.
+    pub last_r2: f64,
+    /// That of the best multiple of x_t.
+    pub last_linear_r2: f64,
 }
 
 /// Errors at one t.
@@ -173,6 +177,8 @@ pub fn judged(subject: &Subject, training: Option<&Dataset>) -> Result<Judged> {
         bins: evaluation.bins.iter().map(bin).collect(),
         evaluated: evaluation.images,
         total: evaluation.total,
+        last_r2: evaluation.bins.last().expect("a bin").1.r2,
+        last_linear_r2: 1.0 - evaluation.bins.last().expect("a bin").1.linear_mse,
         at,
     })
 }

@@ -43,6 +43,10 @@ pub struct Learning {
     pub best_h: f64,
     /// How near, relative to the gradient.
     pub best_error: f64,
+    /// One over that, in round numbers.
+    pub best_parts: f64,
+    /// 2/N · 0.1.
+    pub factor: f64,
     /// 2/N (y − y*), for each number of the output, in f64.
     pub slope: Numbers,
     /// What the weight is multiplied by for each of them, where the last layer is a convolution of 3 x 3.
@@ -60,7 +64,7 @@ pub struct Difference {
     pub error: f64,
 }
 
-/// One training pair: the first picture at the shown t. None where the network is too large to ask it so often.
+/// One training pair: the first picture at the shown t. None where the network is too large to ask it so often, learns variances, or is at rest.
 ///
 /// # Errors
 /// Whatever the network refuses.
@@ -91,6 +95,9 @@ pub fn learning(subject: &Subject) -> Result<Option<Learning>> {
     let steepest = (0..of_entry.len()).max_by(|&a, &b| of_entry[a].abs().total_cmp(&of_entry[b].abs()));
     let weight_place = steepest.expect("a weight");
     let (place, exact) = (entry.span.start + weight_place, of_entry[weight_place]);
+    if exact == 0.0 {
+        return Ok(None); // nothing to compare with: the network is not trained
+    }
     let (weight, mut differences) = (w.0[place], Vec::new());
     for power in 0..=FINEST {
         let h = 1.0 / crate::numerics::elementary::pow(10.0, f64::from(power));
@@ -119,10 +126,21 @@ pub fn learning(subject: &Subject) -> Result<Option<Learning>> {
         gradient: exact,
         best_h: best.h,
         best_error: best.error,
+        best_parts: rounded(1.0 / best.error),
+        factor: 2.0 * 0.1 / count as f64,
         slope: Numbers::f64(&slope),
         input,
         differences,
     }))
+}
+
+/// The power of ten at or below a number.
+fn rounded(x: f64) -> f64 {
+    let mut power = 1.0;
+    while power * 10.0 <= x && power < 1e15 {
+        power *= 10.0;
+    }
+    power
 }
 
 /// What a weight of the last convolution is multiplied by, for each number of the output: one channel of its input, moved by the

@@ -166,7 +166,7 @@ fn learn(mixture: &GaussianMixture) -> Result<Learned> {
     let layers: Vec<Linear> =
         (0..3).map(|i| Linear::new(&mut layout, &format!("layer{i}"), sizes[i], sizes[i + 1])).collect();
     let mut w: ParameterVector<f64> = layout.initial(SEED);
-    let (adamw, mut moments) = (AdamW { weight_decay: 0.0, ..AdamW::default() }, Moments::zeros(w.0.len()));
+    let (adamw, mut moments) = (AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }, Moments::zeros(w.0.len()));
     let (mut losses, mut exact_losses) = (Vec::new(), Vec::new());
     for step in 1..=steps {
         let pairs = Pairs::draw(step, batch);

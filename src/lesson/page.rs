@@ -40,7 +40,15 @@ const CHAPTERS: &[Chapter] = chapters! {
     "02" "2" "The schedule" "How fast is it added?";
     "03" "3" "All the noise, or one step of it" "Does the network predict the whole noise or the step's?";
     "04" "4" "One pixel, one step" "Which numbers make one step?";
+    "05" "5" "Why not at once?" "If the network sees the picture, why take many steps?";
     "06" "6" "Where the weights come from" "Why these weights?";
+    "07" "7" "The chain, and other samplers" "How few steps will do?";
+    "08" "8" "How it learns" "How does a network learn this?";
+    "09" "9" "A world with known truth" "What is right, where the truth is known?";
+    "10" "10" "Inside the network" "What happens between x_t and the answer?";
+    "11" "11" "Is it good?" "Which numbers say that a model is good?";
+    "12" "12" "Guidance" "How is a picture asked for?";
+    "13" "13" "What is paid in bits" "Which steps cost most?";
     "14" "14" "Exercises" "Can I do it without the program?";
 };
 
@@ -56,7 +64,13 @@ const SCRIPTS: &[&str] = &[
     include_str!("page/js/c00_c01.js"),
     include_str!("page/js/c02.js"),
     include_str!("page/js/c03_c04.js"),
+    include_str!("page/js/c05.js"),
     include_str!("page/js/c06.js"),
+    include_str!("page/js/c07.js"),
+    include_str!("page/js/c08.js"),
+    include_str!("page/js/c09.js"),
+    include_str!("page/js/c10.js"),
+    include_str!("page/js/c13.js"),
     include_str!("page/js/c14.js"),
     include_str!("page/js/start.js"),
 ];

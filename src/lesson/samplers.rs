@@ -3,16 +3,17 @@
 use ndarray::{Array4, Axis, concatenate};
 use serde::Serialize;
 
-use super::chain::INDEX;
+use super::chain::{INDEX, start};
 use super::numbers::Numbers;
 use super::subject::{SEED, Subject};
 use crate::Result;
-use crate::diffusion::Variance;
+use crate::denoise::{Estimate, check_finite};
+use crate::diffusion::{Level, Variance};
 use crate::layers::flat;
 use crate::numerics::parallel;
 use crate::numerics::sum::sum_of_squares;
 use crate::pipeline::Scheduler;
-use crate::sample::{Conventions, Sampler, SamplerOptions, Settings, Spacing, draw};
+use crate::sample::{Conventions, Sampler, SamplerOptions, Settings, Spacing, Walk, draw};
 
 /// One sampler, in chains of several lengths.
 #[derive(Clone, Debug, Serialize)]
@@ -36,18 +37,42 @@ pub struct Samplers {
     pub ten: f64,
     /// So many steps those are.
     pub ten_steps: usize,
+    /// All steps over those.
+    pub fewer: f64,
 }
 
 /// Lengths of chains.
 const LENGTHS: [usize; 8] = [1, 2, 3, 5, 10, 20, 50, 100];
 
 /// The samplers of the chapter: name, sampler, η, and whether it also takes all T steps.
-const SAMPLERS: [(&str, Sampler, f64, bool); 4] = [
-    ("DDPM", Sampler::Ddpm, 0.0, true),
+const SAMPLERS: [(&str, Sampler, f64, bool); 5] = [
+    ("DDPM", Sampler::Ddpm, 0.0, false),
     ("DDIM, η = 0", Sampler::Ddim, 0.0, true),
     ("DDIM, η = 0.5", Sampler::Ddim, 0.5, false),
     ("DPM-Solver++ 2M", Sampler::DpmMultistep, 0.0, false),
+    (QUIET, Sampler::Ddpm, 0.0, false),
 ];
+
+/// The name of ancestral sampling with its noise left out, which is no sampler.
+const QUIET: &str = "DDPM with z = 0, a mistake";
+
+/// A walk that draws no noise, and sees as the network does.
+struct Quiet<'a> {
+    subject: &'a Subject<'a>,
+    label: Option<usize>,
+}
+
+impl Walk<f32> for Quiet<'_> {
+    fn see(&mut self, x: &Array4<f32>, level: Level) -> Result<Estimate<f32>> {
+        let output = self.subject.see(x, level, self.label)?;
+        check_finite(flat(&output.value), level)?;
+        Ok(self.subject.estimate(x, level, &output))
+    }
+
+    fn noise(&mut self, _: Level) -> Array4<f32> {
+        Array4::zeros(start(self.subject, INDEX).dim())
+    }
+}
 
 /// Pictures of one x_T.
 ///
@@ -72,7 +97,7 @@ pub fn samplers(subject: &Subject) -> Result<Samplers> {
     order.sort_by_key(|&job| std::cmp::Reverse(jobs[job].1));
     let drawn = parallel::map(jobs.len(), |place| {
         let (row, n) = jobs[order[place]];
-        picture(subject, SAMPLERS[row].1, SAMPLERS[row].2, n)
+        picture(subject, &SAMPLERS[row], n)
     });
     let mut pictures: Vec<Option<Array4<f32>>> = vec![None; jobs.len()];
     for (place, drawn) in drawn.into_iter().enumerate() {
@@ -96,11 +121,11 @@ pub fn samplers(subject: &Subject) -> Result<Samplers> {
     };
     let rows: Vec<Row> = SAMPLERS.iter().enumerate().map(row).collect();
     let ten = rows[1].steps.iter().position(|&n| n == 10).unwrap_or(rows[1].steps.len() - 1);
-    Ok(Samplers { ten: rows[1].distance[ten], ten_steps: rows[1].steps[ten], rows })
+    Ok(Samplers { ten: rows[1].distance[ten], ten_steps: rows[1].steps[ten], fewer: t_max as f64 / rows[1].steps[ten] as f64, rows })
 }
 
 /// The picture of the chapter by a chain of `n` steps.
-fn picture(subject: &Subject, sampler: Sampler, eta: f64, n: usize) -> Result<Array4<f32>> {
+fn picture(subject: &Subject, &(name, sampler, eta, _): &(&str, Sampler, f64, bool), n: usize) -> Result<Array4<f32>> {
     let model = subject.model;
     let options = SamplerOptions { eta, conventions: Conventions::PAPER, ..SamplerOptions::default() };
     let learned = model.scheduler().options.variance.is_learned();
@@ -109,6 +134,10 @@ fn picture(subject: &Subject, sampler: Sampler, eta: f64, n: usize) -> Result<Ar
     let scheduler =
         Scheduler { sampler, options, spacing: Spacing::Trailing, steps_offset: 0, ..model.scheduler().clone() };
     let class = subject.model.classes().filter(|&classes| classes > 0).map(|classes| INDEX as usize % classes);
+    if name == QUIET {
+        let mut quiet = Quiet { subject, label: model.label(class) };
+        return sampler.run(&scheduler.chain(n)?, start(subject, INDEX), &options, &mut quiet);
+    }
     let settings = Settings { seed: SEED, sampler, options, chain: scheduler.chain(n)?, class, guidance: 1.0 };
     draw(model, &settings, INDEX..INDEX + 1, |_| Ok(()))
 }

@@ -1,12 +1,12 @@
 // Chapter 0: a picture, its noise, what the network makes out. Chapter 1: the stride, and the steps.
 
 function chapter0() {
-  const noisy = picture("x_t"), seen = picture("x̂₀, made out in it"), clean = picture("x₀, the picture");
+  const noisy = picture("xₜ"), seen = picture("x̂₀, made out in it"), clean = picture("x₀, the picture");
   const times = record.about.times;
   const which = choice("picture", record.pictures.map((p, i) => [String(i), "number " + p.index]), String(state.picture), (value) => change({ picture: Number(value) }));
   const time = slider("t", times, state.t, (t) => change({ t }));
   if (!figure("f0", make("div", { class: "controls" }, which, time.element), make("div", { class: "row" }, noisy.element, seen.element, clean.element),
-    make("p", { class: "note" }, "The network's words are ", fromProgram("from the program"), ", x_t and x̂₀ are computed from them ", fromBrowser("in your browser"), "."))) return;
+    make("p", { class: "note" }, "The network's words are ", fromProgram("from the program"), ", xₜ and x̂₀ are computed from them ", fromBrowser("in your browser"), "."))) return;
   watch(() => {
     const t = time.nearest(state.t), k = state.picture;
     const x0 = tensor(`pictures.${k}.x_0`), eps = tensor(`pictures.${k}.eps`);
@@ -18,14 +18,14 @@ function chapter0() {
     noisy.draw(x, 1, false);
     seen.draw(image, 1, false);
     clean.draw(x0, 1, false);
-    noisy.name("x_t at t = " + t);
+    noisy.name("xₜ at t = " + t);
   });
 }
 
 function chapter1() {
   const T = record.about.t_max;
   const time = slider("t", range(1, T), state.t, (t) => change({ t }));
-  const parts = [picture("x₀", { pick: true }), picture("ε", { pick: true }), picture("x_t", { pick: true })];
+  const parts = [picture("x₀", { pick: true }), picture("ε", { pick: true }), picture("xₜ", { pick: true })];
   const sum = make("p", { role: "status" });
   if (!figure("f1a", make("div", { class: "controls" }, time.element), make("div", { class: "row" }, ...parts.map((p) => p.element)), sum)) return;
   watch(() => {
@@ -37,7 +37,7 @@ function chapter1() {
     parts[0].draw(x0);
     parts[1].draw(eps, 3);
     parts[2].draw(x);
-    parts[2].name("x_t at t = " + t);
+    parts[2].name("xₜ at t = " + t);
     const i = place();
     sum.replaceChildren(`Row ${state.row}, column ${state.column}: `, fromBrowser(`${show(signal)} · ${show(x0[i])} + ${show(sigma)} · ${show(eps[i])} = ${show(x[i])}`));
   });
@@ -47,7 +47,7 @@ function chapter1() {
 /** One pixel of many walks, step by step, inside the band of the stride. */
 function walkers() {
   const T = record.about.t_max, COUNT = 40, every = Math.max(1, Math.ceil(T / 100));
-  const plot = chart("One pixel, step by step, and the band of one stride", { x: "t", y: "x_t" });
+  const plot = chart("One pixel, step by step, and the band of one stride", { x: "t", y: "xₜ" });
   const says = make("p", { role: "status" });
   if (!figure("f1b", plot.element, says)) return;
   const beta = tensor("tables.beta"), signal = tensor("tables.signal"), sigma = tensor("tables.sigma");

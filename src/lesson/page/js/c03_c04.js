@@ -14,7 +14,7 @@ function chapter3() {
   [tensor("step_noise.eps"), hat, tensor("step_noise.z"), hat.map((x) => correlation * x)].forEach((x, i) => views[i].draw(x, 3, false));
 
   const time = chainSlider();
-  const [noisy, now, next] = [picture("x_t"), picture("x̂₀"), picture("x_s")];
+  const [noisy, now, next] = [picture("xₜ"), picture("x̂₀"), picture("xₛ")];
   const says = make("p", { role: "status" });
   figure("f3b", make("div", { class: "controls" }, time.element), make("div", { class: "row" }, noisy.element, now.element, next.element), says);
   watch(() => {
@@ -23,17 +23,17 @@ function chapter3() {
     noisy.draw(chainX(k), 1, false);
     now.draw(chainX(k).map((_, i) => chainStep(k, i).image), 1, false);
     next.draw(tensor(`chain.steps.${k}.x_s`), 1, false);
-    noisy.name("x_t at t = " + t);
+    noisy.name("xₜ at t = " + t);
     now.name("take it all away now: x̂₀");
     next.name("go to t = " + t_prev);
-    says.replaceChildren("This step takes ", fromProgram(show(weights.x_0_hat, 5)), " of x̂₀ and ", fromProgram(show(weights.x_t, 5)), " of x_t.");
+    says.replaceChildren("This step takes ", fromProgram(show(weights.x_0_hat, 5)), " of x̂₀ and ", fromProgram(show(weights.x_t, 5)), " of xₜ.");
   });
 }
 
 function chapter4() {
   const time = chainSlider();
   const options = { clip: record.chain.clip !== null, noise: true };
-  const views = ["x_t", "x̂₀", "z", "x_s"].map((name) => picture(name, { pick: true }));
+  const views = ["xₜ", "x̂₀", "z", "xₛ"].map((name) => picture(name, { pick: true }));
   const table = grid("The products of one pixel", ["", "weight", "number", "product"]);
   const says = make("p", { role: "status" });
   const boxes = [tick("clip x̂₀", options.clip, (on) => { options.clip = on; draw(); }), tick("add noise", true, (on) => { options.noise = on; draw(); })];
@@ -47,11 +47,11 @@ function chapter4() {
     views[1].draw(all.map((step) => step.image));
     views[2].draw(tensor(`chain.steps.${k}.z`), 3);
     views[3].draw(all.map((step) => step.sum));
-    views[0].name("x_t at t = " + t);
-    views[3].name("x_s at s = " + t_prev);
+    views[0].name("xₜ at t = " + t);
+    views[3].name("xₛ at s = " + t_prev);
     table.fill([
       ["x̂₀", show(pixel.weights.x_0_hat, 6), show(pixel.image, 6), fromBrowser(show(pixel.ofImage, 6))],
-      ["x_t", show(pixel.weights.x_t, 6), show(pixel.x, 6), fromBrowser(show(pixel.ofX, 6))],
+      ["xₜ", show(pixel.weights.x_t, 6), show(pixel.x, 6), fromBrowser(show(pixel.ofX, 6))],
       ["z", show(pixel.weights.z, 6), show(pixel.z, 6), fromBrowser(show(pixel.ofZ, 6))],
       ["sum", "", "", fromBrowser(show(pixel.sum, 6))],
     ]);

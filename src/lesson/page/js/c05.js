@@ -15,7 +15,7 @@ function chapter5() {
   const plot = chart("Error of the picture, √mean (x₀ − x̂₀)², by t", { x: "t", y: "", columns: 20 });
   figure("f5b", plot.element);
   const line = (name, style, of) => (of(judged.at[0]) === null ? null : { name, class: style, points: judged.at.map((a) => [a.t, of(a)]) });
-  const series = [line("network", "a", (a) => a.x_0_rmse), line("exact mean of the training pictures", "b", (a) => a.exact_rmse), line("mean picture, whatever x_t is", "c", (a) => a.mean_rmse)].filter(Boolean);
+  const series = [line("network", "a", (a) => a.x_0_rmse), line("exact mean of the training pictures", "b", (a) => a.exact_rmse), line("mean picture, whatever xₜ is", "c", (a) => a.mean_rmse)].filter(Boolean);
   watch(() => {
     const i = times.indexOf(time.nearest(state.t));
     time.update(times[i]);
@@ -30,15 +30,15 @@ function chapter5() {
 function chapter11() {
   const { bins, at: errors } = record.judged;
   const middle = ({ from, to }) => (from + to) / 2;
-  const table = grid("Errors of the predicted noise by t", ["t", "MSE", "RMSE", "MAE", "R²", "best multiple of x_t: MSE"]);
-  const noise = chart("R² of the noise by t, and that of the best multiple of x_t", { x: "t", y: "R²" });
+  const table = grid("Errors of the predicted noise by t", ["t", "MSE", "RMSE", "MAE", "R²", "best multiple of xₜ: MSE"]);
+  const noise = chart("R² of the noise by t, and that of the best multiple of xₜ", { x: "t", y: "R²" });
   const image = chart("Error of the picture by t, √mean (x₀ − x̂₀)²", { x: "t", y: "" });
   if (!figure("f11a", table.element)) return;
   figure("f11b", noise.element, image.element);
   table.fill(bins.map(({ from, to, errors: e }) => [`${from} to ${to}`, ...[e.mse, e.rmse, e.mae, e.r2, e.linear_mse].map((x) => fromProgram(show(x, 5)))]));
   noise.draw([
     { name: "network", class: "a", points: bins.map((bin) => [middle(bin), bin.errors.r2]) },
-    { name: "best multiple of x_t", class: "b", points: bins.map((bin) => [middle(bin), 1 - bin.errors.linear_mse]) },
+    { name: "best multiple of xₜ", class: "b", points: bins.map((bin) => [middle(bin), 1 - bin.errors.linear_mse]) },
     { name: "always 0", class: "c", points: bins.map((bin) => [middle(bin), 0]) },
   ], { low: -0.05, high: 1.02 });
   image.draw([{ name: "network", class: "a", points: errors.map((e) => [e.t, e.x_0_rmse]) }], { low: 0 });

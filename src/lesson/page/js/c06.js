@@ -22,8 +22,8 @@ function chapter6() {
     const xs = range(0, 120).map((n) => mean - reach + (n * reach) / 60);
     const least = byStep(mean) + byPicture(mean);
     plot.draw([
-      { name: "to x_t: q(x_t | x_s)", class: "b", points: xs.map((x) => [x, byStep(x)]) },
-      { name: "from x₀: q(x_s | x₀)", class: "c", points: xs.map((x) => [x, byPicture(x)]) },
+      { name: "to xₜ: q(xₜ | xₛ)", class: "b", points: xs.map((x) => [x, byStep(x)]) },
+      { name: "from x₀: q(xₛ | x₀)", class: "c", points: xs.map((x) => [x, byPicture(x)]) },
       { name: "their sum", class: "a", points: xs.map((x) => [x, byStep(x) + byPicture(x)]) },
     ], { low: 0, high: least + 18, now: mean });
     let [total, first, second] = [0, 0, 0];
@@ -42,7 +42,7 @@ function chapter6() {
   const time = slider("t", range(1, T), state.t, (t) => { if (own.s === state.t - 1 || own.s >= t) own.s = t - 1; change({ t }); });
   const before = slider("s", range(0, Math.max(T - 1, 0)), own.s, (s) => set({ s }));
   const clean = slider("x₀", range(-10, 10).map((n) => n / 10), own.x0, (x0) => set({ x0 }), (x) => show(x, 1));
-  const noisy = slider("x_t", tenths, own.xt, (xt) => set({ xt }), (x) => show(x, 1));
+  const noisy = slider("xₜ", tenths, own.xt, (xt) => set({ xt }), (x) => show(x, 1));
   const sliders = [[time, () => state.t], [before, () => Math.min(own.s, state.t - 1)], [clean, () => own.x0], [noisy, () => own.xt]];
   figure("f6", make("div", { class: "controls" }, ...sliders.map(([of]) => of.element)), plot.element, table.element) && watch(draw);
 }

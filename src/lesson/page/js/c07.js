@@ -3,7 +3,7 @@
 /** A table of pictures: a row for each name, a column for each head. */
 function gallery(caption, heads, rows) {
   const body = rows.map(([name, cells]) => make("tr", {}, make("th", { scope: "row" }, name), ...cells.map((cell) => make("td", {}, cell ?? ""))));
-  const table = make("table", {}, make("caption", { class: "note" }, caption), make("thead", {}, make("tr", {}, ...["", ...heads].map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, ...body));
+  const table = make("table", {}, make("caption", { class: "note" }, caption), make("thead", {}, make("tr", {}, make("td"), ...heads.map((head) => make("th", { scope: "col" }, head)))), make("tbody", {}, ...body));
   return make("div", { class: "wide", tabindex: 0, role: "region", "aria-label": caption }, table);
 }
 

@@ -53,7 +53,7 @@ function chapter10() {
   const { convolution, maps, attention } = unet, x = tensor("pictures.0.x_t");
   let channel = 0;
   const output = tensor("inside.unet.convolution.output"), { shown } = convolution;
-  const views = [picture("x_t", { pick: true }), picture("y, this channel", { pick: true, shape: [record.about.shape[0], record.about.shape[1], 1] })];
+  const views = [picture("xₜ", { pick: true }), picture("y, this channel", { pick: true, shape: [record.about.shape[0], record.about.shape[1], 1] })];
   const table = grid("The window, each pixel times its weight", ["", "left", "middle", "right"]);
   const says = make("p", { role: "status" });
   const channels = slider("channel of y", range(0, shown - 1), 0, (o) => { channel = o; draw(); });

@@ -75,5 +75,5 @@ function chapter14() {
     says.textContent = text;
   };
   figure("f14", make("div", { class: "controls" }, choice("step", judgedSteps(), String(k), (value) => { k = Number(value); fill(); })),
-    make("p", {}, "Given:"), inputs, make("p", {}, "Your x_s:"), answer, make("div", { class: "controls" }, make("button", { type: "button", onclick: check }, "Judge")), says) && fill();
+    make("p", {}, "Given:"), inputs, make("p", {}, "Your xₛ:"), answer, make("div", { class: "controls" }, make("button", { type: "button", onclick: check }, "Judge")), says) && fill();
 }

@@ -41,7 +41,8 @@ function grid(caption, head) {
   const body = make("tbody");
   const cells = (row, tag) => row.map((cell, i) => {
     const content = cell instanceof Node ? cell : String(cell);
-    return make(tag, tag === "th" ? { scope: "col", class: i ? "number" : "" } : { class: i ? "number" : "" }, content);
+    const isHead = tag === "th" && cell !== "";
+    return make(isHead ? "th" : "td", { scope: isHead && "col", class: i ? "number" : "" }, content);
   });
   const table = make("table", {}, make("caption", { class: "note" }, caption), make("thead", {}, make("tr", {}, ...cells(head, "th"))), body);
   const fill = (rows) => body.replaceChildren(...rows.map((row) => make("tr", {}, ...cells(row, "td"))));
