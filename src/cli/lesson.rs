@@ -29,6 +29,9 @@ pub struct Args {
     /// Also write the record, all numbers of the page, as JSON
     #[arg(long, value_name = "FILE.json")]
     json: Option<PathBuf>,
+    /// Also put the network into the page, rounded to float16, so that it draws pictures there: another 1.8 MB for the model in the tree
+    #[arg(long)]
+    with_network: bool,
 }
 
 /// Computes the record and writes the page.
@@ -38,7 +41,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     args.json.as_deref().map_or(Ok(()), atomic::probe)?;
     let (height, width, channels) = model.image_shape()?;
     let (data, training) = pictures(args, Shape { height, width, channels })?;
-    let (page, json) = page::render(&record(&model, &data, training.as_ref())?)?;
+    let (page, json) = page::render(&record(&model, &data, training.as_ref(), args.with_network)?)?;
     atomic::write(&args.out, page.as_bytes())?;
     print(args.out.display())?;
     if let Some(path) = &args.json {

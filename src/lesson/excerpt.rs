@@ -46,10 +46,11 @@ pub fn excerpt(path: &str, start: &str) -> Option<Excerpt> {
     let depth = indent(lines[first]);
     // Formatted code closes an item at the indentation of its first line; one line that ends it is an item by itself.
     let ends = |line: &str| line.ends_with(';') || line.ends_with('}') || line.ends_with("},");
+    let closes = |line: &str| line.trim_start().starts_with(['}', ']', ')']) && !line.ends_with('{');
     let length = if ends(lines[first]) {
         1
     } else {
-        2 + lines[first + 1..].iter().position(|line| indent(line) == depth && line.trim_start().starts_with(['}', ']', ')']))?
+        2 + lines[first + 1..].iter().position(|line| indent(line) == depth && closes(line))?
     };
     let text: Vec<&str> = lines[first..first + length].iter().map(|line| line.get(depth..).unwrap_or("")).collect();
     Some(Excerpt { path, line: first + 1, text: text.join("\n") })

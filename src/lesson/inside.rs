@@ -180,7 +180,10 @@ fn insight(subject: &Subject, config: &UNetConfig) -> Result<Insight> {
         convolution: convolution(subject, &shown),
         maps: maps.collect::<Result<_>>()?,
         attention: attention(config, &shown),
-        skips: [subject.some_times()[0], subject.shown_t()].into_iter().map(|t| skips(subject, t)).collect::<Result<_>>()?,
+        skips: [subject.some_times()[0], subject.shown_t()]
+            .into_iter()
+            .map(|t| skips(subject, t))
+            .collect::<Result<_>>()?,
     })
 }
 
@@ -231,7 +234,8 @@ fn maps(taps: &Taps<f32>) -> Vec<(String, Numbers)> {
         let mut bytes = Vec::new();
         for channel in 0..SHOWN.min(c) {
             let map: Vec<f32> = flat(y).iter().skip(channel).step_by(c).copied().collect();
-            let (low, high) = map.iter().fold((map[0], map[0]), |(l, g), &x| (if x < l { x } else { l }, if x > g { x } else { g }));
+            let (low, high) =
+                map.iter().fold((map[0], map[0]), |(l, g), &x| (if x < l { x } else { l }, if x > g { x } else { g }));
             let spread = if high > low { high - low } else { 1.0 };
             bytes.extend(map.iter().map(|&x| crate::report::pixels::level(2.0 * (x - low) / spread - 1.0)));
         }
@@ -252,7 +256,8 @@ fn attention(config: &UNetConfig, taps: &Taps<f32>) -> Option<Attention> {
     }
     let shape = taps.iter().find(|(tap, _)| tap == "mid_block.resnets.0")?.1.shape().to_vec();
     let channels = config.attention_head_dim.unwrap_or(inner);
-    let head = |x: &Array3<f32>| -> Vec<f32> { flat(x).chunks(inner).flat_map(|row| row[..channels].to_vec()).collect() };
+    let head =
+        |x: &Array3<f32>| -> Vec<f32> { flat(x).chunks(inner).flat_map(|row| row[..channels].to_vec()).collect() };
     let (q, k) = (head(&q), head(&k));
     let mut p = vec![0.0f32; tokens * tokens];
     let matrix = |x| Matrix::new(x, tokens, channels);
@@ -315,7 +320,9 @@ fn without_skips(network: &Network, weights: &ParameterVector<f32>) -> Parameter
             }
         }
         // What a block makes goes on to the next; its shortcut still reads what came to it.
-        if parts[parts.len() - 2] == "conv2" && !has_shortcut(network, &entry.name) || parts[parts.len() - 2] == "conv_shortcut" {
+        if parts[parts.len() - 2] == "conv2" && !has_shortcut(network, &entry.name)
+            || parts[parts.len() - 2] == "conv_shortcut"
+        {
             before = Some(c_out);
         }
     }
@@ -352,6 +359,8 @@ fn transformer() -> Result<Transformer> {
         channels: config.num_attention_heads * config.attention_head_dim,
         heads: config.num_attention_heads,
         parameters: dit.layout.count(),
-        largest_output: output.iter().fold(0.0, |most, y| if f64::from(y.abs()) > most { f64::from(y.abs()) } else { most }),
+        largest_output: output
+            .iter()
+            .fold(0.0, |most, y| if f64::from(y.abs()) > most { f64::from(y.abs()) } else { most }),
     })
 }

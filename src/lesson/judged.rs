@@ -37,6 +37,8 @@ pub struct Judged {
     pub exact_from: Option<usize>,
     /// The least of these t from which on the network's picture is hardly better than the mean picture.
     pub mean_from: Option<usize>,
+    /// Whether the network is worse than the mean picture at the greatest t.
+    pub worse_at_end: bool,
     /// What the network makes of the first picture at each t, as bytes (n, h, w, c).
     pub network: Numbers,
     /// The exact mean there.
@@ -93,7 +95,8 @@ impl Exact {
         let images = training.len().min((MOST_NUMBERS / subject.size()).max(1));
         let indices: Vec<usize> = (0..images).collect();
         let mut oracle = Empirical::new(&training.batch(&indices))?;
-        let labels = training.labels_of(&indices).map(|labels| labels.into_iter().map(|l| l as usize).collect::<Vec<_>>());
+        let labels =
+            training.labels_of(&indices).map(|labels| labels.into_iter().map(|l| l as usize).collect::<Vec<_>>());
         let known = subject.model.classes();
         let mut of_class = false;
         if let (Some(labels), Some(classes)) = (labels, training.classes())
@@ -125,10 +128,8 @@ pub fn judged(subject: &Subject, training: Option<&Dataset>) -> Result<Judged> {
         eps.assign(&subject.noise("judged", i as u64).index_axis(Axis(0), 0));
     }
     let labels: Option<Vec<usize>> = (0..n).map(|i| subject.label(i)).collect();
-    let mean = exact
-        .as_ref()
-        .map(|exact| exact.see(&eps, Level::of_alpha_bar(-1.0, 0.0), labels.as_deref()))
-        .transpose()?;
+    let mean =
+        exact.as_ref().map(|exact| exact.see(&eps, Level::of_alpha_bar(-1.0, 0.0), labels.as_deref())).transpose()?;
     let (mut at, mut network, mut exact_pictures) = (Vec::new(), Vec::new(), Vec::new());
     for t in times(subject.schedule().t_max()) {
         let level = subject.schedule().level(t);
@@ -170,6 +171,7 @@ pub fn judged(subject: &Subject, training: Option<&Dataset>) -> Result<Judged> {
         pictures: n,
         exact_of: exact.as_ref().map(|exact| exact.images),
         of_class: exact.as_ref().is_some_and(|exact| exact.of_class),
+        worse_at_end: at.last().is_some_and(|at| at.mean_rmse.is_some_and(|mean| at.x_0_rmse > mean)),
         exact_from,
         mean_from,
         network: joined(&network),
@@ -202,6 +204,7 @@ fn rmse(a: &Array4<f32>, b: &Array4<f32>) -> f64 {
 
 /// 1 − min_k Σ(a − k b)²/Σa² = (Σab)²/(Σa² Σb²).
 fn correlation_squared(a: &[f32], b: &[f32]) -> f64 {
-    let of = |x: &[f32], y: &[f32]| sum(&x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).collect::<Vec<_>>());
+    let of =
+        |x: &[f32], y: &[f32]| sum(&x.iter().zip(y).map(|(&x, &y)| f64::from(x) * f64::from(y)).collect::<Vec<_>>());
     of(a, b) * of(a, b) / (of(a, a) * of(b, b))
 }

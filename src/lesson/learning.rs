@@ -9,8 +9,8 @@ use crate::layers::activation::silu;
 use crate::layers::parameters::{Axes, Entry};
 use crate::layers::{ParameterVector, flat};
 use crate::models::{Conditions, Network, Time};
-use crate::train::gradient::{Zeros, loss_and_gradient};
 use crate::train::Batch;
+use crate::train::gradient::{Zeros, loss_and_gradient};
 
 /// The finest difference is of 10 to minus this.
 const FINEST: i32 = 14;
@@ -29,15 +29,11 @@ pub struct Learning {
     pub loss: f64,
     /// That of a network that says 0.
     pub loss_of_zero: f64,
-    /// The weight: its tensor.
-    pub weight_name: String,
-    /// Its place in that tensor, as the program holds it.
-    pub weight_place: usize,
-    /// Its value.
-    pub weight: f64,
-    /// ∂L/∂w by the backward pass.
-    pub gradient: f64,
-    /// By central differences, each with its h.
+    /// A weight of the last layer.
+    pub last: Weight,
+    /// A weight of the first.
+    pub first: Weight,
+    /// ∂L/∂w of that of the first by central differences, each with its h.
     pub differences: Vec<Difference>,
     /// The h whose difference is nearest to the gradient.
     pub best_h: f64,
@@ -49,8 +45,29 @@ pub struct Learning {
     pub factor: f64,
     /// 2/N (y − y*), for each number of the output, in f64.
     pub slope: Numbers,
-    /// What the weight is multiplied by for each of them, where the last layer is a convolution of 3 x 3.
+    /// What the weight of the last layer is multiplied by for each of them, where the last layer is a convolution of 3 x 3.
     pub input: Option<Numbers>,
+}
+
+/// One weight: the steepest of its tensor.
+#[derive(Clone, Debug, Serialize)]
+pub struct Weight {
+    /// The tensor.
+    pub name: String,
+    /// Its place in that tensor, as the program holds it.
+    pub place: usize,
+    /// Its value.
+    pub value: f64,
+    /// ∂L/∂w by the backward pass.
+    pub gradient: f64,
+}
+
+impl Weight {
+    fn steepest(entry: &Entry, w: &ParameterVector<f64>, gradient: &ParameterVector<f64>) -> Self {
+        let slopes = &gradient[entry.span];
+        let place = (0..slopes.len()).max_by(|&a, &b| slopes[a].abs().total_cmp(&slopes[b].abs())).expect("a weight");
+        Weight { name: entry.name.clone(), place, value: w[entry.span][place], gradient: slopes[place] }
+    }
 }
 
 /// (L(w + h) − L(w − h))/2h.
@@ -89,41 +106,38 @@ pub fn learning(subject: &Subject) -> Result<Option<Learning>> {
         output.iter().zip(&batch.target).map(|(y, target)| (y - target) * (y - target)).sum::<f64>() / count as f64
     };
     let gradient = loss_and_gradient(network, &w, &batch, None, &Zeros::default())?.grads;
-    let last = layout.entries.iter().rev().find(|entry| !matches!(entry.axes, Axes::Same(_)));
-    let entry = last.expect("a network has a layer");
-    let of_entry = &gradient[entry.span];
-    let steepest = (0..of_entry.len()).max_by(|&a, &b| of_entry[a].abs().total_cmp(&of_entry[b].abs()));
-    let weight_place = steepest.expect("a weight");
-    let (place, exact) = (entry.span.start + weight_place, of_entry[weight_place]);
-    if exact == 0.0 {
+    let mut layers = layout.entries.iter().filter(|entry| !matches!(entry.axes, Axes::Same(_)));
+    let first_entry = layers.next().expect("a network has a layer");
+    let last_entry = layers.next_back().unwrap_or(first_entry);
+    let [first, last] = [first_entry, last_entry].map(|entry| Weight::steepest(entry, &w, &gradient));
+    if first.gradient == 0.0 || last.gradient == 0.0 {
         return Ok(None); // nothing to compare with: the network is not trained
     }
-    let (weight, mut differences) = (w.0[place], Vec::new());
+    let (place, mut differences) = (first_entry.span.start + first.place, Vec::new());
     for power in 0..=FINEST {
         let h = 1.0 / crate::numerics::elementary::pow(10.0, f64::from(power));
         let mut at = |value: f64| -> Result<f64> {
             w.0[place] = value;
             Ok(loss(&network.predict(&w, batch.x_t.clone(), conditions)?))
         };
-        let value = (at(weight + h)? - at(weight - h)?) / (2.0 * h);
-        differences.push(Difference { h, value, error: ((value - exact) / exact).abs() });
+        let value = (at(first.value + h)? - at(first.value - h)?) / (2.0 * h);
+        differences.push(Difference { h, value, error: ((value - first.gradient) / first.gradient).abs() });
     }
     let best = differences.iter().min_by(|a, b| a.error.total_cmp(&b.error)).expect("a difference");
-    let slope: Vec<f64> = output.iter().zip(&batch.target).map(|(y, target)| 2.0 / count as f64 * (y - target)).collect();
+    let slope: Vec<f64> =
+        output.iter().zip(&batch.target).map(|(y, target)| 2.0 / count as f64 * (y - target)).collect();
     let normed = taps.iter().find(|(name, _)| name == "conv_norm_out").map(|(_, normed)| normed);
     let input = normed.and_then(|normed| {
         let normed = normed.clone().into_dimensionality().ok()?;
-        seen_by(network, entry, weight_place, &silu(normed))
+        seen_by(network, last_entry, last.place, &silu(normed))
     });
     Ok(Some(Learning {
         t,
         count,
         loss: loss(&output),
         loss_of_zero: loss(&output.mapv(|_| 0.0)),
-        weight_name: entry.name.clone(),
-        weight_place,
-        weight,
-        gradient: exact,
+        last,
+        first,
         best_h: best.h,
         best_error: best.error,
         best_parts: rounded(1.0 / best.error),

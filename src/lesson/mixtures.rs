@@ -84,7 +84,8 @@ pub struct Order {
 /// # Errors
 /// None that a user could bring about.
 pub fn world() -> Result<World> {
-    let part = |&(mean, deviation, share): &(f64, f64, f64)| Component::new(share, vec![mean], vec![deviation * deviation]);
+    let part =
+        |&(mean, deviation, share): &(f64, f64, f64)| Component::new(share, vec![mean], vec![deviation * deviation]);
     let mixture = GaussianMixture::new(PARTS.iter().map(part).collect::<Result<_>>()?)?;
     let learned = learn(&mixture)?;
     let limit = walk(&mixture, Sampler::DpmMultistep, 10_240)?;
@@ -128,9 +129,8 @@ fn level(share: f64) -> Level {
 
 /// The ends of chains of `n` steps from some starts, with the exact denoiser.
 fn walk(mixture: &GaussianMixture, sampler: Sampler, n: usize) -> Result<Vec<f64>> {
-    let chain: Vec<Transition> = (0..n)
-        .map(|i| Transition { from: level(i as f64 / n as f64), to: level((i + 1) as f64 / n as f64) })
-        .collect();
+    let chain: Vec<Transition> =
+        (0..n).map(|i| Transition { from: level(i as f64 / n as f64), to: level((i + 1) as f64 / n as f64) }).collect();
     let starts: Vec<f64> = (0..33).map(|i| f64::from(i - 16) / 8.0).collect();
     let options = SamplerOptions { lower_order_final: false, ..SamplerOptions::default() };
     let end = sampler.run(&chain, shaped((33, 1, 1, 1), starts), &options, &mut Exact(mixture))?;
@@ -166,11 +166,13 @@ fn learn(mixture: &GaussianMixture) -> Result<Learned> {
     let layers: Vec<Linear> =
         (0..3).map(|i| Linear::new(&mut layout, &format!("layer{i}"), sizes[i], sizes[i + 1])).collect();
     let mut w: ParameterVector<f64> = layout.initial(SEED);
-    let (adamw, mut moments) = (AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }, Moments::zeros(w.0.len()));
+    let (adamw, mut moments) =
+        (AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.0 }, Moments::zeros(w.0.len()));
     let (mut losses, mut exact_losses) = (Vec::new(), Vec::new());
     for step in 1..=steps {
         let pairs = Pairs::draw(step, batch);
-        let features = Array2::from_shape_fn((batch, 2), |(i, k)| if k == 0 { pairs.x[i] } else { pairs.log_ratio[i] / 2.0 });
+        let features =
+            Array2::from_shape_fn((batch, 2), |(i, k)| if k == 0 { pairs.x[i] } else { pairs.log_ratio[i] / 2.0 });
         let (h, first) = layers[0].forward(&w, features);
         let h = Kept::from(h);
         let (g, second) = layers[1].forward(&w, silu(h.clone()));

@@ -14,6 +14,7 @@
 //! | `mixtures` | 9: a world with known truth |
 //! | `inside` | 10: inside of the network |
 //! | `guidance` | 12: how strongly a class is asked for |
+//! | `network` | 7: the network itself, where it was asked for |
 //! | `paid` | 13: what a picture costs in bits |
 //! | `page/chapters` | the words of each chapter |
 //! | `page/js` | its figures |
@@ -27,6 +28,7 @@ pub mod inside;
 pub mod judged;
 pub mod learning;
 pub mod mixtures;
+pub mod network;
 pub mod numbers;
 pub mod page;
 pub mod paid;
@@ -71,6 +73,8 @@ pub struct Record {
     pub guidance: Option<guidance::GuidedPictures>,
     /// What a picture costs in bits.
     pub paid: paid::Paid,
+    /// The network itself, where it was asked for.
+    pub network: Option<network::PageNetwork>,
     /// x_t, x̂₀ and x after the shown step side by side, as base64 of a PNG file: what stands where nothing is computed.
     pub still: String,
 }
@@ -79,7 +83,7 @@ pub struct Record {
 ///
 /// # Errors
 /// A model that the lesson is not about; whatever the network refuses.
-pub fn record(model: &Pipeline, data: &Dataset, training: Option<&Dataset>) -> Result<Record> {
+pub fn record(model: &Pipeline, data: &Dataset, training: Option<&Dataset>, with_network: bool) -> Result<Record> {
     crate::numerics::environment::check_current()?;
     let prepared = Prepared::new(model.weights());
     let subject = Subject::new(model, &prepared, data)?;
@@ -97,6 +101,7 @@ pub fn record(model: &Pipeline, data: &Dataset, training: Option<&Dataset>) -> R
         inside: inside::inside(&subject)?,
         guidance: guidance::guidance(&subject)?,
         paid: paid::paid(&subject)?,
+        network: with_network.then(|| network::network(&subject)).transpose()?,
         still,
     })
 }

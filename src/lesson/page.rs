@@ -67,6 +67,7 @@ const SCRIPTS: &[&str] = &[
     include_str!("page/js/c05.js"),
     include_str!("page/js/c06.js"),
     include_str!("page/js/c07.js"),
+    include_str!("page/js/network.js"),
     include_str!("page/js/c08.js"),
     include_str!("page/js/c09.js"),
     include_str!("page/js/c10.js"),

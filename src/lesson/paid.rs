@@ -53,8 +53,7 @@ pub fn paid(subject: &Subject) -> Result<Paid> {
     let settings = BitsSettings { images: PICTURES, times, variance, cdf: Cdf::Erf };
     let reading = Reading { prediction: scheduler.prediction, variance, clip: scheduler.clip, cdf: Cdf::Erf };
     let label = |class: Option<usize>| subject.label_of(class);
-    let bits =
-        bits_of_denoiser(&subject.network(), schedule, subject.data, &label, (&settings, reading), |_| {})?;
+    let bits = bits_of_denoiser(&subject.network(), schedule, subject.data, &label, (&settings, reading), |_| {})?;
     let terms: Vec<f64> = bits.terms.iter().map(|term| term.mean).collect();
     let most = (0..terms.len()).max_by(|&a, &b| terms[a].total_cmp(&terms[b])).expect("a term");
     let first: Vec<f64> = terms.iter().copied().take(10).collect();

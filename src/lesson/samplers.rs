@@ -121,7 +121,12 @@ pub fn samplers(subject: &Subject) -> Result<Samplers> {
     };
     let rows: Vec<Row> = SAMPLERS.iter().enumerate().map(row).collect();
     let ten = rows[1].steps.iter().position(|&n| n == 10).unwrap_or(rows[1].steps.len() - 1);
-    Ok(Samplers { ten: rows[1].distance[ten], ten_steps: rows[1].steps[ten], fewer: t_max as f64 / rows[1].steps[ten] as f64, rows })
+    Ok(Samplers {
+        ten: rows[1].distance[ten],
+        ten_steps: rows[1].steps[ten],
+        fewer: t_max as f64 / rows[1].steps[ten] as f64,
+        rows,
+    })
 }
 
 /// The picture of the chapter by a chain of `n` steps.

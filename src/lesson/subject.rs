@@ -61,7 +61,8 @@ impl<'a> Subject<'a> {
     /// A few t from little noise to noise alone, ascending, each once.
     pub fn some_times(&self) -> Vec<usize> {
         let t_max = self.schedule().t_max();
-        let mut times: Vec<usize> = [0.02, 0.1, 0.3, 0.6, 0.9].map(|share| (share * t_max as f64).ceil() as usize).to_vec();
+        let mut times: Vec<usize> =
+            [0.02, 0.1, 0.3, 0.6, 0.9].map(|share| (share * t_max as f64).ceil() as usize).to_vec();
         times.dedup();
         times
     }

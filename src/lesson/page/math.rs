@@ -22,11 +22,10 @@ pub(super) fn to_mathml(text: &str) -> Result<String, String> {
                 continue;
             }
         };
-        let end = from.find(close).ok_or_else(|| format!("a formula is not closed: {}", &from[..from.len().min(60)]))?;
+        let end =
+            from.find(close).ok_or_else(|| format!("a formula is not closed: {}", &from[..from.len().min(60)]))?;
         let latex = &from[2..end];
-        out += &converter
-            .convert_with_local_counter(latex, display)
-            .map_err(|error| format!("{latex}: {}", error))?;
+        out += &converter.convert_with_local_counter(latex, display).map_err(|error| format!("{latex}: {}", error))?;
         rest = &from[end + 2..];
     }
     Ok(accents_joined(&(out + rest)))
@@ -60,7 +59,10 @@ mod tests {
     #[test]
     fn formulas_become_mathml_and_other_text_stays() {
         let html = to_mathml(r"so \(\sqrt{\bar\alpha_t}\) is a\b").expect("a formula");
-        assert!(html.starts_with("so <math") && html.contains("<msqrt>") && html.ends_with(r"</math> is a\b"), "{html}");
+        assert!(
+            html.starts_with("so <math") && html.contains("<msqrt>") && html.ends_with(r"</math> is a\b"),
+            "{html}"
+        );
         assert!(html.contains("<mi class=\"accented\">α\u{304}</mi>"), "{html}");
         assert!(to_mathml(r"\(x").is_err() && to_mathml(r"\(\nosuchcommand\)").is_err());
     }

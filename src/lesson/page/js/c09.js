@@ -73,7 +73,7 @@ function chapter9() {
   drawTop();
   drawPaths();
   chapter9Plane(ratios);
-  const errors = chart("Error at the end by steps, exact denoiser", { x: "power of two of the steps", y: "", log: true, columns: 20 });
+  const errors = chart("Error at the end by steps, exact denoiser", { x: "n, where the steps are 2ⁿ", y: "", log: true, columns: 20 });
   figure("f9d", errors.element);
   errors.draw(world.orders.map(({ name, steps, errors }, k) => ({ name, class: "ab"[k], points: steps.map((n, i) => [Math.log2(n), errors[i]]) })));
 }
@@ -82,7 +82,7 @@ function chapter9() {
 function chapter9Plane(ratios) {
   const parts = [{ x: -1, y: -0.6 }, { x: 1, y: -0.5 }, { x: 0, y: 1 }], deviation = 0.15, SIZE = 360, REACH = 2.4;
   let ratio = ratios[34], chosen = 0;
-  const frame = svg("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, role: "img", "aria-label": "A plane with three parts, and arrows from x to the best guess of x₀" });
+  const frame = svg("svg", { viewBox: `0 0 ${SIZE} ${SIZE}`, class: "plane", role: "img", "aria-label": "A plane with three parts, and arrows from x to the best guess of x₀" });
   const toX = (x) => ((x + REACH) / (2 * REACH)) * SIZE, toY = (y) => SIZE - ((y + REACH) / (2 * REACH)) * SIZE;
   const mean = (a, b, x, y) => {
     const v = a * a * deviation * deviation + b * b;

@@ -72,7 +72,7 @@ function chapter10() {
   };
   figure("f10a", make("div", { class: "controls" }, channels.element), make("div", { class: "row" }, ...views.map((v) => v.element)), table.element, says) && watch(draw);
 
-  const rows = make("div");
+  const rows = make("div", { class: "maps" });
   const time = slider("t", maps.map(({ t }) => t), state.t, (t) => change({ t }));
   let drawn = null;
   figure("f10b", make("div", { class: "controls" }, time.element), rows) && watch(() => {

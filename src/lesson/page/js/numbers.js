@@ -71,11 +71,14 @@ function show(x, digits = 4) {
   return x.toFixed(digits).replace("-", "−");
 }
 
+/** A power of ten. */
+const tenTo = (power) => "10" + String(power).replace(/./g, (c) => "⁰¹²³⁴⁵⁶⁷⁸⁹"["0123456789".indexOf(c)] ?? "⁻");
+
 /** A number of any size: four significant digits. */
 function showWide(x) {
   if (x !== 0 && (Math.abs(x) < 1e-3 || Math.abs(x) >= 1e5)) {
     const [digits, power] = x.toExponential(2).split("e");
-    return (digits + "·10^" + Number(power)).replaceAll("-", "−");
+    return digits.replace("-", "−") + "·" + tenTo(Number(power));
   }
   return String(Number(x.toPrecision(4))).replace("-", "−");
 }

@@ -21,7 +21,7 @@ function ticks(low, high, count = 5) {
  * Returns the element and `draw(series, {low, high, now})`.
  */
 function chart(title, { x: xName, y: yName, log = false, height = 230, columns = 12 } = {}) {
-  const WIDTH = 560, LEFT = 52, BOTTOM = 34, TOP = 12, RIGHT = 12;
+  const WIDTH = 560, LEFT = 52, BOTTOM = 34, TOP = 12, RIGHT = 20;
   const frame = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": title });
   const key = make("p", {});
   const numbers = grid(title + ": the numbers", [xName, ""]);
@@ -42,7 +42,7 @@ function chart(title, { x: xName, y: yName, log = false, height = 230, columns =
     for (const y of ticks(y0, y1)) {
       const Y = toY(log ? 10 ** y : y);
       parts.push(svg("path", { class: "grid", d: `M${LEFT} ${Y}H${WIDTH - RIGHT}` }));
-      parts.push(svg("text", { x: LEFT - 6, y: Y + 4, "text-anchor": "end" }, log ? (Number.isInteger(y) ? "10^" + y : "").replace("-", "−") : showWide(Number(y.toPrecision(6)))));
+      parts.push(svg("text", { x: LEFT - 6, y: Y + 4, "text-anchor": "end" }, log ? (Number.isInteger(y) ? tenTo(y) : "") : showWide(Number(y.toPrecision(6)))));
     }
     for (const x of ticks(x0, x1, 6)) parts.push(svg("text", { x: toX(x), y: height - BOTTOM + 15, "text-anchor": "middle" }, showWide(x)));
     parts.push(svg("text", { x: (WIDTH + LEFT) / 2, y: height - 3, "text-anchor": "middle" }, xName));

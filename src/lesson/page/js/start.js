@@ -11,7 +11,7 @@ function start() {
   addEventListener("hashchange", () => { readFragment(); change({}); });
   addEventListener("click", (event) => { const link = event.target.closest?.("a[href^='#']"); if (link) anchor = link.hash.slice(1); });
   place.textContent = "Your browser is computing the run again …";
-  const chapters = [startPredictions, startExercises, chapter0, chapter1, chapter2, chapter3, chapter4, chapter5, chapter6, chapter7, chapter8, chapter9, chapter10, chapter11, chapter12, chapter13, chapter14];
+  const chapters = [startPredictions, startExercises, chapter0, chapter1, chapter2, chapter3, chapter4, chapter5, chapter6, chapter7, chapterNetwork, chapter8, chapter9, chapter10, chapter11, chapter12, chapter13, chapter14];
   const next = () => {
     const chapter = chapters.shift();
     if (chapter) {
