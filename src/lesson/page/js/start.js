@@ -19,10 +19,20 @@ function start() {
       return setTimeout(next, 0);
     }
     if (anchor) document.getElementById(anchor)?.scrollIntoView();
+    reachFormulas();
+    addEventListener("resize", reachFormulas);
     document.documentElement.dataset.ready = "figures";
     verify(says);
   };
   next();
+}
+
+/** A formula that is wider than the page is scrolled sideways: by keyboard, too. */
+function reachFormulas() {
+  for (const formula of document.querySelectorAll('math[display="block"]')) {
+    if (formula.scrollWidth > formula.clientWidth + 1) formula.setAttribute("tabindex", "0");
+    else formula.removeAttribute("tabindex");
+  }
 }
 
 /** What came of the comparison. */
