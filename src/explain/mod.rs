@@ -22,7 +22,7 @@ use crate::denoise::Denoiser;
 use crate::layers::Prepared;
 use crate::pipeline::Pipeline;
 use crate::sample::{Sampler, Settings, Transition, draw};
-use crate::trace::StepRecord;
+use crate::trace::{Place, StepRecord};
 use crate::{Error, Result};
 
 /// Which pixel.
@@ -163,6 +163,12 @@ impl Explanation {
         Ok(explanation)
     }
 
+    /// What the network looked at: x_t, but in a second look.
+    fn seen(&self) -> f32 {
+        let is_second = self.step.tensor("x_seen").is_some();
+        self.value(if is_second { "x_seen" } else { "x_t" })
+    }
+
     /// The number of this tensor at the pixel.
     ///
     /// # Panics
@@ -182,14 +188,12 @@ fn asked(
     at: impl Fn(&Array4<f32>) -> f32,
 ) -> Result<Option<Asked>> {
     let (Some(none), true) = (model.null_class(), model.guides() && settings.guidance != 1.0) else { return Ok(None) };
-    if step.from == step.to {
-        return Ok(None); // seen elsewhere than at x_t
-    }
     let class = settings.class.or_else(|| Some((index % model.classes()? as u64) as usize));
     let Some(class) = model.label(class) else { return Ok(None) };
-    let level = settings.chain[step.number - 1].from;
+    let Transition { from, to } = settings.chain[step.number - 1];
+    let level = [from, to].into_iter().find(|level| step.seen == Place::from(*level)).unwrap_or(from);
     let weights = Prepared::new(model.weights());
-    let x_t = step.tensor("x_t").expect("every step starts from x_t");
-    let says = |label: usize| Ok(at(&model.denoiser(&weights).predict(x_t, &[level], Some(&[label]))?.value));
+    let x = step.tensor("x_seen").or(step.tensor("x_t")).expect("every step starts from x_t");
+    let says = |label: usize| Ok(at(&model.denoiser(&weights).predict(x, &[level], Some(&[label]))?.value));
     Ok(Some(Asked { class: says(class)?, none: says(none)?, weight: settings.guidance }))
 }

@@ -16,14 +16,13 @@ pub(super) fn sections(
 ) -> Vec<Section> {
     let step = &explanation.step;
     let form = settings.sampler.entry().form;
-    let mut sections = vec![levels(step, form)];
-    if step.from != step.to {
-        sections.push(network(explanation, model));
-        sections.push(seen(explanation, model, settings));
-    }
-    sections.push(weights::weights(step, before, settings));
-    sections.push(sum(explanation));
-    sections
+    vec![
+        levels(step, form),
+        network(explanation, model),
+        seen(explanation, model, settings),
+        weights::weights(step, before, settings),
+        sum(explanation),
+    ]
 }
 
 /// `600` of a whole time, else as it is.
@@ -91,12 +90,12 @@ fn word(prediction: Prediction) -> (&'static str, &'static str) {
 }
 
 fn network(explanation: &Explanation, model: &Pipeline) -> Section {
-    let (t, output) = (name_of(&explanation.step.from), f64::from(explanation.value("output")));
+    let (t, output) = (name_of(&explanation.step.seen), f64::from(explanation.value("output")));
     let prediction = model.scheduler().prediction;
     let (name, about) = word(prediction);
-    let shown = Line::new(format!("x_{t}"), "", "", explanation.value("x_t").into());
+    let shown = Line::new(format!("x_{t}"), "", "", explanation.seen().into());
     let mut lines = vec![shown];
-    let level = &explanation.step.from;
+    let level = &explanation.step.seen;
     let time = if level.time.fract() == 0.0 { format!("{}", level.time) } else { format!("{:.6}", level.time) };
     let source = format!("it is fed all of x_{t} and the time {time}, and says {about}");
     match explanation.asked {
@@ -118,12 +117,13 @@ fn network(explanation: &Explanation, model: &Pipeline) -> Section {
 /// x̂₀ and ε̂, from what was said.
 fn seen(explanation: &Explanation, model: &Pipeline, settings: &Settings) -> Section {
     let step = &explanation.step;
-    let t = name_of(&step.from);
+    let t = name_of(&step.seen);
     let prediction = model.scheduler().prediction;
     let of = |name: &str| number(explanation.value(name).into());
     // The factors as the sum knows them: rounded to f32.
-    let [signal, sigma] = [step.from.signal, step.from.sigma].map(|x| f64::from(x as f32));
-    let ([a, b], x, said) = ([signal, sigma].map(number), of("x_t"), of("output"));
+    let [signal, sigma] = [step.seen.signal, step.seen.sigma].map(|x| f64::from(x as f32));
+    let ([a, b], said) = ([signal, sigma].map(number), of("output"));
+    let x = number(explanation.seen().into());
     let (formula_of_x_0, numbers_of_x_0) = match prediction {
         Prediction::Epsilon => {
             (format!("(x_{t} - sigma_{t} eps_hat) / signal_{t}"), format!("({x} - {b} * {said}) / {a}"))

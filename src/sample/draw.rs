@@ -109,10 +109,21 @@ pub struct Moment<'a> {
     pub number: usize,
     /// The step: where from, where to, what was seen, and what was added up.
     pub step: &'a Step<'a, f32>,
-    /// What the denoiser said before the step, in its own words: after guidance, before clipping.
-    pub said: &'a Output<f32>,
+    /// What the denoiser was last shown, and what it said of it.
+    pub shown: &'a Shown,
     /// The pictures after it.
     pub x_s: &'a Array4<f32>,
+}
+
+/// What a denoiser was shown, and what it said of it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The pictures: x_t, but where a method looks from somewhere else for the same step.
+    pub x: Array4<f32>,
+    /// Their level.
+    pub level: Level,
+    /// What was said in the denoiser's own words: after guidance, before clipping.
+    pub output: Output<f32>,
 }
 
 /// Draws the pictures with these indices, 1 to 4096 at a time, calling `watch` at each step of the chain.
@@ -161,7 +172,7 @@ pub fn draw(
         dim,
         visits,
         number,
-        said: None,
+        shown: None,
         watch,
     };
     settings.sampler.run(&settings.chain, x_t, &settings.options, &mut drawing)
@@ -178,7 +189,7 @@ struct Drawing<'a, W> {
     /// How often each time has been left, by the key of its noise.
     visits: BTreeMap<u64, u64>,
     number: usize,
-    said: Option<Output<f32>>,
+    shown: Option<Shown>,
     watch: W,
 }
 
@@ -203,7 +214,8 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
         let (x_0_hat, eps_hat) = (join(|(e, _)| Some(&e.x_0_hat)), join(|(e, _)| Some(&e.eps_hat)));
         let log_variance = join(|(e, _)| e.log_variance.as_ref());
         let value = join(|(_, said)| Some(&said.value)).expect(whole);
-        self.said = Some(Output { prediction: seen[0].1.prediction, value, log_variance: log_variance.clone() });
+        let output = Output { prediction: seen[0].1.prediction, value, log_variance: log_variance.clone() };
+        self.shown = Some(Shown { x: x.clone(), level, output });
         Ok(Estimate { x_0_hat: x_0_hat.expect(whole), eps_hat: eps_hat.expect(whole), log_variance })
     }
 
@@ -231,8 +243,8 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
         check_finite(flat(&x_s), step.transition.from)?;
         check_finite(flat(&step.estimate.x_0_hat), step.transition.from)?;
         self.number += 1;
-        let said = self.said.as_ref().expect("a sampler sees before it steps");
-        (self.watch)(&Moment { number: self.number, step: &step, said, x_s: &x_s })?;
+        let shown = self.shown.as_ref().expect("a sampler sees before it steps");
+        (self.watch)(&Moment { number: self.number, step: &step, shown, x_s: &x_s })?;
         Ok(x_s)
     }
 }
@@ -255,7 +267,7 @@ mod tests {
             dim: (2, 2, 3, 1),
             visits: BTreeMap::new(),
             number: 0,
-            said: None,
+            shown: None,
             watch: |_: &Moment| Ok(()),
         };
         let level = |t: f64| Level::of_alpha_bar(t - 1.0, 0.5);

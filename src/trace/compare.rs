@@ -118,7 +118,7 @@ fn first_of_step(ours: &StepRecord, theirs: &StepRecord, comparison: &mut Compar
         }
         comparison.compared += 1;
         let largest = flat(expected).iter().fold(0.0, |most: f64, x| most.max(f64::from(x.abs())));
-        let amplified = if name.starts_with("x_0_hat") { 1.0 + ours.from.sigma / ours.from.signal } else { 1.0 };
+        let amplified = if name.starts_with("x_0_hat") { 1.0 + ours.seen.sigma / ours.seen.signal } else { 1.0 };
         let allowed = 256.0 * ROUNDING * largest * amplified;
         let off = |a: f32, b: f32| if a == b { 0.0 } else { (f64::from(a) - f64::from(b)).abs() };
         let pairs = expected.indexed_iter().zip(found).map(|((at, &a), &b)| (at, a, b));
@@ -162,6 +162,7 @@ mod tests {
         StepRecord {
             number,
             from: at(t, abar),
+            seen: at(t, abar),
             to,
             beta: Some(0.4),
             beta_tilde: Some(0.1),

@@ -54,14 +54,16 @@ pub struct StepRecord {
     pub from: Place,
     /// Where it goes.
     pub to: Place,
+    /// Where the network looked for it: at x_t's level, but in a second look.
+    pub seen: Place,
     /// β of the step, 1 − ᾱ_t/ᾱ_s; `None` where it does not go towards the image.
     pub beta: Option<f64>,
     /// β̃ of the step, β·(1−ᾱ_s)/(1−ᾱ_t) (Ho et al. 2020, Eq. 7).
     pub beta_tilde: Option<f64>,
     /// What is added up, in this order.
     pub terms: Vec<Weight>,
-    /// The tensors by their names in the order of their making, each (n, h, w, c): `x_t`, `output` (what the network said, after
-    /// guidance), `x_0_hat_unclipped`, `x_0_hat`, `eps_hat`, those of other names that the terms multiply, and `x_s`.
+    /// The tensors by their names in the order of their making, each (n, h, w, c): `x_t`, `x_seen` where the network
+    /// looked at something else, `output` (what it said, after guidance), `x_0_hat_unclipped`, `x_0_hat`, `eps_hat`, those of other names that the terms multiply, and `x_s`.
     #[serde(skip)]
     pub tensors: Vec<(String, Array4<f32>)>,
 }
@@ -72,12 +74,14 @@ impl StepRecord {
         let step = moment.step;
         let (from, to) = (step.transition.from, step.transition.to);
         let posterior = (from.alpha_bar < to.alpha_bar).then(|| Posterior::of(from, to));
-        let mut tensors = vec![("x_t".to_string(), step.x_t.clone()), ("output".into(), moment.said.value.clone())];
-        // A correction starts from x_t, but was seen elsewhere.
-        if from != to {
-            let unclipped = Sight::default().estimate(step.x_t, from, moment.said).x_0_hat;
-            tensors.push(("x_0_hat_unclipped".into(), unclipped));
+        let shown = moment.shown;
+        let mut tensors = vec![("x_t".to_string(), step.x_t.clone())];
+        if shown.x != step.x_t {
+            tensors.push(("x_seen".into(), shown.x.clone()));
         }
+        let unclipped = Sight::default().estimate(&shown.x, shown.level, &shown.output).x_0_hat;
+        tensors.push(("output".into(), shown.output.value.clone()));
+        tensors.push(("x_0_hat_unclipped".into(), unclipped));
         tensors.push(("x_0_hat".into(), step.estimate.x_0_hat.clone()));
         tensors.push(("eps_hat".into(), step.estimate.eps_hat.clone()));
         let mut terms = Vec::new();
@@ -94,6 +98,7 @@ impl StepRecord {
             number: moment.number,
             from: from.into(),
             to: to.into(),
+            seen: shown.level.into(),
             beta: posterior.map(|q| q.beta),
             beta_tilde: posterior.map(|q| q.beta_tilde),
             terms,
