@@ -246,7 +246,7 @@ fn a_step_is_explained_its_chain_traced_and_two_traces_compared() {
         ("--t 800 --pixel 16", &["--pixel", "14,14"]),
         ("--t 800 --channel 1", &["--channel", "0 to 0"]),
         ("--trace a.txt", &["--trace", ".safetensors"]),
-        ("", &["--t", "--trace"]),
+        ("", &["--t <T>"]),
     ] {
         place.refuses(&format!("{explain} {flags}"), words);
     }

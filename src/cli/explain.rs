@@ -38,7 +38,7 @@ the papers': x_t the noisy picture, x_0_hat and eps_hat the picture and the nois
 out in it, alpha_bar, beta_tilde as in Ho et al. 2020.\n\nExamples:\n  ancestral explain --t 600\n      \
 600 -> 599 of the pixel in the middle\n  ancestral explain --t 600 --t-prev 0 --pixel 10,14\n      all of \
 the noise taken away at once\n  ancestral explain --t 1000 --next\n      the chain from its start, a step \
-at each Enter\n  ancestral explain --t 501 --sampler ddim --steps 20\n      a long step of DDIM\n  ancestral \
+at each Enter\n  ancestral explain --t 500 --sampler ddim --steps 20\n      a long step of DDIM\n  ancestral \
 explain --steps 50 --trace mine.safetensors\n      every number of every step, for `ancestral golden check`")]
 pub struct Args {
     /// A run, a diffusers pipeline folder, or a bare U-Net folder
@@ -137,10 +137,13 @@ fn wants_more() -> Result<bool> {
 
 fn head(args: &Args, settings: &Settings, explanation: &Explanation) -> String {
     let (step, pixel) = (&explanation.step, explanation.pixel);
-    let guidance = if settings.guidance == 1.0 { String::new() } else { format!(", guidance {}", settings.guidance) };
+    let class = match explanation.asked {
+        Some(asked) => format!(", class {}, guidance {}", asked.label, asked.weight),
+        None => settings.class.map(|class| format!(", class {class}")).unwrap_or_default(),
+    };
     let correction = if step.from == step.to { ", a correction" } else { "" };
     format!(
-        "x_{} -> x_{}, step {} of {}{correction}: {}{guidance}\nrow {}, column {}, channel {} of picture {} of seed {}; {}\n",
+        "x_{} -> x_{}, step {} of {}{correction}: {}{class}\nrow {}, column {}, channel {} of picture {} of seed {}; {}\n",
         step.from.t,
         step.to.t,
         step.number,

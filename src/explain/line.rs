@@ -87,7 +87,12 @@ fn printed(Line { name, formula, numbers, value, note }: &Line) -> String {
         wrapped(&long, 3)
     } else {
         let below = 4 + name.chars().count().min(20);
-        wrapped(&format!("{name} = {formula}"), 3) + &wrapped(&format!("= {numbers} = {value}"), below)
+        let result = format!("= {numbers} = {value}");
+        let result = match below + result.chars().count() <= COLUMNS {
+            true => wrapped(&result, below),
+            false => wrapped(&format!("= {numbers}"), below) + &wrapped(&format!("= {value}"), below),
+        };
+        wrapped(&format!("{name} = {formula}"), 3) + &result
     };
     if !note.is_empty() {
         text += &wrapped(note, 6);

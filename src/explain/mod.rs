@@ -54,6 +54,8 @@ pub struct Explanation {
 /// The two answers of a guided network at one pixel.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize)]
 pub struct Asked {
+    /// The label of the class.
+    pub label: usize,
     /// Of the class.
     pub class: f32,
     /// Of no class.
@@ -189,11 +191,11 @@ fn asked(
 ) -> Result<Option<Asked>> {
     let (Some(none), true) = (model.null_class(), model.guides() && settings.guidance != 1.0) else { return Ok(None) };
     let class = settings.class.or_else(|| Some((index % model.classes()? as u64) as usize));
-    let Some(class) = model.label(class) else { return Ok(None) };
+    let Some(label) = model.label(class) else { return Ok(None) };
     let Transition { from, to } = settings.chain[step.number - 1];
     let level = [from, to].into_iter().find(|level| step.seen == Place::from(*level)).unwrap_or(from);
     let weights = Prepared::new(model.weights());
     let x = step.tensor("x_seen").or(step.tensor("x_t")).expect("every step starts from x_t");
     let says = |label: usize| Ok(at(&model.denoiser(&weights).predict(x, &[level], Some(&[label]))?.value));
-    Ok(Some(Asked { class: says(class)?, none: says(none)?, weight: settings.guidance }))
+    Ok(Some(Asked { label, class: says(label)?, none: says(none)?, weight: settings.guidance }))
 }

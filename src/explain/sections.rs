@@ -97,7 +97,17 @@ fn network(explanation: &Explanation, model: &Pipeline) -> Section {
     let mut lines = vec![shown];
     let level = &explanation.step.seen;
     let time = if level.time.fract() == 0.0 { format!("{}", level.time) } else { format!("{:.6}", level.time) };
-    let source = format!("it is fed all of x_{t} and the time {time}, and says {about}");
+    let factor = match prediction {
+        Prediction::Flow => level.signal + level.sigma,
+        Prediction::Edm(_) => 0.0,
+        _ => level.signal.hypot(level.sigma),
+    };
+    let fed = match factor {
+        0.0 => format!("x_{t}, scaled to unit variance,"),
+        factor if (factor - 1.0).abs() < 1e-9 => format!("x_{t}"),
+        factor => format!("x_{t} / {}", number(factor)),
+    };
+    let source = format!("it is fed all of {fed} and the time {time}, and says {about}");
     match explanation.asked {
         None => lines.push(Line::new(name, "", "", output)),
         Some(asked) => {
@@ -120,10 +130,21 @@ fn seen(explanation: &Explanation, model: &Pipeline, settings: &Settings) -> Sec
     let t = name_of(&step.seen);
     let prediction = model.scheduler().prediction;
     let of = |name: &str| number(explanation.value(name).into());
+    let mut lines = Vec::new();
+    let (mut signal, mut sigma, mut x) = (step.seen.signal, step.seen.sigma, explanation.seen());
+    // v is an angle between image and noise: it belongs to a level whose signal^2 + sigma^2 is 1.
+    let turned = prediction == Prediction::V && settings.sampler.entry().form != Form::VariancePreserving;
+    if turned {
+        let scale = signal.hypot(sigma);
+        (signal, sigma) = (signal / scale, sigma / scale);
+        let numbers = format!("{} / {}", number(x.into()), number(f64::from(scale as f32)));
+        x /= scale as f32;
+        let formula = format!("x_{t} / sqrt(signal_{t}^2 + sigma_{t}^2), and so signal_{t} and sigma_{t}");
+        lines.push(Line::new("x", formula, numbers, x.into()));
+    }
     // The factors as the sum knows them: rounded to f32.
-    let [signal, sigma] = [step.seen.signal, step.seen.sigma].map(|x| f64::from(x as f32));
-    let ([a, b], said) = ([signal, sigma].map(number), of("output"));
-    let x = number(explanation.seen().into());
+    let [a, b] = [signal, sigma].map(|x| number(f64::from(x as f32)));
+    let (said, x) = (of("output"), number(x.into()));
     let (formula_of_x_0, numbers_of_x_0) = match prediction {
         Prediction::Epsilon => {
             (format!("(x_{t} - sigma_{t} eps_hat) / signal_{t}"), format!("({x} - {b} * {said}) / {a}"))
@@ -137,7 +158,7 @@ fn seen(explanation: &Explanation, model: &Pipeline, settings: &Settings) -> Sec
         Prediction::Edm(_) => ("c_skip x + c_out F".into(), String::new()),
     };
     let unclipped = f64::from(explanation.value("x_0_hat_unclipped"));
-    let mut lines = vec![Line::new("x_0_hat", formula_of_x_0, numbers_of_x_0, unclipped)];
+    lines.push(Line::new("x_0_hat", formula_of_x_0, numbers_of_x_0, unclipped));
     let (x_0_hat, eps_hat) = (f64::from(explanation.value("x_0_hat")), f64::from(explanation.value("eps_hat")));
     let scheduler = model.scheduler();
     let range = scheduler.clip.map(|clip| format!("{clip}"));
@@ -146,7 +167,7 @@ fn seen(explanation: &Explanation, model: &Pipeline, settings: &Settings) -> Sec
         lines.push(Line::new("x_0_hat", "divided by a quantile of the picture's sizes", "", x_0_hat));
     } else if let Some(range) = &range {
         let note =
-            if x_0_hat == unclipped { "it is in the range of pixels" } else { "no pixel is outside of the range" };
+            if x_0_hat == unclipped { "it is in the range of pixels" } else { "pixels end at these two numbers" };
         let line = Line::new("x_0_hat", format!("clip(x_0_hat, -{range}, {range})"), "", x_0_hat);
         lines.push(line.with_note(note));
     }
