@@ -38,7 +38,7 @@ every_instruction_set! {
 /// The greatest of a row, as 16 lanes go through it side by side: no order changes which it is. Of two zeros it may be either,
 /// and a NaN may be passed over; but the exponentials are the same, and a row with a NaN is all NaN.
 #[inline(always)]
-fn greatest<F: Real>(row: &[F]) -> F {
+pub(crate) fn greatest<F: Real>(row: &[F]) -> F {
     let greater = |m: F, s: F| if s > m { s } else { m };
     let (chunks, rest) = row.as_chunks::<16>();
     let mut lanes = [row[0]; 16];
