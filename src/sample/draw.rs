@@ -206,7 +206,8 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
             Ok((sight.estimate(&x, level, &output), output))
         });
         let seen = seen.into_iter().collect::<Result<Vec<_>>>()?;
-        let join = |of: fn(&(Estimate<f32>, Output<f32>)) -> Option<&Array4<f32>>| {
+        type Part = (Estimate<f32>, Output<f32>);
+        let join = |of: fn(&Part) -> Option<&Array4<f32>>| {
             let views: Option<Vec<_>> = seen.iter().map(|part| of(part).map(|x| x.view())).collect();
             views.map(|views| concatenate(Axis(0), &views).expect("parts of one shape"))
         };

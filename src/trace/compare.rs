@@ -103,7 +103,7 @@ fn first_of_step(ours: &StepRecord, theirs: &StepRecord, comparison: &mut Compar
         };
         comparison.compared += 1;
         let allowed = 4.0 * ROUNDING * expected.abs().max(1.0) * (1.0 + 1.0 / (smallest * smallest));
-        if !((found - expected).abs() <= allowed) {
+        if exceeds(*found - expected, allowed) {
             return Some(Difference { expected, found: *found, allowed, ..difference(ours, &name, String::new()) });
         }
     }
@@ -125,7 +125,7 @@ fn first_of_step(ours: &StepRecord, theirs: &StepRecord, comparison: &mut Compar
         // NaN is further off than anything.
         let key = |a, b| if off(a, b).is_nan() { f64::INFINITY } else { off(a, b) };
         let worst = pairs.max_by(|x, y| key(x.1, x.2).total_cmp(&key(y.1, y.2)));
-        let worst = worst.filter(|&(_, a, b)| !(off(a, b) <= allowed));
+        let worst = worst.filter(|&(_, a, b)| exceeds(off(a, b), allowed));
         if let Some(((n, h, w, c), expected, found)) = worst {
             let (expected, found) = (expected.into(), found.into());
             let nothing = difference(ours, name, String::new());
@@ -133,6 +133,11 @@ fn first_of_step(ours: &StepRecord, theirs: &StepRecord, comparison: &mut Compar
         }
     }
     None
+}
+
+/// Whether a difference is more than allowed, or not a number.
+fn exceeds(difference: f64, allowed: f64) -> bool {
+    difference.is_nan() || difference.abs() > allowed
 }
 
 impl Comparison {

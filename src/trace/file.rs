@@ -70,7 +70,6 @@ impl Trace {
             ("contract", CONTRACT.to_string()),
             ("settings", text(Value::Object(self.settings.clone()))),
             ("steps", text(json!(self.steps))),
-            ("order", text(json!(self.steps.iter().map(order).collect::<Vec<_>>()))),
         ];
         write_tensors(&tensors, HashMap::from(metadata.map(|(key, value)| (key.to_string(), value))))
     }
@@ -84,19 +83,15 @@ impl Trace {
             "null" => Map::new(),
             settings => parsed(path, "settings", settings)?,
         };
-        let names: Vec<Vec<String>> = match part("order") {
-            "null" => vec![Vec::new(); steps.len()],
-            names => parsed(path, "order", names)?,
-        };
-        for (i, step) in steps.iter_mut().enumerate() {
+        for step in &mut steps {
             let prefix = format!("{:04}.", step.number);
-            let unordered = tensors.keys().filter_map(|key| key.strip_prefix(&prefix)).map(str::to_string);
-            let names = names.get(i).filter(|names| !names.is_empty()).cloned();
-            for name in names.unwrap_or_else(|| unordered.collect()) {
-                let Some(tensor) = tensors.remove(&format!("{prefix}{name}")) else { continue };
-                let x = tensor.to_f64().mapv(|x| x as f32);
-                step.tensors.push((name.clone(), channels_last(path, &name, x)?));
+            let keys: Vec<String> = tensors.keys().filter(|key| key.starts_with(&prefix)).cloned().collect();
+            for key in keys {
+                let x = tensors.remove(&key).expect("a key of the map").to_f64().mapv(|x| x as f32);
+                let name = &key[prefix.len()..];
+                step.tensors.push((name.into(), channels_last(path, name, x)?));
             }
+            step.tensors.sort_by_key(|(name, _)| order(name));
         }
         Ok(Trace { settings, steps })
     }
@@ -127,14 +122,18 @@ impl Trace {
                 })?;
                 record.tensors.push((name.clone(), channels_last(path, &name, x)?));
             }
+            record.tensors.sort_by_key(|(name, _)| order(name));
             Ok(record)
         });
         Ok(Trace { settings: file.settings, steps: steps.collect::<Result<_>>()? })
     }
 }
 
-fn order(step: &StepRecord) -> Vec<&str> {
-    step.tensors.iter().map(|(name, _)| name.as_str()).collect()
+/// When a tensor is made in its step; a file keeps them in the order of their names.
+fn order(name: &str) -> usize {
+    const FIRST: [&str; 6] = ["x_t", "x_seen", "output", "x_0_hat_unclipped", "x_0_hat", "eps_hat"];
+    let last = FIRST.len() + usize::from(name == "x_s");
+    FIRST.iter().position(|first| *first == name).unwrap_or(last)
 }
 
 fn check_version(path: &Path, found: Option<&str>) -> Result<()> {
@@ -189,8 +188,10 @@ fn flatten(value: &Value, shape: &[usize], numbers: &mut Vec<f32>) -> Option<()>
             list.iter().try_for_each(|part| flatten(part, rest, numbers))
         }
         // What is no number in JSON, NaN or infinite, is null there.
-        (Value::Null, None) => Some(numbers.push(f32::NAN)),
-        (value, None) => Some(numbers.push(value.as_f64()? as f32)),
+        (value, None) => {
+            numbers.push(if value.is_null() { f32::NAN } else { value.as_f64()? as f32 });
+            Some(())
+        }
         _ => None,
     }
 }
