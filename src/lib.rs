@@ -44,6 +44,7 @@ pub mod diffusion;
 pub mod digest;
 pub mod error;
 pub mod evaluate;
+pub mod explain;
 pub mod golden;
 pub mod layers;
 #[cfg(feature = "lesson")]
@@ -55,6 +56,7 @@ pub mod pipeline;
 pub mod report;
 pub mod sample;
 pub mod selftest;
+pub mod trace;
 pub mod train;
 
 pub use error::{Error, Result};
