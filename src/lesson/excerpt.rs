@@ -45,7 +45,7 @@ pub fn excerpt(path: &str, start: &str) -> Option<Excerpt> {
     let indent = |line: &str| line.len() - line.trim_start().len();
     let depth = indent(lines[first]);
     // Formatted code closes an item at the indentation of its first line; one line that ends it is an item by itself.
-    let ends = |line: &str| line.ends_with(';') || line.ends_with('}') || line.ends_with("},");
+    let ends = |line: &str| line.ends_with([';', '}']) || line.ends_with("},") || line.ends_with("),");
     let closes = |line: &str| line.trim_start().starts_with(['}', ']', ')']) && !line.ends_with('{');
     let length = if ends(lines[first]) {
         1
