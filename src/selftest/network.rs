@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use super::Chain;
 use crate::Result;
 use crate::data::{self, Dataset, Shape, Split};
-use crate::diffusion::{BetaSchedule, Prediction};
+use crate::diffusion::BetaSchedule;
 use crate::layers::dropout::Key;
 use crate::layers::{ParameterVector, flat};
 use crate::models::unet::SampleSize;
 use crate::models::{Conditions, Network, NetworkConfig, Time, UNetConfig};
 use crate::numerics::rng::normal;
 use crate::sample::{Sampler, SamplerOptions, Settings, Spacing, draw, spread};
-use crate::train::config::{OptimizerConfig, ScheduleConfig};
+use crate::train::config::{OptimizerConfig, PredictionType, ScheduleConfig};
 use crate::train::gradient::{Gradient, Zeros, loss_and_gradient};
 use crate::train::learning_rate::Decay;
 use crate::train::{Batch, Config, Preset, Trainer};
@@ -119,7 +119,7 @@ pub(super) fn config() -> Config {
             num_train_timesteps: 1000,
             beta_start: 1e-4,
             beta_end: 0.02,
-            prediction_type: Prediction::Epsilon,
+            prediction_type: PredictionType::Epsilon,
         },
         optimizer: OptimizerConfig {
             lr: 2e-3,

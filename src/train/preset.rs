@@ -2,10 +2,10 @@
 
 use std::path::PathBuf;
 
-use super::config::{Config, OptimizerConfig, ScheduleConfig};
+use super::config::{Config, EdmConfig, FlowConfig, OptimizerConfig, PredictionType, ScheduleConfig};
 use super::goal::ObjectiveConfig;
 use super::learning_rate::Decay;
-use crate::diffusion::{BetaSchedule, Prediction};
+use crate::diffusion::BetaSchedule;
 use crate::models::unet::SampleSize;
 use crate::models::{DitConfig, NetworkConfig, UNetConfig};
 
@@ -113,7 +113,7 @@ impl Preset {
             Preset::Dit => Config {
                 steps: 8000,
                 model: DitConfig { patch_size: 4, ..transformer((2, 32), 6, 28, 1, 10) }.into(),
-                schedule: ScheduleConfig { prediction_type: Prediction::V, ..grey_digits().schedule },
+                schedule: ScheduleConfig { prediction_type: PredictionType::V, ..grey_digits().schedule },
                 label_dropout: 0.1,
                 sample_every: 4000,
                 sample_count: 60,
@@ -142,8 +142,10 @@ fn grey_digits() -> Config {
             num_train_timesteps: 1000,
             beta_start: 1e-4,
             beta_end: 0.02,
-            prediction_type: Prediction::Epsilon,
+            prediction_type: PredictionType::Epsilon,
         },
+        flow: FlowConfig::default(),
+        edm: EdmConfig::default(),
         objective: ObjectiveConfig::default(),
         optimizer: adamw(2e-3),
         ema_decay: 0.999,
@@ -152,6 +154,7 @@ fn grey_digits() -> Config {
         checkpoint_every: 500,
         sample_every: 1800,
         sample_count: 64,
+        sampler: None,
         sample_steps: 100,
         sample_guidance: 2.0,
         evaluation_images: 256,

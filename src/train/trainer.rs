@@ -119,7 +119,7 @@ impl Trainer {
         let objective = &config.objective;
         let choice = objective.choice(&self.schedule, self.state.history.as_ref());
         let times = choice.times(config.seed, n, indices.len());
-        let (eps, prediction) = (noise(config.seed, n, x_0.dim()), config.schedule.prediction_type);
+        let (eps, prediction) = (noise(config.seed, n, x_0.dim()), config.prediction());
         let mut batch = Batch::noised(&self.schedule, prediction, &x_0, &times.t, &eps, labels);
         if objective.loss != LossName::Simple {
             let (reading, hybrid) = (objective.reading(prediction), objective.loss == LossName::Hybrid);

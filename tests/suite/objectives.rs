@@ -54,7 +54,7 @@ fn objectives() -> Vec<(ObjectiveConfig, Prediction)> {
 /// `t_max` is small where the losses of every t are to be known soon.
 fn config((objective, prediction): (ObjectiveConfig, Prediction), steps: u64) -> Config {
     let mut config = Config { steps, batch_size: 6, objective, ..Preset::Tiny.config() };
-    config.schedule.prediction_type = prediction;
+    config.schedule.prediction_type = prediction.into();
     (config.schedule.num_train_timesteps, config.sample_steps) = (3, 3);
     (config.schedule.beta_start, config.schedule.beta_end) = (0.1, 0.9);
     config.for_images(&images(Split::Train)).expect("a config that holds")
