@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::built_in::BUILT_IN;
 use super::progress::{Progress, note};
 use super::{Exit, bits, print, read_model};
 use crate::checkpoint::resume;
@@ -25,8 +26,9 @@ needs no network; MSE of x_0 is the error of the image that the predicted noise 
 --json\n  ancestral eval --bits-per-dim --images 64\n      the variational bound, by timestep\n  \
 ancestral eval --bits-per-dim --steps 100")]
 pub struct Args {
-    /// A run (its raw and averaged weights), a diffusers pipeline folder, or a network's folder
-    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    /// A run (its raw and averaged weights), a diffusers pipeline folder, or a network's folder; the word `built-in` is the model
+    /// of digits in the program
+    #[arg(long, value_name = "DIR", default_value = BUILT_IN)]
     model: PathBuf,
     /// Where the validation images are: as for `train --data` [default: the images of the run, else data/mnist]
     #[arg(long, value_name = "DIR")]

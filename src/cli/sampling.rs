@@ -49,6 +49,9 @@ pub(super) struct Sampling {
     /// trained with hidden labels, else 1]
     #[arg(long, value_name = "W", allow_negative_numbers = true)]
     guidance: Option<f64>,
+    /// Guide only where sigma/signal is in this interval: two numbers, as in 0.3,5 [default: everywhere]
+    #[arg(long, value_name = "LEAST,MOST", value_parser = interval)]
+    guidance_interval: Option<(f64, f64)>,
     /// Pictures in memory at a time
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch_size: u32,
@@ -68,6 +71,7 @@ impl Sampling {
             chain: self.chain(&scheduler)?,
             class,
             guidance: self.guidance.unwrap_or(if model.guides() { 2.0 } else { 1.0 }),
+            guidance_interval: self.guidance_interval,
         })
     }
 
@@ -86,6 +90,7 @@ impl Sampling {
             "solver": takes(Choice::Solver, json!(options.solver)),
             "sigmas": takes(Choice::Sigmas, json!(options.sigmas)),
             "keep_eps": self.keep_eps, "guidance": settings.guidance,
+            "guidance_interval": settings.guidance_interval,
         })
     }
 
@@ -144,6 +149,12 @@ impl Sampling {
         }
         Ok(chain)
     }
+}
+
+/// Two numbers with a comma between them.
+fn interval(text: &str) -> std::result::Result<(f64, f64), String> {
+    let numbers = text.split_once(',').and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?)));
+    numbers.ok_or_else(|| "expected two numbers, such as 0.3,5".into())
 }
 
 /// What the flag calls a variance.

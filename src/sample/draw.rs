@@ -51,6 +51,8 @@ pub struct Settings {
     pub class: Option<usize>,
     /// w of ε̂ = ε̂(no class) + w (ε̂(class) − ε̂(no class)); 1 is no guidance (Ho and Salimans 2022, w of their Eq. 6 plus 1).
     pub guidance: f64,
+    /// The least and the largest sigma/signal at which there is guidance (Kynkäänniemi et al. 2024); `None` is everywhere.
+    pub guidance_interval: Option<(f64, f64)>,
 }
 
 impl Settings {
@@ -68,6 +70,7 @@ impl Settings {
             chain: scheduler.chain(scheduler.usual_steps())?,
             class: None,
             guidance: if model.guides() { 2.0 } else { 1.0 },
+            guidance_interval: None,
         })
     }
 
@@ -86,6 +89,10 @@ impl Settings {
         }
         if !self.guidance.is_finite() {
             return Err(Error::value("guidance", "a finite number", self.guidance));
+        }
+        if let Some((least, most)) = self.guidance_interval.filter(|(least, most)| !(0.0 <= *least && least < most)) {
+            let expected = "two numbers from 0 on, the least sigma/signal and a larger one";
+            return Err(Error::value("guidance_interval", expected, format!("{least} and {most}")));
         }
         if self.guidance != 1.0 && !model.guides() {
             let expected = "1: the model was not trained with hidden labels (label_dropout)";
@@ -143,7 +150,8 @@ pub fn draw(
     }
 
     let weights = Prepared::new(model.weights());
-    let guidance = model.null_class().map(|null_class| Guidance { weight: settings.guidance, null_class });
+    let (weight, interval) = (settings.guidance, settings.guidance_interval);
+    let guidance = model.null_class().map(|null_class| Guidance { weight, null_class, interval });
     let denoiser = Guided { denoiser: model.denoiser(&weights), guidance };
     let class_of = |i: u64| Some(settings.class.unwrap_or((i % model.classes()? as u64) as usize));
     let labels = indices.iter().map(|&i| model.label(class_of(i))).collect();

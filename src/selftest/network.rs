@@ -73,7 +73,8 @@ fn sample(chain: &mut Chain, area: &str, trainer: &Trainer) -> Result<()> {
     for (name, sampler, guidance) in [("ddim", Sampler::Ddim, 1.0), ("ddpm", Sampler::Ddpm, 2.0)] {
         let options = SamplerOptions::default();
         let steps = spread(&model.scheduler().schedule, (4, Spacing::Trailing, 0), sampler, &options)?;
-        let settings = Settings { seed: 42, sampler, options, chain: steps, class: None, guidance };
+        let settings =
+            Settings { seed: 42, sampler, options, chain: steps, class: None, guidance, guidance_interval: None };
         let pictures = draw(&model, &settings, 3..8, |moment| {
             chain.numbers(format!("{area}.{name}_before_step_{}", moment.number), flat(moment.step.x_t));
             Ok(())

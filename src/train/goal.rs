@@ -190,7 +190,9 @@ mod tests {
         assert!(refused(both).starts_with("objective.weighting"));
         assert!(refused(ObjectiveConfig { min_snr_gamma: 0.0, ..default() }).starts_with("objective.min_snr_gamma"));
         assert!(refused(ObjectiveConfig { p2_gamma: f64::NAN, ..default() }).starts_with("objective.p2_gamma"));
-        ObjectiveConfig { loss: LossName::Hybrid, variance: learned, ..default() }.validate(Prediction::Epsilon).unwrap();
+        ObjectiveConfig { loss: LossName::Hybrid, variance: learned, ..default() }
+            .validate(Prediction::Epsilon)
+            .unwrap();
         ObjectiveConfig { loss: LossName::Vlb, ..default() }.validate(Prediction::Epsilon).unwrap();
     }
 }
