@@ -14,6 +14,7 @@ const OF_ALL: Meanings = &[
     ("steps", "training steps"),
     ("batch_size", "images in a step"),
     ("data", "a folder of images, or `shapes`"),
+    ("flip", "whether every other image is shown mirrored, left for right: for photographs, not for digits or letters"),
     (
         "label_dropout",
         "the probability to hide an image's class, in 0..1; not 0 gives a label for \"no class\", which guidance needs",
@@ -32,6 +33,7 @@ const OF_ALL: Meanings = &[
     ),
     ("sample_steps", "steps of sampling for a grid"),
     ("sample_guidance", "the guidance weight of a grid, where labels are hidden in training; 1 is none"),
+    ("validate_every", "steps from one look at the loss on at most 128 validation images to the next; 0 for none"),
     ("evaluation_images", "validation images that the last evaluation looks at"),
     ("schedule.beta_schedule", "linear, scaled_linear, squaredcos_cap_v2 (cosine) or sigmoid"),
     ("schedule.num_train_timesteps", "T"),
@@ -155,7 +157,8 @@ pub fn to_toml(config: &Config) -> String {
     let mut fields: Value = serde_json::from_str(&config.to_json()).expect("our own JSON");
     // What a run does not write where it is as usual.
     fields["post_hoc_every"] = config.post_hoc_every.into();
-    fields["sampler"] = json!(config.sampler);
+    fields["validate_every"] = config.validate_every.into();
+    (fields["flip"], fields["sampler"]) = (json!(config.flip), json!(config.sampler));
     (fields["flow"], fields["edm"]) = (json!(config.flow), json!(config.edm));
     fields["objective"] = json!(config.objective);
     fields["model"][CLASS_NAME] = config.model.class_name().into();

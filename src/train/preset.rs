@@ -100,6 +100,7 @@ impl Preset {
                 steps: 800_000,
                 batch_size: 128,
                 data: PathBuf::from("data/cifar-10-batches-bin"),
+                flip: true, // appendix B
                 model: cifar10().into(),
                 optimizer: OptimizerConfig { warm_up_steps: 5000, decay: Decay::Constant, ..adamw(2e-4) },
                 ema_decay: 0.9999,
@@ -136,6 +137,7 @@ fn grey_digits() -> Config {
         steps: 3600,
         batch_size: 16,
         data: PathBuf::from("data/mnist"),
+        flip: false,
         model: grey(&[16, 32, 64]).into(),
         schedule: ScheduleConfig {
             beta_schedule: BetaSchedule::Linear,
@@ -157,6 +159,7 @@ fn grey_digits() -> Config {
         sampler: None,
         sample_steps: 100,
         sample_guidance: 2.0,
+        validate_every: 100,
         evaluation_images: 256,
     }
 }

@@ -13,7 +13,7 @@ use ancestral::numerics::rng::{Stream, normal};
 use ancestral::pipeline::{Pipeline, Scheduler};
 use ancestral::sample::{Sampler, Settings, draw};
 use ancestral::train::goal::{LossName, WeightingName};
-use ancestral::train::gradient::{Gradient, Zeros, loss_and_gradient};
+use ancestral::train::gradient::{self, Gradient, Zeros, loss_and_gradient};
 use ancestral::train::objective::{Batch, Bound, noised};
 use ancestral::train::timesteps::TimestepSampler;
 use ancestral::train::{Config, ObjectiveConfig, Preset, State, Trainer};
@@ -97,6 +97,8 @@ fn gradient_of_every_objective_equals_differences_along_random_directions() {
         let of =
             |w: &ParameterVector<f64>| loss_and_gradient(&network, w, &batch, None, &Zeros::default()).expect("a loss");
         let Gradient { grads, by_image, loss } = of(&w);
+        let alone = gradient::loss(&network, &w, &batch).expect("a loss");
+        assert!((alone - loss).abs() <= 1e-14 * loss.abs(), "added up in another order: {alone} {loss}");
         let weights = batch.weight.as_ref().expect("weights");
         let mean = by_image.iter().zip(weights).map(|(loss, weight)| loss * weight / 3.0).sum::<f64>();
         assert!((mean - loss).abs() < 1e-12 * loss.abs().max(1.0), "{:?}: {mean} {loss}", config.objective);

@@ -30,6 +30,9 @@ pub struct Config {
     pub batch_size: usize,
     /// A folder of images, or `shapes`.
     pub data: PathBuf,
+    /// Whether every other image is shown mirrored, left for right: for photographs, not for digits or letters.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub flip: bool,
     /// The network.
     pub model: NetworkConfig,
     /// The noise.
@@ -67,7 +70,10 @@ pub struct Config {
     pub sample_steps: usize,
     /// The guidance weight of a grid, for a conditional model trained with hidden labels; 1 is none.
     pub sample_guidance: f64,
-    /// Validation images that the final evaluation looks at.
+    /// Steps from one look at the loss on validation images to the next; 0 for none.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub validate_every: u64,
+    /// Validation images that the final evaluation looks at, and of which at most 128 make the loss in between.
     pub evaluation_images: usize,
 }
 
