@@ -20,7 +20,7 @@ use super::{python_json, scheduler, weights};
 use crate::diffusion::{BetaSchedule, Prediction, Schedule};
 use crate::layers::ParameterVector;
 use crate::models::{DIFFUSERS_VERSION, Network, NetworkConfig};
-use crate::pipeline::{Pipeline, Scheduler};
+use crate::pipeline::{Pipeline, Scheduler, UsualGuidance};
 use crate::sample::Spacing;
 use crate::{Error, Result, atomic};
 
@@ -30,6 +30,9 @@ const NULL_CLASS: &str = "_null_class";
 
 /// The key of the names of the classes, in the order of their numbers.
 const CLASS_NAMES: &str = "_class_names";
+
+/// The key of how the model is guided where nobody says so.
+const GUIDANCE: &str = "_guidance";
 
 /// What an average of diffusers' `EMAModel` writes of itself into the network's config.json.
 const OF_THE_AVERAGE: [&str; 7] =
@@ -111,6 +114,9 @@ pub fn write(pipeline: &Pipeline, folder: &Path) -> Result<String> {
     if pipeline.null_class().is_some() || of_network.usual_null_class().is_some() {
         config[NULL_CLASS] = pipeline.null_class().into();
     }
+    if pipeline.guides() && pipeline.guidance() != UsualGuidance::default() {
+        config[GUIDANCE] = json!(pipeline.guidance());
+    }
     if let Some(names) = pipeline.class_names() {
         config[CLASS_NAMES] = names.into();
     }
@@ -126,12 +132,14 @@ struct Described {
     network: Network,
     null_class: Option<usize>,
     class_names: Option<Vec<String>>,
+    guidance: UsualGuidance,
 }
 
 impl Described {
     /// The model with these weights.
     fn with(self, weights: ParameterVector<f32>, scheduler: Scheduler) -> Result<Pipeline> {
-        let pipeline = Pipeline::new(self.network, weights, scheduler, self.null_class)?;
+        let pipeline =
+            Pipeline::new(self.network, weights, scheduler, self.null_class)?.with_guidance(self.guidance)?;
         match self.class_names.filter(|names| Some(names.len()) == pipeline.classes()) {
             Some(names) => pipeline.with_class_names(names),
             None => Ok(pipeline),
@@ -146,16 +154,25 @@ fn described(text: &str, path: &Path) -> Result<Described> {
     let null_class = fields.remove(NULL_CLASS);
     // Names are for people: where they are no list of texts, there are none.
     let class_names = fields.remove(CLASS_NAMES).and_then(|names| serde_json::from_value::<Vec<String>>(names).ok());
+    let guidance = match fields.remove(GUIDANCE) {
+        None => UsualGuidance::default(),
+        Some(said) => serde_json::from_value(said.clone()).map_err(|_| {
+            let expected = "a weight, and an interval or null";
+            Error::value(format!("{}: {GUIDANCE}", path.display()), expected, python_json::excerpt(&said.to_string()))
+        })?,
+    };
     let config = NetworkConfig::from_json(&Value::Object(fields).to_string(), &path.display().to_string())?;
     let network = Network::new(config).map_err(|e| Error::file(path, e.to_string(), "use a smaller model"))?;
     let last = network.labels().map(|labels| labels - 1);
     let Some(null_class) = null_class else {
         let null_class = network.config().usual_null_class();
-        return Ok(Described { network, null_class, class_names });
+        return Ok(Described { network, null_class, class_names, guidance });
     };
     match (null_class, last) {
-        (Value::Null, _) => Ok(Described { network, null_class: None, class_names }),
-        (label, Some(last)) if label == last => Ok(Described { network, null_class: Some(last), class_names }),
+        (Value::Null, _) => Ok(Described { network, null_class: None, class_names, guidance }),
+        (label, Some(last)) if label == last => {
+            Ok(Described { network, null_class: Some(last), class_names, guidance })
+        }
         (label, last) => {
             let expected = last.map_or("null: there are no classes".into(), |last| format!("{last}, the last class"));
             Err(Error::value(format!("{}: {NULL_CLASS}", path.display()), expected, label))

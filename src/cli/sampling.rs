@@ -45,11 +45,12 @@ pub(super) struct Sampling {
     /// After clipping x_0 in ddim keep the network's eps, as diffusers does, instead of deriving it again
     #[arg(long)]
     keep_eps: bool,
-    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none [default: 2 where the model was
-    /// trained with hidden labels, else 1]
+    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none [default: the model's, or 2 where it
+    /// was trained with hidden labels, else 1]
     #[arg(long, value_name = "W", allow_negative_numbers = true)]
     guidance: Option<f64>,
-    /// Guide only where sigma/signal is in this interval: two numbers, as in 0.3,5 [default: everywhere]
+    /// Guide only where sigma/signal is in this interval: two numbers, as in 0.3,5 [default: the model's, or
+    /// everywhere, as with a --guidance of one's own]
     #[arg(long, value_name = "LEAST,MOST", value_parser = interval)]
     guidance_interval: Option<(f64, f64)>,
     /// Pictures in memory at a time
@@ -70,8 +71,9 @@ impl Sampling {
             options: scheduler.options,
             chain: self.chain(&scheduler)?,
             class,
-            guidance: self.guidance.unwrap_or(if model.guides() { 2.0 } else { 1.0 }),
-            guidance_interval: self.guidance_interval,
+            guidance: self.guidance.unwrap_or(model.guidance().weight),
+            // A weight of one's own is meant everywhere.
+            guidance_interval: self.guidance_interval.or(model.guidance().interval.filter(|_| self.guidance.is_none())),
         })
     }
 

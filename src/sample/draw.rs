@@ -57,7 +57,7 @@ pub struct Settings {
 
 impl Settings {
     /// Those that a model was published with: its sampler with that sampler's usual number of steps, all classes in turn,
-    /// guidance 2 where the model was trained with hidden labels, and seed 42.
+    /// its usual guidance, and seed 42.
     ///
     /// # Errors
     /// A scheduler whose steps cannot be spread.
@@ -69,8 +69,8 @@ impl Settings {
             options: scheduler.options,
             chain: scheduler.chain(scheduler.usual_steps())?,
             class: None,
-            guidance: if model.guides() { 2.0 } else { 1.0 },
-            guidance_interval: None,
+            guidance: model.guidance().weight,
+            guidance_interval: model.guidance().interval,
         })
     }
 

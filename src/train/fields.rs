@@ -32,7 +32,11 @@ const OF_ALL: Meanings = &[
         "what the model is saved with and grids are drawn by: ddpm, ddim, dpm-multistep, ...; none: ddpm, flow-euler or edm-dpm",
     ),
     ("sample_steps", "steps of sampling for a grid"),
-    ("sample_guidance", "the guidance weight of a grid, where labels are hidden in training; 1 is none"),
+    (
+        "sample_guidance",
+        "the guidance weight of a grid and of the model, where labels are hidden in training; 1 is none",
+    ),
+    ("sample_guidance_interval", "the least and the largest sigma/signal at which there is guidance; none: everywhere"),
     ("validate_every", "steps from one look at the loss on at most 128 validation images to the next; 0 for none"),
     ("evaluation_images", "validation images that the last evaluation looks at"),
     ("schedule.beta_schedule", "linear, scaled_linear, squaredcos_cap_v2 (cosine) or sigmoid"),
@@ -157,6 +161,7 @@ pub fn to_toml(config: &Config) -> String {
     let mut fields: Value = serde_json::from_str(&config.to_json()).expect("our own JSON");
     // What a run does not write where it is as usual.
     fields["post_hoc_every"] = config.post_hoc_every.into();
+    fields["sample_guidance_interval"] = json!(config.sample_guidance_interval);
     fields["validate_every"] = config.validate_every.into();
     (fields["flip"], fields["sampler"]) = (json!(config.flip), json!(config.sampler));
     (fields["flow"], fields["edm"]) = (json!(config.flow), json!(config.edm));

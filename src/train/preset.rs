@@ -104,6 +104,8 @@ impl Preset {
                 },
                 sampler: Some(Sampler::DpmMultistep),
                 sample_steps: 20,
+                sample_guidance: 2.2,
+                sample_guidance_interval: Some((0.9, 20.0)),
                 ..Preset::Ddpm.config()
             },
             Preset::Ddpm => Config {
@@ -184,6 +186,7 @@ fn grey_digits() -> Config {
         sampler: None,
         sample_steps: 100,
         sample_guidance: 2.0,
+        sample_guidance_interval: None,
         validate_every: 100,
         evaluation_images: 256,
     }

@@ -98,6 +98,7 @@ impl Trainer {
         let scheduler = self.config.scheduler()?;
         let weights = self.state.best().clone();
         let model = Pipeline::new(self.network.clone(), weights, scheduler, self.config.null_class())?;
+        let model = model.with_guidance(self.config.guidance())?;
         match self.data.class_names().filter(|_| model.classes().is_some()) {
             Some(names) => model.with_class_names(names.to_vec()),
             None => Ok(model),

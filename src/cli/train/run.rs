@@ -130,7 +130,6 @@ impl Run {
         let settings = Settings {
             seed: config.seed,
             chain: model.scheduler().chain(config.sample_steps)?,
-            guidance: if model.guides() { config.sample_guidance } else { 1.0 },
             ..Settings::new(&model)?
         };
         let pictures = in_batches(&model, &settings, 0..config.sample_count as u64, 64, |_, _| {})?;

@@ -32,7 +32,7 @@ impl Config {
         check(fraction(self.label_dropout), "label_dropout", "a probability in 0..1", &self.label_dropout)?;
         check(self.checkpoint_every > 0, "checkpoint_every", "at least 1 step", &self.checkpoint_every)?;
         check((1..=4096).contains(&self.sample_count), "sample_count", "1 to 4096 pictures", &self.sample_count)?;
-        check(self.sample_guidance.is_finite(), "sample_guidance", "a finite number", &self.sample_guidance)?;
+        self.guidance().validate()?;
         check(self.evaluation_images > 0, "evaluation_images", "at least 1", &self.evaluation_images)?;
         check(o.lr.is_finite() && o.lr > 0.0, "optimizer.lr", "a positive number", &o.lr)?;
         check(fraction(o.beta1), "optimizer.beta1", "a number in 0..1", &o.beta1)?;

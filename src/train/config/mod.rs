@@ -14,6 +14,7 @@ use super::learning_rate::Decay;
 use crate::Result;
 use crate::data::Dataset;
 use crate::models::NetworkConfig;
+use crate::pipeline::UsualGuidance;
 use crate::sample::Sampler;
 
 pub use noise::{EdmConfig, FlowConfig, PredictionType, ScheduleConfig};
@@ -68,8 +69,11 @@ pub struct Config {
     pub sampler: Option<Sampler>,
     /// Steps of sampling for a grid, spread over all T with the trailing spacing.
     pub sample_steps: usize,
-    /// The guidance weight of a grid, for a conditional model trained with hidden labels; 1 is none.
+    /// The guidance weight of a grid and of the saved model, for a conditional model trained with hidden labels; 1 is none.
     pub sample_guidance: f64,
+    /// The least and the largest sigma/signal at which there is guidance; `None` is everywhere.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub sample_guidance_interval: Option<(f64, f64)>,
     /// Steps from one look at the loss on validation images to the next; 0 for none.
     #[serde(default, skip_serializing_if = "is_default")]
     pub validate_every: u64,
@@ -107,6 +111,11 @@ impl OptimizerConfig {
 }
 
 impl Config {
+    /// How the trained model is guided.
+    pub fn guidance(&self) -> UsualGuidance {
+        UsualGuidance { weight: self.sample_guidance, interval: self.sample_guidance_interval }
+    }
+
     /// This config for the images at hand: their size, their channels, and their classes with one label more for "no class"
     /// where labels are hidden in training; no classes where the images have none.
     ///
