@@ -12,6 +12,8 @@
 //! The cache is p itself. Both sums are the 16 lanes of [`sum_by`], in f64; the exponentials are those of F. Hazard: Σ_j ds_j = 0, so a constant dp has no
 //! gradient, and a check with a constant dp proves nothing. Proven by central differences, and by PyTorch's numbers
 //! through attention.
+//!
+//! Next in the [course](super#the-course): [`cross_entropy`](super::cross_entropy).
 
 use crate::numerics::Real;
 use crate::numerics::instruction_set::every_instruction_set;
@@ -36,7 +38,7 @@ every_instruction_set! {
 /// The greatest of a row, as 16 lanes go through it side by side: no order changes which it is. Of two zeros it may be either,
 /// and a NaN may be passed over; but the exponentials are the same, and a row with a NaN is all NaN.
 #[inline(always)]
-fn greatest<F: Real>(row: &[F]) -> F {
+pub(crate) fn greatest<F: Real>(row: &[F]) -> F {
     let greater = |m: F, s: F| if s > m { s } else { m };
     let (chunks, rest) = row.as_chunks::<16>();
     let mut lanes = [row[0]; 16];
