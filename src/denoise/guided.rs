@@ -32,8 +32,8 @@ pub struct Guidance {
 }
 
 impl Guidance {
-    /// w at a level.
-    fn at(&self, level: Level) -> f64 {
+    /// w at a level: 1 outside of the interval.
+    pub fn at(&self, level: Level) -> f64 {
         let ratio = level.ratio();
         let inside = self.interval.is_none_or(|(least, most)| least <= ratio && ratio <= most);
         if inside { self.weight } else { 1.0 }

@@ -74,6 +74,12 @@ impl Settings {
         })
     }
 
+    /// How pictures of this model are guided; `None` where it knows no label for "no class".
+    pub fn guidance_of(&self, model: &Pipeline) -> Option<Guidance> {
+        let (weight, interval) = (self.guidance, self.guidance_interval);
+        model.null_class().map(|null_class| Guidance { weight, null_class, interval })
+    }
+
     fn check(&self, model: &Pipeline, count: usize) -> Result<()> {
         if !(1..=MOST).contains(&count) {
             return Err(Error::value("indices", format!("1 to {MOST} pictures at a time"), count));
@@ -163,8 +169,7 @@ pub fn draw(
     }
 
     let weights = Prepared::new(model.weights());
-    let (weight, interval) = (settings.guidance, settings.guidance_interval);
-    let guidance = model.null_class().map(|null_class| Guidance { weight, null_class, interval });
+    let guidance = settings.guidance_of(model);
     let denoiser = Guided { denoiser: model.denoiser(&weights), guidance };
     let class_of = |i: u64| Some(settings.class.unwrap_or((i % model.classes()? as u64) as usize));
     let labels = indices.iter().map(|&i| model.label(class_of(i))).collect();

@@ -104,7 +104,7 @@ impl Preset {
                 },
                 sampler: Some(Sampler::DpmMultistep),
                 sample_steps: 20,
-                sample_guidance: 2.2,
+                sample_guidance: 2.1,
                 sample_guidance_interval: Some((0.9, 20.0)),
                 ..Preset::Ddpm.config()
             },
