@@ -10,9 +10,10 @@ use super::built_in::BUILT_IN;
 use super::progress::{Progress, note};
 use super::sampling::Sampling;
 use super::{Exit, class_of, flag, print, read_model};
-use crate::explain::{Explanation, Pixel, jumping, steps_from, text};
+use crate::diffusion::Process;
+use crate::explain::{Explanation, Pixel, jumping, remembers, steps_from, text};
 use crate::pipeline::Pipeline;
-use crate::sample::Settings;
+use crate::sample::{Sampler, Settings};
 use crate::trace::Trace;
 use crate::{Error, Result, atomic};
 
@@ -85,7 +86,11 @@ pub fn run(args: &Args) -> Result<Exit> {
         let settings = args.sampling.settings(&model, class)?;
         return trace(args, path, &model, &settings);
     }
-    let settings = args.sampling.with_usual_steps(t_max).settings(&model, class)?;
+    // One step by itself is told of best: Algorithm 2 in the place of a multistep method.
+    let scheduler = model.scheduler();
+    let alone = scheduler.schedule.process() == Process::Betas && remembers(scheduler.sampler);
+    let usual = if alone { Sampler::Ddpm } else { scheduler.sampler };
+    let settings = args.sampling.with_usual(usual, t_max).settings(&model, class)?;
     let t = args.t.unwrap_or(t_max);
     if !(1..=t_max).contains(&t) {
         return Err(Error::value("--t", format!("1 to {t_max}, the model's T"), t));

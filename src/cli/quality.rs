@@ -27,7 +27,7 @@ use crate::{Error, Result, atomic};
 #[command(after_help = "\
 Pictures are compared with validation images, and beside each figure stands that of as many training images: real \
 ones, so the best there is. +- is one standard deviation over other pictures of the same model.\n\nExamples:\n  ancestral \
-quality\n      the model in the tree, 2000 pictures\n  ancestral quality --model runs/digits --sampler ddim \
+quality\n      the model in the program, 2000 pictures\n  ancestral quality --model runs/digits --sampler ddim \
 --steps 20 --json\n  ancestral quality --count 500 --nearest nearest.png --worst worst.png")]
 pub struct Args {
     /// A run, a diffusers pipeline folder, or a bare network folder; the word `built-in` is the model of digits in the program

@@ -59,9 +59,9 @@ pub(super) struct Sampling {
 }
 
 impl Sampling {
-    /// The same with so many steps where their number was not given.
-    pub fn with_usual_steps(&self, steps: usize) -> Self {
-        Sampling { steps: self.steps.or(Some(steps)), ..self.clone() }
+    /// The same with this sampler and so many steps where none were given.
+    pub fn with_usual(&self, sampler: Sampler, steps: usize) -> Self {
+        Sampling { sampler: self.sampler.or(Some(sampler)), steps: self.steps.or(Some(steps)), ..self.clone() }
     }
 
     /// The settings for pictures of a model, of this class or of all in turn.

@@ -131,7 +131,7 @@ fn place_of(chain: &[Transition], t: usize) -> Result<usize> {
 }
 
 /// Whether a step depends on more than x_t: on the steps before, or on how long the chain is.
-fn remembers(sampler: Sampler) -> bool {
+pub fn remembers(sampler: Sampler) -> bool {
     use Sampler::{Ddim, Ddpm, EdmEuler, Euler, EulerAncestral, FlowEuler};
     !matches!(sampler, Ddpm | Ddim | Euler | EulerAncestral | FlowEuler | EdmEuler)
 }

@@ -20,6 +20,8 @@ pub enum Preset {
     Digits,
     /// The same digits by the literal recipe of Ho et al. 2020: epsilon, linear, L_simple, ancestral sampling.
     Ddpm,
+    /// Coloured shapes by class, in minutes on two cores, without a file.
+    Shapes,
     /// Handwritten digits, 1.11 million parameters.
     Mnist,
     /// The CIFAR-10 network of Ho et al. 2020, 35.7 million parameters.
@@ -32,8 +34,16 @@ pub enum Preset {
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Preset; 7] =
-        [Preset::Tiny, Preset::Digits, Preset::Ddpm, Preset::Mnist, Preset::Cifar10, Preset::Dit, Preset::DitS2];
+    pub const ALL: [Preset; 8] = [
+        Preset::Tiny,
+        Preset::Digits,
+        Preset::Ddpm,
+        Preset::Shapes,
+        Preset::Mnist,
+        Preset::Cifar10,
+        Preset::Dit,
+        Preset::DitS2,
+    ];
 
     /// Its name: `digits`.
     pub fn name(self) -> &'static str {
@@ -41,6 +51,7 @@ impl Preset {
             Preset::Tiny => "tiny",
             Preset::Digits => "digits",
             Preset::Ddpm => "ddpm",
+            Preset::Shapes => "shapes",
             Preset::Mnist => "mnist",
             Preset::Cifar10 => "cifar10",
             Preset::Dit => "dit",
@@ -54,6 +65,7 @@ impl Preset {
             Preset::Tiny => "16 x 16 shapes, seconds: for tests and first looks",
             Preset::Digits => "Handwritten digits by class, in minutes on two cores",
             Preset::Ddpm => "The same digits by the literal recipe of Ho et al. 2020: epsilon, linear, L_simple",
+            Preset::Shapes => "32 x 32 coloured shapes by class, in minutes on two cores, without a file",
             Preset::Mnist => "Handwritten digits, 1.11 million parameters",
             Preset::Cifar10 => "The CIFAR-10 network of Ho et al. 2020, 35.7 million parameters",
             Preset::Dit => "Handwritten digits by class with a transformer, in minutes on two cores",
@@ -113,6 +125,23 @@ impl Preset {
                 label_dropout: 0.1,
                 sample_count: 60,
                 ..grey_digits()
+            },
+            Preset::Shapes => Config {
+                steps: 1200,
+                data: PathBuf::from("shapes"),
+                model: UNetConfig {
+                    sample_size: Some(SampleSize::Square(32)),
+                    in_channels: 3,
+                    out_channels: 3,
+                    num_class_embeds: Some(5),
+                    resnet_time_scale_shift: "scale_shift".into(),
+                    ..grey(&[16, 32, 64])
+                }
+                .into(),
+                sample_count: 40,
+                sample_guidance: 2.0,
+                sample_guidance_interval: None,
+                ..Preset::Digits.config()
             },
             Preset::Mnist => Config {
                 sample_steps: 200,
