@@ -2,6 +2,7 @@
 
 mod bench;
 mod bits;
+mod built_in;
 mod choices;
 mod classify;
 mod ema;
@@ -90,6 +91,9 @@ fn print(line: impl Display) -> Result<()> {
 
 /// Reads a model, and says what was assumed of it; that nobody can read it is no error.
 fn read_model(folder: &Path) -> Result<Pipeline> {
+    if built_in::is_built_in(folder) {
+        return built_in::model();
+    }
     let Loaded { pipeline, notes } = pipeline::read(folder)?;
     for note in notes {
         let _ = writeln!(io::stderr(), "note: {note}");
@@ -113,7 +117,7 @@ fn class_of(model: &Pipeline, class: Option<&str>) -> Result<Option<usize>> {
 fn flag(error: Error, flags: &[&str]) -> Error {
     match error {
         Error::Value { field, expected, found } if flags.contains(&field.as_str()) => {
-            Error::Value { field: format!("--{field}"), expected, found }
+            Error::Value { field: format!("--{}", field.replace('_', "-")), expected, found }
         }
         other => other,
     }

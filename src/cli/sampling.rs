@@ -45,19 +45,23 @@ pub(super) struct Sampling {
     /// After clipping x_0 in ddim keep the network's eps, as diffusers does, instead of deriving it again
     #[arg(long)]
     keep_eps: bool,
-    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none [default: 2 where the model was
-    /// trained with hidden labels, else 1]
+    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none [default: the model's, or 2 where it
+    /// was trained with hidden labels, else 1]
     #[arg(long, value_name = "W", allow_negative_numbers = true)]
     guidance: Option<f64>,
+    /// Guide only where sigma/signal is in this interval: two numbers, as in 0.3,5 [default: the model's, or
+    /// everywhere, as with a --guidance of one's own]
+    #[arg(long, value_name = "LEAST,MOST", value_parser = interval)]
+    guidance_interval: Option<(f64, f64)>,
     /// Pictures in memory at a time
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch_size: u32,
 }
 
 impl Sampling {
-    /// The same with so many steps where their number was not given.
-    pub fn with_usual_steps(&self, steps: usize) -> Self {
-        Sampling { steps: self.steps.or(Some(steps)), ..self.clone() }
+    /// The same with this sampler and so many steps where none were given.
+    pub fn with_usual(&self, sampler: Sampler, steps: usize) -> Self {
+        Sampling { sampler: self.sampler.or(Some(sampler)), steps: self.steps.or(Some(steps)), ..self.clone() }
     }
 
     /// The settings for pictures of a model, of this class or of all in turn.
@@ -72,7 +76,9 @@ impl Sampling {
             options: scheduler.options,
             chain: self.chain(&scheduler)?,
             class,
-            guidance: self.guidance.unwrap_or(if model.guides() { 2.0 } else { 1.0 }),
+            guidance: self.guidance.unwrap_or(model.guidance().weight),
+            // A weight of one's own is meant everywhere.
+            guidance_interval: self.guidance_interval.or(model.guidance().interval.filter(|_| self.guidance.is_none())),
         })
     }
 
@@ -91,6 +97,7 @@ impl Sampling {
             "solver": takes(Choice::Solver, json!(options.solver)),
             "sigmas": takes(Choice::Sigmas, json!(options.sigmas)),
             "keep_eps": self.keep_eps, "guidance": settings.guidance,
+            "guidance_interval": settings.guidance_interval,
         })
     }
 
@@ -149,6 +156,12 @@ impl Sampling {
         }
         Ok(chain)
     }
+}
+
+/// Two numbers with a comma between them.
+fn interval(text: &str) -> std::result::Result<(f64, f64), String> {
+    let numbers = text.split_once(',').and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?)));
+    numbers.ok_or_else(|| "expected two numbers, such as 0.3,5".into())
 }
 
 /// What the flag calls a variance.

@@ -51,11 +51,13 @@ pub struct Settings {
     pub class: Option<usize>,
     /// w of ε̂ = ε̂(no class) + w (ε̂(class) − ε̂(no class)); 1 is no guidance (Ho and Salimans 2022, w of their Eq. 6 plus 1).
     pub guidance: f64,
+    /// The least and the largest sigma/signal at which there is guidance (Kynkäänniemi et al. 2024); `None` is everywhere.
+    pub guidance_interval: Option<(f64, f64)>,
 }
 
 impl Settings {
     /// Those that a model was published with: its sampler with that sampler's usual number of steps, all classes in turn,
-    /// guidance 2 where the model was trained with hidden labels, and seed 42.
+    /// its usual guidance, and seed 42.
     ///
     /// # Errors
     /// A scheduler whose steps cannot be spread.
@@ -67,8 +69,15 @@ impl Settings {
             options: scheduler.options,
             chain: scheduler.chain(scheduler.usual_steps())?,
             class: None,
-            guidance: if model.guides() { 2.0 } else { 1.0 },
+            guidance: model.guidance().weight,
+            guidance_interval: model.guidance().interval,
         })
+    }
+
+    /// How pictures of this model are guided; `None` where it knows no label for "no class".
+    pub fn guidance_of(&self, model: &Pipeline) -> Option<Guidance> {
+        let (weight, interval) = (self.guidance, self.guidance_interval);
+        model.null_class().map(|null_class| Guidance { weight, null_class, interval })
     }
 
     fn check(&self, model: &Pipeline, count: usize) -> Result<()> {
@@ -86,6 +95,10 @@ impl Settings {
         }
         if !self.guidance.is_finite() {
             return Err(Error::value("guidance", "a finite number", self.guidance));
+        }
+        if let Some((least, most)) = self.guidance_interval.filter(|(least, most)| !(0.0 <= *least && least < most)) {
+            let expected = "two numbers from 0 on, the least sigma/signal and a larger one";
+            return Err(Error::value("guidance_interval", expected, format!("{least} and {most}")));
         }
         if self.guidance != 1.0 && !model.guides() {
             let expected = "1: the model was not trained with hidden labels (label_dropout)";
@@ -156,7 +169,7 @@ pub fn draw(
     }
 
     let weights = Prepared::new(model.weights());
-    let guidance = model.null_class().map(|null_class| Guidance { weight: settings.guidance, null_class });
+    let guidance = settings.guidance_of(model);
     let denoiser = Guided { denoiser: model.denoiser(&weights), guidance };
     let class_of = |i: u64| Some(settings.class.unwrap_or((i % model.classes()? as u64) as usize));
     let labels = indices.iter().map(|&i| model.label(class_of(i))).collect();

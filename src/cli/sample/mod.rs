@@ -6,6 +6,7 @@ use serde_json::json;
 
 mod outputs;
 
+use super::built_in::BUILT_IN;
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
 use super::sampling::Sampling;
 use super::{Exit, class_of, flag, print, read_model};
@@ -22,15 +23,15 @@ use crate::{Error, Result};
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Picture i of a seed is one fixed picture: alone or among others, whatever the batch size and the \
-threads.\n\nExamples:\n  ancestral sample\n      60 digits from the model in the tree, one column per \
+threads.\n\nExamples:\n  ancestral sample\n      60 digits from the model in the program, one column per \
 digit\n  ancestral sample --sampler unipc --steps 8\n      the same digits in an eighth of the time\n  ancestral sample --count 1 --first-index 17 --out 17.png\n      the 18th of them alone\n  ancestral \
 sample --class 7 --guidance 3\n      sevens, and nothing like other digits\n  ancestral sample --steps \
 1000\n      Algorithm 2 in full\n  ancestral sample --npy pictures.npy\n      float32 (n, c, h, w) \
 for numpy.load\n  ancestral sample --count 8 --strip strip.png --animation film.gif\n      the reverse \
 process")]
 pub struct Args {
-    /// A run, a diffusers pipeline folder, or a bare U-Net folder
-    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    /// A run, a diffusers pipeline folder, or a bare network folder; the word `built-in` is the model of digits in the program
+    #[arg(long, value_name = "DIR", default_value = BUILT_IN)]
     model: PathBuf,
     /// Pictures to draw
     #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=65536))]
@@ -86,7 +87,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         in_batches(&model, &settings, indices.clone(), args.sampling.batch_size as usize, |first, moment| {
             film.watch(first, moment)
         })
-        .map_err(|error| flag(error, &["class", "guidance"]))?;
+        .map_err(|error| flag(error, &["class", "guidance", "guidance_interval"]))?;
     let all_classes = if args.class.is_none() { columns_for(&model) } else { None };
     let columns = args.columns.map(|n| n as usize).or(all_classes);
     let mut files = vec![args.out.clone()];
