@@ -81,7 +81,7 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Exit> {
     let model = read_model(&args.model)?;
     let t_max = model.scheduler().schedule.t_max();
-    let class = class_of(&model, args.class.as_deref())?;
+    let class = class_of("--class", &args.class, &model)?;
     if let Some(path) = &args.trace {
         let settings = args.sampling.settings(&model, class)?;
         return trace(args, path, &model, &settings);
