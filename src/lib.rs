@@ -43,6 +43,7 @@ pub mod diffusion;
 pub mod digest;
 pub mod error;
 pub mod evaluate;
+pub mod explain;
 pub mod golden;
 pub mod layers;
 pub mod models;
@@ -52,6 +53,7 @@ pub mod pipeline;
 pub mod report;
 pub mod sample;
 pub mod selftest;
+pub mod trace;
 pub mod train;
 
 pub use error::{Error, Result};

@@ -223,3 +223,40 @@ fn classes_of_a_run_are_asked_for_by_name() {
     assert_eq!((sha256("sun"), sha256("1"), sha256("moon")), (1.into(), 1.into(), 0.into()));
     place.refuses("sample --model new --count 1 --steps 1 --out a.png --class star", &["star", "moon, sun"]);
 }
+
+#[test]
+fn a_step_is_explained_its_chain_traced_and_two_traces_compared() {
+    let place = place();
+    let explain = "explain --model run --steps 5 --sampler ddim --eta 0.5";
+    let output = place.run(&format!("{explain} --t 1000 --pixel 3,4"));
+    assert_passed(&output, "explain");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.starts_with("x_1000 -> x_800, step 1 of 5: ddim"), "{text}");
+    assert!(text.contains("sample/ddim.rs: ddim") && text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let output = place.run(&format!("{explain} --t 1000 --t-prev 0 --json"));
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&json["step"]["to"]["t"], &json["settings"]["sampler"]), (&0.0.into(), &"ddim".into()));
+
+    for (flags, words) in [
+        ("--t 0", &["--t", "1 to 1000"][..]),
+        ("--t 1001", &["--t", "1 to 1000"]),
+        ("--t 999", &["--t", "800 or 1000"]),
+        ("--t 800 --t-prev 800", &["--t-prev", "0 to 799"]),
+        ("--t 800 --pixel 16,0", &["--pixel", "15,15"]),
+        ("--t 800 --pixel 16", &["--pixel", "14,14"]),
+        ("--t 800 --channel 1", &["--channel", "0 to 0"]),
+        ("--trace a.txt", &["--trace", ".safetensors"]),
+        ("", &["--t <T>"]),
+    ] {
+        place.refuses(&format!("{explain} {flags}"), words);
+    }
+
+    for (flags, file) in [("", "a.safetensors"), ("", "a.json"), ("--seed 7", "b.safetensors")] {
+        assert_passed(&place.run(&format!("{explain} {flags} --trace {file}")), file);
+    }
+    assert_passed(&place.run("golden check a.safetensors a.json"), "one chain in two formats");
+    let other = place.run("golden check a.json b.safetensors");
+    let said = String::from_utf8_lossy(&other.stdout).into_owned();
+    assert_eq!((other.status.code(), said.starts_with("step 1, t = 1000: x_t, image 0")), (Some(1), true), "{said}");
+    place.refuses("golden check a.json run/metrics.jsonl", &["run/metrics.jsonl", "trace"]);
+}

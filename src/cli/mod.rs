@@ -7,6 +7,7 @@ mod classify;
 mod convergence;
 mod ema;
 mod eval;
+mod explain;
 mod golden;
 mod pictures;
 mod progress;
@@ -52,6 +53,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Draw pictures from noise
     Sample(sample::Args),
+    /// One reverse step at one pixel: each formula with its numbers, and where it is computed
+    Explain(explain::Args),
     /// Measure the predicted noise on images never trained on
     Eval(eval::Args),
     /// Average the weights of a run otherwise, after it has ended
@@ -97,6 +100,18 @@ fn read_model(folder: &Path) -> Result<Pipeline> {
     Ok(pipeline)
 }
 
+/// The class of `--class`, by its number or its name.
+fn class_of(model: &Pipeline, class: Option<&str>) -> Result<Option<usize>> {
+    let Some(class) = class else { return Ok(None) };
+    let names = model.class_names().unwrap_or_default();
+    let by_name = names.iter().position(|name| name == class);
+    let Some(number) = by_name.or_else(|| class.parse().ok()) else {
+        let names = if names.is_empty() { String::new() } else { format!(", or one of {}", names.join(", ")) };
+        return Err(Error::value("--class", format!("the number of a class{names}"), class));
+    };
+    Ok(Some(number))
+}
+
 /// The same error with the flag's dashes, where the library names one of these fields, which are flags here.
 fn flag(error: Error, flags: &[&str]) -> Error {
     match error {
@@ -133,6 +148,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
     pool.install(|| match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Ema(args) => ema::run(&args),
         Command::Quality(args) => quality::run(&args),

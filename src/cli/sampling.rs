@@ -10,7 +10,7 @@ use crate::sample::{Algorithm, Choice, Sampler, Settings, Sigmas, Solver, Spacin
 use crate::{Error, Result};
 
 /// How pictures are drawn.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct Sampling {
     /// The seed
     #[arg(long, value_name = "S", default_value_t = 42)]
@@ -55,6 +55,11 @@ pub(super) struct Sampling {
 }
 
 impl Sampling {
+    /// The same with so many steps where their number was not given.
+    pub fn with_usual_steps(&self, steps: usize) -> Self {
+        Sampling { steps: self.steps.or(Some(steps)), ..self.clone() }
+    }
+
     /// The settings for pictures of a model, of this class or of all in turn.
     ///
     /// # Errors

@@ -21,7 +21,7 @@ use std::ops::Range;
 use ndarray::{Array4, Axis, concatenate};
 
 use super::{Entry, Sampler, SamplerOptions, Step, Transition, Walk, weighted_sum};
-use crate::denoise::{Denoiser, Estimate, Guidance, Guided, Sight, check_finite};
+use crate::denoise::{Denoiser, Estimate, Guidance, Guided, Output, Sight, check_finite};
 use crate::diffusion::Level;
 use crate::layers::{Prepared, flat, flat_mut};
 use crate::numerics::rng::Stream;
@@ -109,8 +109,21 @@ pub struct Moment<'a> {
     pub number: usize,
     /// The step: where from, where to, what was seen, and what was added up.
     pub step: &'a Step<'a, f32>,
+    /// What the denoiser was last shown, and what it said of it.
+    pub shown: &'a Shown,
     /// The pictures after it.
     pub x_s: &'a Array4<f32>,
+}
+
+/// What a denoiser was shown, and what it said of it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The pictures: x_t, but where a method looks from somewhere else for the same step.
+    pub x: Array4<f32>,
+    /// Their level.
+    pub level: Level,
+    /// What was said in the denoiser's own words: after guidance, before clipping.
+    pub output: Output<f32>,
 }
 
 /// Draws the pictures with these indices, 1 to 4096 at a time, calling `watch` at each step of the chain.
@@ -150,8 +163,18 @@ pub fn draw(
     let eps_from_clipped_x_0 = settings.options.conventions.eps_from_clipped_x_0;
     let sight = Sight { eps_from_clipped_x_0, ..scheduler.sight() };
     let (dim, visits, number) = (x_t.dim(), BTreeMap::new(), 0);
-    let mut drawing =
-        Drawing { denoiser: &denoiser, sight, labels, seed: settings.seed, indices, dim, visits, number, watch };
+    let mut drawing = Drawing {
+        denoiser: &denoiser,
+        sight,
+        labels,
+        seed: settings.seed,
+        indices,
+        dim,
+        visits,
+        number,
+        shown: None,
+        watch,
+    };
     settings.sampler.run(&settings.chain, x_t, &settings.options, &mut drawing)
 }
 
@@ -166,6 +189,7 @@ struct Drawing<'a, W> {
     /// How often each time has been left, by the key of its noise.
     visits: BTreeMap<u64, u64>,
     number: usize,
+    shown: Option<Shown>,
     watch: W,
 }
 
@@ -179,18 +203,21 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
             let labels = all_labels.as_ref().map(|labels| &labels[range.clone()]);
             let output = denoiser.predict(&x, &vec![level; range.len()], labels)?;
             check_finite(flat(&output.value), level)?;
-            Ok(sight.estimate(&x, level, &output))
+            Ok((sight.estimate(&x, level, &output), output))
         });
         let seen = seen.into_iter().collect::<Result<Vec<_>>>()?;
-        let join = |of: fn(&Estimate<f32>) -> &Array4<f32>| {
-            let views: Vec<_> = seen.iter().map(|estimate| of(estimate).view()).collect();
-            concatenate(Axis(0), &views).expect("parts of one shape")
+        type Part = (Estimate<f32>, Output<f32>);
+        let join = |of: fn(&Part) -> Option<&Array4<f32>>| {
+            let views: Option<Vec<_>> = seen.iter().map(|part| of(part).map(|x| x.view())).collect();
+            views.map(|views| concatenate(Axis(0), &views).expect("parts of one shape"))
         };
-        let log_variance = seen.iter().all(|e| e.log_variance.is_some()).then(|| {
-            let views: Vec<_> = seen.iter().filter_map(|e| e.log_variance.as_ref()).map(|v| v.view()).collect();
-            concatenate(Axis(0), &views).expect("parts of one shape")
-        });
-        Ok(Estimate { x_0_hat: join(|e| &e.x_0_hat), eps_hat: join(|e| &e.eps_hat), log_variance })
+        let whole = "each part has images";
+        let (x_0_hat, eps_hat) = (join(|(e, _)| Some(&e.x_0_hat)), join(|(e, _)| Some(&e.eps_hat)));
+        let log_variance = join(|(e, _)| e.log_variance.as_ref());
+        let value = join(|(_, said)| Some(&said.value)).expect(whole);
+        let output = Output { prediction: seen[0].1.prediction, value, log_variance: log_variance.clone() };
+        self.shown = Some(Shown { x: x.clone(), level, output });
+        Ok(Estimate { x_0_hat: x_0_hat.expect(whole), eps_hat: eps_hat.expect(whole), log_variance })
     }
 
     fn noise(&mut self, level: Level) -> Array4<f32> {
@@ -217,7 +244,8 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
         check_finite(flat(&x_s), step.transition.from)?;
         check_finite(flat(&step.estimate.x_0_hat), step.transition.from)?;
         self.number += 1;
-        (self.watch)(&Moment { number: self.number, step: &step, x_s: &x_s })?;
+        let shown = self.shown.as_ref().expect("a sampler sees before it steps");
+        (self.watch)(&Moment { number: self.number, step: &step, shown, x_s: &x_s })?;
         Ok(x_s)
     }
 }
@@ -225,7 +253,6 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::denoise::Output;
     use crate::diffusion::Prediction;
 
     #[test]
@@ -241,6 +268,7 @@ mod tests {
             dim: (2, 2, 3, 1),
             visits: BTreeMap::new(),
             number: 0,
+            shown: None,
             watch: |_: &Moment| Ok(()),
         };
         let level = |t: f64| Level::of_alpha_bar(t - 1.0, 0.5);

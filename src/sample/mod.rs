@@ -34,7 +34,7 @@ mod walk;
 
 pub use chain::{chain, spread};
 pub use conventions::{Conventions, Lists, Next};
-pub use draw::{Moment, Settings, draw};
+pub use draw::{Moment, Settings, Shown, draw};
 pub use options::{Algorithm, Choice, FinalSigma, SamplerOptions, Sigmas, Solver};
 pub use samplers::{Entry, Sampler};
 pub use term::{Term, weighted_sum};

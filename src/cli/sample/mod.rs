@@ -8,11 +8,10 @@ mod outputs;
 
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
 use super::sampling::Sampling;
-use super::{Exit, flag, print, read_model};
+use super::{Exit, class_of, flag, print, read_model};
 use crate::digest::sha256;
 use crate::layers::flat;
 use crate::npy;
-use crate::pipeline::Pipeline;
 use crate::report::Picture;
 use crate::report::animation::save_gif;
 use crate::report::film::Film;
@@ -70,25 +69,10 @@ pub struct Args {
     json: bool,
 }
 
-impl Args {
-    /// The class by its number or its name.
-    fn class(&self, model: &Pipeline) -> Result<Option<usize>> {
-        let Some(class) = &self.class else { return Ok(None) };
-        let names = model.class_names().unwrap_or_default();
-        let by_name = names.iter().position(|name| name == class);
-        let Some(number) = by_name.or_else(|| class.parse().ok()) else {
-            let names = if names.is_empty() { String::new() } else { format!(", or one of {}", names.join(", ")) };
-            let expected = format!("the number of a class{names}");
-            return Err(Error::value("--class", expected, class));
-        };
-        Ok(Some(number))
-    }
-}
-
 /// Draws pictures and writes what was asked for.
 pub fn run(args: &Args) -> Result<Exit> {
     let model = read_model(&args.model)?;
-    let settings = args.sampling.settings(&model, args.class(&model)?)?;
+    let settings = args.sampling.settings(&model, class_of(&model, args.class.as_deref())?)?;
     let (height, width, channels) = model.image_shape()?;
     if channels != 1 && channels != 3 {
         return Err(Error::value("in_channels", "1 (grey) or 3 (colour), for pictures", channels));
