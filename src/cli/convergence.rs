@@ -7,7 +7,7 @@ use serde_json::json;
 use super::choices::samplers;
 use super::{Exit, flag, print};
 use crate::evaluate::convergence::{Convergence, Measure, STEPS, images, methods};
-use crate::report::plot::error_by_steps;
+use crate::report::plot::{ErrorBySteps, error_by_steps};
 use crate::report::table::table;
 use crate::sample::Sampler;
 use crate::{Error, Result, atomic};
@@ -61,12 +61,13 @@ pub fn run(args: &Args) -> Result<Exit> {
     Ok(Exit::Passed)
 }
 
-/// A name and its points for each line of the plot.
-fn lines(found: &[Convergence], one_a_sampler: bool) -> Vec<(String, Vec<(usize, f64)>)> {
+/// The lines of the plot.
+fn lines(found: &[Convergence], one_a_sampler: bool) -> Vec<ErrorBySteps> {
     let last = |c: &Convergence| c.errors.last().map_or(f64::INFINITY, |last| last.1);
     let best = |c: &&Convergence| found.iter().all(|other| other.sampler != c.sampler || last(c) <= last(other));
     let shown = found.iter().filter(|c| !one_a_sampler || best(c));
-    shown.map(|c| (format!("{} {}", c.sampler, c.variant).trim().to_string(), c.errors.clone())).collect()
+    let name = |c: &Convergence| format!("{} {}", c.sampler, c.variant).trim().to_string();
+    shown.map(|c| ErrorBySteps { name: name(c), errors: c.errors.clone() }).collect()
 }
 
 fn in_words(found: &[Convergence], steps: &[usize]) -> String {

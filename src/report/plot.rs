@@ -123,14 +123,22 @@ const MANY: [RGBColor; 12] = [
     RGBColor(190, 180, 40),
 ];
 
-/// Plots errors against numbers of steps, both on logarithmic axes, where a method of order p is a line of slope −p; `series` are
-/// methods, each with its (steps, error).
+/// The errors of one method.
+#[derive(Clone, Debug)]
+pub struct ErrorBySteps {
+    /// The method.
+    pub name: String,
+    /// Numbers of steps, ascending, each with the error after so many.
+    pub errors: Vec<(usize, f64)>,
+}
+
+/// Plots errors against numbers of steps, both on logarithmic axes, where a method of order p is a line of slope −p.
 ///
 /// # Errors
 /// If the file cannot be written.
-pub fn error_by_steps<'a>(title: &'a str, series: &'a [(String, Vec<(usize, f64)>)], path: &Path) -> Result<()> {
-    let line = |(i, (name, points)): (usize, &'a (String, Vec<(usize, f64)>))| {
-        let points = points.iter().map(|&(steps, error)| (steps as f64, error)).collect();
+pub fn error_by_steps<'a>(title: &'a str, series: &'a [ErrorBySteps], path: &Path) -> Result<()> {
+    let line = |(i, ErrorBySteps { name, errors }): (usize, &'a ErrorBySteps)| {
+        let points = errors.iter().map(|&(steps, error)| (steps as f64, error)).collect();
         Line { name, points, color: MANY[i % MANY.len()], width: 2, dots: 3 }
     };
     let panel = Panel {
@@ -255,7 +263,7 @@ mod tests {
     #[test]
     fn error_by_steps_shows_every_method_on_logarithmic_axes() {
         let line = |p: i32| (1..=5).map(|k| (1usize << k, 0.5f64.powi(p * k))).collect::<Vec<_>>();
-        let series = [("first".to_string(), line(1)), ("second".to_string(), line(2))];
+        let series = [("first", 1), ("second", 2)].map(|(name, p)| ErrorBySteps { name: name.into(), errors: line(p) });
         let svg = saved(|path| error_by_steps("Orders", &series, path));
         for label in ["Orders", "first", "second", "steps (log scale)", "error of x (log scale)", "\n20\n", "\n0.001\n"]
         {
