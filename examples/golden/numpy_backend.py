@@ -249,7 +249,10 @@ def trajectory(x_T, model_output, noise, config, steps, eta=0.0, **attributes):
     if not is_ancestral(config, **attributes):
         return None
     times, x = visited(config, steps), [x_T]
-    for i, (t, t_prev) in enumerate(zip(times, times[1:] + [-1])):
+    following = times[1:] + [-1]
+    if attributes["class"] == "DDIMScheduler":  # one stride down, whatever the list says
+        following = [max(t - config.get("num_train_timesteps", 1000) // steps, -1) for t in times]
+    for i, (t, t_prev) in enumerate(zip(times, following)):
         step = reverse_step(x[-1], model_output[i], noise[i], config, t, t_prev, eta, **attributes)
         x.append(step["output.prev_sample"])
     return {"output.timesteps": np.array(times, np.float64), "output.x": np.stack(x)}

@@ -52,6 +52,9 @@ TAPPED = re.compile(
 )
 
 
+OF_SCHEDULERS = ("schedule", "q_sample", "levels", "reverse_step", "trajectory")
+
+
 def backend(op, attributes, dtype=torch.float32, **arrays):
     """The op's outputs and gradients as arrays, or None: not supported. Gradients are autograd's."""
     if op == "random_stream":  # PyTorch has no PCG64
@@ -62,7 +65,11 @@ def backend(op, attributes, dtype=torch.float32, **arrays):
     grad_output = x.pop("grad_output", None)
     if grad_output is not None:
         x = {name: a.requires_grad_(a.is_floating_point()) for name, a in x.items()}
-    with pytorch_float64.tables() if dtype == torch.float64 else contextlib.nullcontext():
+    with contextlib.ExitStack() as in_float64:
+        if dtype == torch.float64:
+            in_float64.enter_context(pytorch_float64.embeddings())
+        if dtype == torch.float64 and op in OF_SCHEDULERS:
+            in_float64.enter_context(pytorch_float64.schedules())
         results = OPS[op](attributes, **x)
     results = {"output": results} if torch.is_tensor(results) else results
     if grad_output is not None:
@@ -268,7 +275,9 @@ def training(a, x_0, eps, t, class_labels=None):
     model = kind.from_pretrained(a["model"], torch_dtype=x_0.dtype, low_cpu_mem_usage=False)  # no dropout, no labels hidden
     weights = dict(model.named_parameters())
     average = {k: w.detach().clone() for k, w in weights.items()}
-    adam, made, losses, norms = optimizer(a, weights.values()), DDPMScheduler.from_config(a["config"]), [], []
+    adam, losses, norms = optimizer(a, weights.values()), [], []
+    with pytorch_float64.schedules() if x_0.dtype == torch.float64 else contextlib.nullcontext():
+        made = DDPMScheduler.from_config(a["config"])
     for i in range(len(x_0)):
         labels = None if class_labels is None else class_labels[i]
         loss = F.mse_loss(model(made.add_noise(x_0[i], eps[i], t[i]), t[i], class_labels=labels).sample, eps[i])

@@ -1,7 +1,9 @@
 """diffusers in float64: it makes its schedules and its time embedding in float32 whatever the network's precision.
 
-    with tables():
-        ...     # schedulers made and embeddings computed here are float64
+    with embeddings():
+        ...     # embeddings computed here are float64
+    with schedules():
+        ...     # schedulers made, and steps taken, here are float64
 """
 
 import contextlib
@@ -21,13 +23,18 @@ def time_embedding(t, dim, flip_sin_to_cos=False, downscale_freq_shift=1, scale=
 
 
 @contextlib.contextmanager
-def tables():
-    """Whoever asks for float32 here gets float64: the classes ask by name."""
-    with contextlib.ExitStack() as patches:
-        patches.enter_context(mock.patch.object(torch, "float32", torch.float64))
-        patches.enter_context(mock.patch.object(np, "float32", np.float64))
-        before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.double)
-        patches.callback(torch.set_default_dtype, before)
-        patches.enter_context(mock.patch("diffusers.models.embeddings.get_timestep_embedding", time_embedding))
+def embeddings():
+    with mock.patch("diffusers.models.embeddings.get_timestep_embedding", time_embedding):
         yield
+
+
+@contextlib.contextmanager
+def schedules():
+    """Whoever asks for float32 here gets float64: schedulers ask by name. So would the reader of a network's weights."""
+    before = torch.get_default_dtype()
+    with mock.patch.object(torch, "float32", torch.float64), mock.patch.object(np, "float32", np.float64):
+        torch.set_default_dtype(torch.double)
+        try:
+            yield
+        finally:
+            torch.set_default_dtype(before)
