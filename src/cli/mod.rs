@@ -5,6 +5,7 @@ mod bits;
 mod built_in;
 mod choices;
 mod classify;
+mod convergence;
 mod dialects;
 mod ema;
 mod eval;
@@ -69,6 +70,8 @@ enum Command {
     Quality(quality::Args),
     /// Train or evaluate a classifier, by which pictures are measured
     Classify(classify::Args),
+    /// Measure how fast each sampler comes to the solution of its equation
+    Convergence(convergence::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
     /// The right answers for other implementations, and where theirs are wrong
@@ -166,6 +169,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Ema(args) => ema::run(&args),
         Command::Quality(args) => quality::run(&args),
         Command::Classify(args) => classify::run(&args),
+        Command::Convergence(args) => convergence::run(&args),
         Command::Bench(args) => bench::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Selftest(args) => selftest::run(&args),

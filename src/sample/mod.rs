@@ -46,4 +46,6 @@ pub use timesteps::{Spacing, timesteps};
 pub use walk::{Step, Transition, Walk};
 
 #[cfg(test)]
+mod known_images;
+#[cfg(test)]
 mod tests;
