@@ -11,6 +11,7 @@ mod ema;
 mod eval;
 mod explain;
 mod golden;
+mod lesson;
 mod pictures;
 mod progress;
 mod quality;
@@ -74,6 +75,8 @@ enum Command {
     Convergence(convergence::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
+    /// Write a page that teaches the mathematics, step by step, from a real run
+    Lesson(lesson::Args),
     /// The right answers for other implementations, and where theirs are wrong
     Golden(golden::Args),
     /// Check that this machine computes the same bits as every other
@@ -171,6 +174,7 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Classify(args) => classify::run(&args),
         Command::Convergence(args) => convergence::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Lesson(args) => lesson::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Selftest(args) => selftest::run(&args),
     })
