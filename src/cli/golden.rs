@@ -9,7 +9,7 @@ use super::progress::Progress;
 use super::{Exit, choices, print};
 use crate::golden::case::Case;
 use crate::golden::check::{self, Checked, Report, Selection, check};
-use crate::golden::judge::Verdict;
+use crate::golden::judge::{Scope, Verdict};
 use crate::golden::kit::{LEVELS, drafts, export};
 use crate::golden::mutants::MUTANTS;
 use crate::golden::oracle::{Only, complete};
@@ -87,6 +87,9 @@ struct Check {
     /// Only this operation; may be repeated [default: all]
     #[arg(long, value_name = "OP")]
     op: Vec<String>,
+    /// Ask for no gradients and for nothing that trains: for backends that only predict
+    #[arg(long)]
+    forward: bool,
     /// Print one JSON object instead of one line for each case
     #[arg(long)]
     json: bool,
@@ -146,7 +149,8 @@ fn check_results(args: &Check) -> Result<Exit> {
     if args.kit.is_file() {
         return check_trace(args);
     }
-    let selection = Selection { levels: args.level.clone(), ops: args.op.clone() };
+    let scope = if args.forward { Scope::Forward } else { Scope::Whole };
+    let selection = Selection { levels: args.level.clone(), ops: args.op.clone(), scope };
     let mut printed = Ok(());
     let report = check(&args.kit, &args.results, &selection, |case| {
         if !args.json && printed.is_ok() {
