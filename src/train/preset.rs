@@ -138,8 +138,6 @@ impl Preset {
                     ..grey(&[16, 32, 64])
                 }
                 .into(),
-                // One colour of a whole shape is decided in more noise than the strokes of a digit.
-                objective: ObjectiveConfig { timesteps: TimestepSampler::Stratified, ..ObjectiveConfig::default() },
                 sample_count: 40,
                 sample_guidance: 2.0,
                 sample_guidance_interval: None,
