@@ -194,9 +194,6 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("flow_not_shifted", "flow matching's sigmas without their shift", |case| {
         with_config(case, "shift", json!(1.0))
     }),
-    mutant("karras_for_exponential", "sigmas even in sigma^(1/7), not in its logarithm", |case| {
-        with_config(case, "sigma_schedule", json!("karras"))
-    }),
     mutant("threshold_that_only_clips", "x_0 clipped to [-1, 1], where it is to be divided by its quantile", |case| {
         with_config(case, "thresholding", json!(false))
     }),

@@ -74,9 +74,6 @@ pub fn schedules() -> Vec<Draft> {
         levels("deis", DEIS, json!({}), 5),
         levels("flow_shift_3", FLOW, json!({"shift": 3.0}), 6).mutants(&["flow_not_shifted"]),
         levels("flow_karras", FLOW, karras.clone(), 5),
-        levels("edm_karras", EDM, json!({}), 6),
-        levels("edm_exponential", EDM_DPM, json!({"sigma_schedule": "exponential"}), 6)
-            .mutants(&["karras_for_exponential"]),
         // Edges: one step; as many as there are times; a number that does not divide them; ties.
         levels("euler_1_step", EULER, json!({}), 1),
         levels("euler_karras_1_step", EULER, karras.clone(), 1),
@@ -156,8 +153,6 @@ pub fn steps() -> Vec<Draft> {
         step("deis_2", DEIS, order(2), 9, [888, 777], &[999]).mutants(&["history_forgotten"]),
         step("deis_3", DEIS, order(3), 9, [777, 666], &[888, 999]).mutants(&["history_reversed"]),
         step("edm_euler", EDM, json!({"num_train_timesteps": 8}), 8, [5, 4], &[]).mutants(&["output_for_noise"]),
-        step("edm_dpmpp_2m", EDM_DPM, json!({"num_train_timesteps": 8}), 8, [6, 5], &[7])
-            .mutants(&["history_forgotten"]),
     ]
 }
 

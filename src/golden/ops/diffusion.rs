@@ -95,11 +95,20 @@ pub fn tables<F: Precision>(schedule: &Schedule) -> Schedule {
         return schedule.clone();
     }
     let mut product = F::one();
-    let mut beta = (1..=schedule.t_max()).map(|t| F::from_f64(schedule.beta(t)));
+    let mut beta = (1..=schedule.t_max()).map(|t| beta(schedule, t));
     schedule.map_alpha_bar(|_| {
         product *= F::one() - beta.next().expect("a beta for each alpha_bar");
         product.to_f64()
     })
+}
+
+/// β_t. Where √ᾱ is rescaled it is 1 less a ratio of squares, which loses the digits that a small β has.
+fn beta<F: Precision>(exact: &Schedule, t: usize) -> F {
+    if !(F::NOISY && exact.zero_terminal_snr()) {
+        return F::from_f64(exact.beta(t));
+    }
+    let root = F::from_f64(exact.alpha(t).sqrt());
+    F::one() - root * root
 }
 
 /// The posterior of the full chain; others compute it from β itself, and 1 − ᾱ in the precision of their tables.
@@ -108,7 +117,7 @@ fn posterior<F: Precision>(exact: &Schedule, schedule: &Schedule, t: usize) -> P
     if !F::NOISY {
         return posterior;
     }
-    let (beta, before) = (F::from_f64(exact.beta(t)).to_f64(), schedule.alpha_bar(t - 1));
+    let (beta, before) = (beta::<F>(exact, t).to_f64(), schedule.alpha_bar(t - 1));
     let share = beta / (F::one() - F::from_f64(schedule.alpha_bar(t))).to_f64();
     Posterior { weight_x_0: before.sqrt() * share, beta, beta_tilde: (1.0 - before) * share, ..posterior }
 }
@@ -122,7 +131,7 @@ pub fn schedule<F: Precision>(request: &Request) -> Result<Results<F>> {
     let level = |t| schedule.level(t);
     let posterior = |t| posterior::<F>(&exact, &schedule, t);
     Ok(vec![
-        table("betas", &|t| exact.beta(t)),
+        table("betas", &|t| beta::<F>(&exact, t).to_f64()),
         table("alphas_cumprod", &|t| schedule.alpha_bar(t)),
         table("sqrt_alphas_cumprod", &|t| level(t).signal()),
         table("sqrt_one_minus_alphas_cumprod", &|t| level(t).sigma()),

@@ -32,7 +32,7 @@ pub fn oracle<F: Precision>(request: &Request) -> Result<Results<F>> {
             Ok(vec![named("output.x_0", like_x(&seen.value))])
         }
         (false, true) => {
-            let known = mixture(request, size)?.know(&images, &levels).map_err(at_input)?;
+            let known = mixture::<F>(request, size)?.know(&images, &levels).map_err(at_input)?;
             Ok(vec![
                 named("output.x_0", like_x(&known.x_0_hat)),
                 named("output.score", like_x(&known.score)),
@@ -91,13 +91,15 @@ fn empirical<F: Precision>(request: &Request, data: Array4<F>, n: usize) -> Resu
     Ok((set.with_classes(of_data, classes).map_err(refuse)?, Some(labels)))
 }
 
-fn mixture(request: &Request, size: usize) -> Result<GaussianMixture> {
+fn mixture<F: Precision>(request: &Request, size: usize) -> Result<GaussianMixture> {
     let means = request.array::<f64>("means")?;
     let count = rows_of(request, "means", &means, size)?;
     let weights =
         if request.has("weights") { request.array::<f64>("weights")? } else { Array1::ones(count).into_dyn() };
     request.check_shape("input.weights", &[count], weights.shape())?;
-    let variances = request.array::<f64>("variances")?;
+    // Others widen them in their own precision, and take roots or inverses of that.
+    let rounded = |v: f64| if F::NOISY { F::from_f64(F::from_f64(v).to_f64()).to_f64() } else { v };
+    let variances = request.array::<f64>("variances")?.mapv(rounded);
     let shape = [count, size, size];
     let axes = variances.ndim();
     if !(1..=3).contains(&axes) || variances.shape() != &shape[..axes] {
