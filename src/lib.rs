@@ -18,6 +18,7 @@
 //! | [`golden`] | values that other implementations are tested with |
 //! | [`selftest`] | known answers, from one multiplication to a picture: whether this machine holds the contract |
 //! | [`report`] | what people look at: image grids, animations, plots, tables |
+//! | `lesson` | the mathematics step by step, on one page made from a real run (feature `lesson`) |
 //!
 //! # Notation
 //!
@@ -43,8 +44,11 @@ pub mod diffusion;
 pub mod digest;
 pub mod error;
 pub mod evaluate;
+pub mod explain;
 pub mod golden;
 pub mod layers;
+#[cfg(feature = "lesson")]
+pub mod lesson;
 pub mod models;
 pub mod npy;
 pub mod numerics;
@@ -52,6 +56,7 @@ pub mod pipeline;
 pub mod report;
 pub mod sample;
 pub mod selftest;
+pub mod trace;
 pub mod train;
 
 pub use error::{Error, Result};

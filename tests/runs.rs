@@ -223,3 +223,64 @@ fn classes_of_a_run_are_asked_for_by_name() {
     assert_eq!((sha256("sun"), sha256("1"), sha256("moon")), (1.into(), 1.into(), 0.into()));
     place.refuses("sample --model new --count 1 --steps 1 --out a.png --class star", &["star", "moon, sun"]);
 }
+
+#[test]
+fn a_step_is_explained_its_chain_traced_and_two_traces_compared() {
+    let place = place();
+    let explain = "explain --model run --steps 5 --sampler ddim --eta 0.5";
+    let output = place.run(&format!("{explain} --t 1000 --pixel 3,4"));
+    assert_passed(&output, "explain");
+    let text = String::from_utf8(output.stdout).expect("text");
+    assert!(text.starts_with("x_1000 -> x_800, step 1 of 5: ddim"), "{text}");
+    assert!(text.contains("sample/ddim.rs: ddim") && text.lines().all(|line| line.chars().count() <= 80), "{text}");
+    let output = place.run(&format!("{explain} --t 1000 --t-prev 0 --json"));
+    let json: Value = serde_json::from_slice(&output.stdout).expect("JSON");
+    assert_eq!((&json["step"]["to"]["t"], &json["settings"]["sampler"]), (&0.0.into(), &"ddim".into()));
+
+    for (flags, words) in [
+        ("--t 0", &["--t", "1 to 1000"][..]),
+        ("--t 1001", &["--t", "1 to 1000"]),
+        ("--t 999", &["--t", "800 or 1000"]),
+        ("--t 800 --t-prev 800", &["--t-prev", "0 to 799"]),
+        ("--t 800 --pixel 16,0", &["--pixel", "15,15"]),
+        ("--t 800 --pixel 16", &["--pixel", "14,14"]),
+        ("--t 800 --channel 1", &["--channel", "0 to 0"]),
+        ("--trace a.txt", &["--trace", ".safetensors"]),
+        ("", &["--t <T>"]),
+    ] {
+        place.refuses(&format!("{explain} {flags}"), words);
+    }
+
+    for (flags, file) in [("", "a.safetensors"), ("", "a.json"), ("--seed 7", "b.safetensors")] {
+        assert_passed(&place.run(&format!("{explain} {flags} --trace {file}")), file);
+    }
+    assert_passed(&place.run("golden check a.safetensors a.json"), "one chain in two formats");
+    let other = place.run("golden check a.json b.safetensors");
+    let said = String::from_utf8_lossy(&other.stdout).into_owned();
+    assert_eq!((other.status.code(), said.starts_with("step 1, t = 1000: x_t, image 0")), (Some(1), true), "{said}");
+    place.refuses("golden check a.json run/metrics.jsonl", &["run/metrics.jsonl", "trace"]);
+}
+
+#[test]
+fn model_in_the_program_draws_in_any_folder_and_training_says_where_digits_are_to_be_had() {
+    let place = Place::new();
+    let drawn = |line: &str| {
+        let output = place.run(&format!("sample --count 2 --out a.png --json {line}"));
+        assert_passed(&output, line);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")
+    };
+    let built_in = drawn("");
+    assert_eq!((&built_in["model"], &built_in["sampler"]), (&"built-in".into(), &"dpm-multistep".into()));
+    assert_eq!((&built_in["steps"], &built_in["guidance"]), (&20.into(), &2.1.into()));
+    let tree = concat!(env!("CARGO_MANIFEST_DIR"), "/data/models/digits");
+    assert_eq!(drawn(&format!("--model {tree}"))["sha256"], built_in["sha256"]);
+    // A weight of one's own is meant everywhere.
+    assert_ne!(drawn("--guidance 2.1")["sha256"], built_in["sha256"]);
+    assert_eq!(drawn("--guidance 2.1 --guidance-interval 0.9,20")["sha256"], built_in["sha256"]);
+    place.refuses("sample --guidance-interval 3,1 --out b.png", &["--guidance-interval", "a larger one"]);
+    place.refuses("sample --guidance-interval 3 --out b.png", &["--guidance-interval", "two numbers"]);
+    place.refuses(
+        "train --out new",
+        &["data/mnist", "four files of MNIST", "curl -fo data/mnist/", "the word `shapes`"],
+    );
+}

@@ -12,8 +12,11 @@ A backend gets arrays named as in the kit ("x", "norm1.weight", "grad_output") a
     python golden.py check DIR RESULTS      judges RESULTS/LEVEL/NAME.safetensors or RESULTS/LEVEL/NAME/*.npy
     python golden.py mutants DIR            a table: which known mistakes other tolerances let pass
     python golden.py show CASE.safetensors  what is in a case
+
+`check --help` has more: a level, an op, --forward for backends without gradients, JSON, JUnit, expected failures.
 """
 
+import argparse
 import collections
 import copy
 import functools
@@ -24,6 +27,7 @@ import os
 import pathlib
 import struct
 import sys
+from xml.etree import ElementTree
 
 import numpy as np
 
@@ -31,11 +35,14 @@ FORMAT = "ancestral golden kit 1"
 DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", "U8": "u1"}
 FAILURES = ("looks like TF32", "looks like bf16/f16", "FAIL")  # from mild to severe
 INCOMPLETE = ("unsupported", "incomplete", "missing")
+OUTCOMES = ("PASS", "FAIL", "INCOMPLETE")  # by exit status
 # The tolerance of a sum of K products is 2 u sqrt(K (sum (a b)^2 + y^2)), u = 2^-24, and at least 2 u S, S = sum |a b|.
 # Inputs rounded to p bits shift it by at most 2^-p S: TF32's 10 and bfloat16's 7 bits in tolerances, and 1% for the second
 # order.
 TF32_UNITS, BF16_UNITS = 1.01 * 2**13, 1.01 * 2**16
-PRODUCTS = ("linear", "conv2d", "attention", "res_block", "attention_block", "unet", "training")
+PRODUCTS = ("linear", "conv2d", "attention", "res_block", "attention_block", "dit_embedding", "dit_block")
+PRODUCTS += ("unet", "dit", "training")
+TRAINS = ("gradients", "optimizer", "training")  # levels that are not asked of a backend that only predicts
 FEW = 8  # elements: fewer say nothing about how errors are spread
 # Known mistakes that are precisions. Inputs of usual size are the same numbers in TF32 and in f16: the first that fits.
 INPUTS = {"tf32_inputs": FAILURES[0], "f16_inputs": FAILURES[1], "bf16_inputs": FAILURES[1]}
@@ -155,19 +162,24 @@ def precision_of(r, truth, tol, op):
 
 
 class Verdict:
-    """What `judge` finds: `name`, the largest error `ratio` in units of its tolerance and its `place`, and a `note`."""
+    """What `judge` finds: `name`, the largest error `ratio` in units of its tolerance, its `place`, what was `expected` and
+    `found` there, and a `note`."""
 
     def __init__(self, name, ratio=0.0, place="", note=""):
         self.name, self.ratio, self.place, self.note = name, ratio, place, note
+        self.expected = self.found = None
+
+    def passes(self):
+        return self.name not in FAILURES + INCOMPLETE
 
     def __str__(self):
         return f"{self.name:20}{self.place}{'  ' if self.place and self.note else ''}{self.note}"
 
 
 @np.errstate(all="ignore")
-def judge(stored, metadata, results):
-    """The verdict on `results` by the tensors and the metadata of a case's file."""
-    order = json.loads(metadata["order"])
+def judge(stored, metadata, results, forward=False):
+    """The verdict on `results` by the tensors and the metadata of a case's file; `forward` asks for no gradients."""
+    order = [name for name in json.loads(metadata["order"]) if not (forward and name.startswith("grad."))]
     results = {name: np.asarray(x, np.float64) for name, x in results.items()}
     absent = [name for name in order if name not in results and not name.startswith("taps.")]
     judged = [name for name in order if name in results]
@@ -187,6 +199,9 @@ def judge(stored, metadata, results):
     if judged:
         worst = max(judged, key=largest.get)
         verdict.ratio, verdict.place = largest[worst], place(worst, ratios[worst], errors[worst], stored[worst])
+        if ratios[worst].size:
+            at = np.unravel_index(ratios[worst].argmax(), ratios[worst].shape)
+            verdict.expected, verdict.found = float(stored[worst][at]), float(results[worst][at])
     notes = []
     if absent:
         unknown = sorted(results.keys() - set(order))
@@ -272,7 +287,7 @@ class Case:
             verdict, results, metadata = Verdict("unsupported", note=reason), {}, {"unsupported": reason}
         else:
             results, metadata = {name: as_written(x) for name, x in results.items()}, None
-            verdict = judge(*self.stored, results)
+            verdict = judge(*self.stored, results, self.kit.forward)
         if self.kit.results:
             write_safetensors(self.kit.results / f"{self.id}.safetensors", results, metadata)
         if self.level == "probes" and "output" in results:
@@ -281,14 +296,17 @@ class Case:
             equal = [key for key in keys if same_bits(output, self.stored[0][key])]
             self.kit.orders.append({key[len("order.") : -len(".output")] for key in equal})
         self.kit.verdicts[self.id] = verdict
-        print(f"{self.id:44} {verdict}")
+        self.kit.say(f"{self.id:44} {verdict}")
+        if verdict.name in FAILURES and verdict.expected is not None:
+            self.kit.say(f"    expected {verdict.expected!r}, found {verdict.found!r}")
         self.__dict__.pop("stored", None)  # a kit may be larger than the memory
         return verdict
 
 
 class Kit:
-    def __init__(self, folder, results=None):
+    def __init__(self, folder, results=None, forward=False, say=print):
         self.folder, self.results = pathlib.Path(folder), results and pathlib.Path(results)
+        self.forward, self.say = forward, say
         sums = self.folder / "SHA256SUMS"
         if not sums.is_file():
             raise GoldenError(f"{sums}: is missing; name a folder that `ancestral golden export` made")
@@ -318,34 +336,44 @@ class Kit:
             if count < self.manifest["levels"][name]["fewest"]:
                 self.short[name] = count
         chosen = [e for e in entries if level in (None, e["level"]) and op in (None, e["op"])]
+        chosen = [e for e in chosen if not (self.forward and e["level"] in TRAINS)]
         self.selected |= {entry["id"]: entry for entry in chosen}
         return [Case(self, entry) for entry in chosen]
 
-    def finish(self, exit=True):
-        """Prints totals and the verdict. Exits with 0 pass, 1 fail, 2 incomplete, or returns that number."""
+    def finish(self, exit=True, expected=()):
+        """Prints totals and the verdict. Exits with 0 pass, 1 fail, 2 incomplete, or returns that number. Cases in `expected`
+        may fail or be left out; one that passes is an error, so that the list does not outlive its reasons."""
         for id in self.selected:
             if id not in self.verdicts:
                 self.verdicts[id] = Verdict("missing", note="not reported")
-                print(f"{id:44} {self.verdicts[id]}")
+                self.say(f"{id:44} {self.verdicts[id]}")
         names = [self.verdicts[id].name for id in self.selected]
         for name, count in self.short.items():
-            print(f"level {name}: {count} cases, at least {self.manifest['levels'][name]['fewest']} expected")
+            self.say(f"level {name}: {count} cases, at least {self.manifest['levels'][name]['fewest']} expected")
         if self.orders:
             same = sorted(set.intersection(*self.orders))
-            print(f"order of addition: {', '.join(same) if same else 'none of the probed ones'}")
-        print(", ".join(f"{count} {name}" for name, count in collections.Counter(names).items()) or "no cases")
-        failed = any(name in FAILURES for name in names)
-        incomplete = not names or self.short or any(name in INCOMPLETE for name in names)
+            self.say(f"order of addition: {', '.join(same) if same else 'none of the probed ones'}")
+        self.say(", ".join(f"{count} {name}" for name, count in collections.Counter(names).items()) or "no cases")
+        unknown = sorted(set(expected) - self.selected.keys())
+        if unknown:
+            raise GoldenError(f"expected failures that are no cases here: {', '.join(unknown)}; take them out of the list")
+        better = [id for id in expected if self.verdicts[id].passes()]
+        if better:
+            self.say(f"expected to fail, and right: {', '.join(better)}; take them out of the list")
+        names = [self.verdicts[id].name for id in self.selected if id not in expected]
+        failed = bool(better) or any(name in FAILURES for name in names)
+        incomplete = not self.selected or self.short or any(name in INCOMPLETE for name in names)
         code = 1 if failed else 2 if incomplete else 0
-        print(["PASS", "FAIL", "INCOMPLETE"][code])
+        self.say(OUTCOMES[code])
         if exit:
             sys.exit(code)
         return code
 
 
-def open(folder, results=None):  # golden.open, as in gzip.open
-    """The kit in a folder; with `results` every reported result is also written there."""
-    return Kit(folder, results)
+def open(folder, results=None, forward=False):  # golden.open, as in gzip.open
+    """The kit in a folder; with `results` every reported result is also written there; `forward` asks for no gradients and
+    for nothing that trains."""
+    return Kit(folder, results, forward)
 
 
 # --- Command line ---
@@ -358,10 +386,11 @@ def load_npy(path):
         raise GoldenError(f"{path}: not an array of numbers ({error}); write it with numpy.save") from None
 
 
-def check(folder, results):
-    kit = open(folder)
-    for case in kit.cases():
-        path = pathlib.Path(results) / case.id
+def check(args):
+    expected = listed(args.expect_fail)
+    kit = Kit(args.kit, forward=args.forward, say=(lambda line: None) if args.json else print)
+    for case in [case for level in args.level or [None] for op in args.op or [None] for case in kit.cases(level, op)]:
+        path = pathlib.Path(args.results) / case.id
         file = path.with_name(path.name + ".safetensors")
         if file.is_file():
             tensors, metadata = read_safetensors(file)
@@ -371,7 +400,44 @@ def check(folder, results):
             case.report(None, (path / "unsupported").read_text().strip())
         elif path.is_dir():
             case.report({file.name.removesuffix(".npy"): load_npy(file) for file in sorted(path.glob("*.npy"))})
-    kit.finish()
+    code = kit.finish(exit=False, expected=expected)
+    verdicts = {id: kit.verdicts[id] for id in kit.selected}
+    if args.json:
+        keys = ("name", "ratio", "expected", "found", "note")
+        cases = [{"id": id} | {key: finite(getattr(verdict, key)) for key in keys} for id, verdict in verdicts.items()]
+        print(json.dumps({"outcome": OUTCOMES[code].lower(), "cases": cases}))
+    if args.junit:
+        pathlib.Path(args.junit).write_bytes(junit(verdicts, expected))
+    sys.exit(code)
+
+
+def listed(path):
+    """The cases of a list: one a line, with a reason after #."""
+    lines = pathlib.Path(path).read_text().splitlines() if path else []
+    return list(dict.fromkeys(filter(None, (line.split("#")[0].strip() for line in lines))))
+
+
+def finite(x):
+    """JSON has no infinity."""
+    return str(x) if isinstance(x, float) and not math.isfinite(x) else x
+
+
+def junit(verdicts, expected):
+    """A report as CI servers read it; what was expected to fail is skipped."""
+    suite = ElementTree.Element("testsuite", name="ancestral golden kit", tests=str(len(verdicts)))
+    for id, verdict in verdicts.items():
+        level, name = id.split("/", 1)
+        case = ElementTree.SubElement(suite, "testcase", classname=level, name=name)
+        if id in expected:
+            ElementTree.SubElement(case, "skipped", message=f"expected: {verdict.name}")
+        elif verdict.name in FAILURES:
+            said = f"expected {verdict.expected!r}, found {verdict.found!r}; {verdict.place} {verdict.note}"
+            ElementTree.SubElement(case, "failure", message=verdict.name).text = said
+        elif verdict.name in INCOMPLETE:
+            ElementTree.SubElement(case, "skipped", message=f"{verdict.name} {verdict.note}")
+    failures = sum(case.find("failure") is not None for case in suite)
+    suite.set("failures", str(failures))
+    return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
 
 
 @np.errstate(all="ignore")
@@ -417,13 +483,26 @@ def show(path):
 
 
 def main():
-    commands = {"check": (check, 2), "mutants": (show_mutants, 1), "show": (show, 1)}
-    command, count = commands.get(sys.argv[1] if len(sys.argv) > 1 else "", (None, 0))
-    if command is None or len(sys.argv) != 2 + count:
-        print(__doc__, file=sys.stderr)
-        sys.exit(2)
+    about = argparse.RawDescriptionHelpFormatter
+    parser = argparse.ArgumentParser(prog="golden.py", description=__doc__, formatter_class=about)
+    commands = parser.add_subparsers(dest="command", required=True)
+    of_check = commands.add_parser("check", help="judge what a backend computed")
+    of_check.add_argument("kit", metavar="DIR", help="the kit")
+    of_check.add_argument("results", metavar="RESULTS", help="LEVEL/NAME.safetensors or LEVEL/NAME/*.npy for each case")
+    of_check.add_argument("--level", action="append", help="only this level; may be repeated")
+    of_check.add_argument("--op", action="append", help="only this operation; may be repeated")
+    of_check.add_argument("--forward", action="store_true", help="ask for no gradients and for nothing that trains")
+    of_check.add_argument("--json", action="store_true", help="print one JSON object")
+    of_check.add_argument("--junit", metavar="FILE", help="also write a report that CI servers read")
+    of_check.add_argument("--expect-fail", metavar="FILE", help="cases that may fail, LEVEL/NAME one a line, # starts a reason")
+    of_mutants = commands.add_parser("mutants", help="which known mistakes other tolerances let pass")
+    of_mutants.add_argument("kit", metavar="DIR", help="the kit")
+    of_show = commands.add_parser("show", help="what is in a case")
+    of_show.add_argument("case", metavar="CASE.safetensors", help="the case")
+    args = parser.parse_args()
+    runs = {"check": check, "mutants": lambda args: show_mutants(args.kit), "show": lambda args: show(args.case)}
     try:
-        command(*sys.argv[2:])
+        runs[args.command](args)
     except (GoldenError, OSError) as error:
         print(error, file=sys.stderr)
         sys.exit(2)

@@ -9,10 +9,11 @@ use super::progress::Progress;
 use super::{Exit, choices, print};
 use crate::golden::case::Case;
 use crate::golden::check::{self, Checked, Report, Selection, check};
-use crate::golden::judge::Verdict;
+use crate::golden::judge::{Scope, Verdict};
 use crate::golden::kit::{LEVELS, drafts, export};
 use crate::golden::mutants::MUTANTS;
 use crate::golden::oracle::{Only, complete};
+use crate::trace::{self, Comparison, Trace};
 use crate::{Error, Result, atomic};
 
 /// The flags of `golden`.
@@ -70,13 +71,14 @@ struct Export {
 RESULTS holds for each case a file LEVEL/NAME.safetensors with the tensors output, grad.x, ... that \
 the backend computed, or a folder LEVEL/NAME with output.npy, grad.x.npy, ... Errors are printed \
 in units of the tolerance. Exit status: 0 the backend passes, 1 it is wrong somewhere, 2 not all \
-cases were seen, or the kit is damaged.\n\nExample:\n  ancestral golden check data/golden results \
---level ops")]
+cases were seen, or the kit is damaged.\n\nTwo traces of a reverse process (docs/trace.md) are compared \
+in the same way: the first quantity and step in which they part is named.\n\nExamples:\n  ancestral golden \
+check data/golden results --level ops\n  ancestral golden check ours.safetensors theirs.safetensors")]
 struct Check {
-    /// The kit
+    /// The kit, or a trace of `ancestral explain --trace`
     #[arg(value_name = "DIR")]
     kit: PathBuf,
-    /// What the backend computed
+    /// What the backend computed, or its trace
     #[arg(value_name = "RESULTS")]
     results: PathBuf,
     /// Only this level; may be repeated [default: all]
@@ -85,6 +87,9 @@ struct Check {
     /// Only this operation; may be repeated [default: all]
     #[arg(long, value_name = "OP")]
     op: Vec<String>,
+    /// Ask for no gradients and for nothing that trains: for backends that only predict
+    #[arg(long)]
+    forward: bool,
     /// Print one JSON object instead of one line for each case
     #[arg(long)]
     json: bool,
@@ -118,8 +123,34 @@ fn export_kit(args: &Export) -> Result<Exit> {
     Ok(Exit::Passed)
 }
 
+/// Compares two traces.
+fn check_trace(args: &Check) -> Result<Exit> {
+    let Comparison { compared, missing, first } =
+        trace::compare(&Trace::read(&args.kit)?, &Trace::read(&args.results)?);
+    if args.json {
+        print(json!({ "compared": compared, "missing": missing, "first": first }))?;
+    } else {
+        if !missing.is_empty() {
+            print(format!("not in the second trace: {}", missing.join(", ")))?;
+        }
+        print(match &first {
+            None => format!("{compared} quantities agree\nPASS"),
+            Some(difference) => format!("{difference}\n{compared} quantities were compared\nFAIL"),
+        })?;
+    }
+    match (first, compared) {
+        (Some(_), _) => Ok(Exit::Failed),
+        (None, 0) => Err(Error::value(args.results.display().to_string(), "quantities of a trace", "none")),
+        (None, _) => Ok(Exit::Passed),
+    }
+}
+
 fn check_results(args: &Check) -> Result<Exit> {
-    let selection = Selection { levels: args.level.clone(), ops: args.op.clone() };
+    if args.kit.is_file() {
+        return check_trace(args);
+    }
+    let scope = if args.forward { Scope::Forward } else { Scope::Whole };
+    let selection = Selection { levels: args.level.clone(), ops: args.op.clone(), scope };
     let mut printed = Ok(());
     let report = check(&args.kit, &args.results, &selection, |case| {
         if !args.json && printed.is_ok() {

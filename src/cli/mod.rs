@@ -2,12 +2,16 @@
 
 mod bench;
 mod bits;
+mod built_in;
 mod choices;
 mod classify;
+mod convergence;
 mod dialects;
 mod ema;
 mod eval;
+mod explain;
 mod golden;
+mod lesson;
 mod pictures;
 mod progress;
 mod quality;
@@ -53,6 +57,8 @@ enum Command {
     Train(Box<train::Args>),
     /// Draw pictures from noise
     Sample(sample::Args),
+    /// One reverse step at one pixel: each formula with its numbers, and where it is computed
+    Explain(explain::Args),
     /// Draw by every sampler, and measure how far each is from the exact solution
     Samplers(samplers::Args),
     /// Measure the predicted noise on images never trained on
@@ -65,8 +71,12 @@ enum Command {
     Quality(quality::Args),
     /// Train or evaluate a classifier, by which pictures are measured
     Classify(classify::Args),
+    /// Measure how fast each sampler comes to the solution of its equation
+    Convergence(convergence::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
+    /// Write a page that teaches the mathematics, step by step, from a real run
+    Lesson(lesson::Args),
     /// The right answers for other implementations, and where theirs are wrong
     Golden(golden::Args),
     /// Check that this machine computes the same bits as every other
@@ -93,6 +103,9 @@ fn print(line: impl Display) -> Result<()> {
 
 /// Reads a model, and says what was assumed of it; that nobody can read it is no error.
 fn read_model(folder: &Path) -> Result<Pipeline> {
+    if built_in::is_built_in(folder) {
+        return built_in::model();
+    }
     let Loaded { pipeline, notes } = pipeline::read(folder)?;
     for note in notes {
         let _ = writeln!(io::stderr(), "note: {note}");
@@ -100,11 +113,27 @@ fn read_model(folder: &Path) -> Result<Pipeline> {
     Ok(pipeline)
 }
 
+/// The class that a flag asks for, by its number or its name.
+fn class_of(flag: &str, class: &Option<String>, model: &Pipeline) -> Result<Option<usize>> {
+    let Some(class) = class else { return Ok(None) };
+    let names = model.class_names().unwrap_or_default();
+    let by_name = names.iter().position(|name| name == class);
+    let Some(number) = by_name.or_else(|| class.parse().ok()) else {
+        let names = if names.is_empty() { String::new() } else { format!(", or one of {}", names.join(", ")) };
+        return Err(Error::value(flag, format!("the number of a class{names}"), class));
+    };
+    match model.classes() {
+        Some(classes) if number >= classes => Err(Error::value(flag, format!("0 to {}", classes - 1), number)),
+        None => Err(Error::value(flag, "none: the model is not conditional", number)),
+        _ => Ok(Some(number)),
+    }
+}
+
 /// The same error with the flag's dashes, where the library names one of these fields, which are flags here.
 fn flag(error: Error, flags: &[&str]) -> Error {
     match error {
         Error::Value { field, expected, found } if flags.contains(&field.as_str()) => {
-            Error::Value { field: format!("--{field}"), expected, found }
+            Error::Value { field: format!("--{}", field.replace('_', "-")), expected, found }
         }
         other => other,
     }
@@ -136,13 +165,16 @@ pub fn run(cli: Cli) -> Result<Exit> {
     pool.install(|| match cli.command {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
+        Command::Explain(args) => explain::run(&args),
         Command::Samplers(args) => samplers::run(&args),
         Command::Eval(args) => eval::run(&args),
         Command::Dialects(args) => dialects::run(&args),
         Command::Ema(args) => ema::run(&args),
         Command::Quality(args) => quality::run(&args),
         Command::Classify(args) => classify::run(&args),
+        Command::Convergence(args) => convergence::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Lesson(args) => lesson::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Selftest(args) => selftest::run(&args),
     })

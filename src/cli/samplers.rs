@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use ndarray::{Array4, s};
 use serde_json::{Value, json};
 
+use super::built_in::BUILT_IN;
 use super::pictures::{in_batches, scale_for};
 use super::{Exit, print, read_model};
 use crate::diffusion::Process;
@@ -26,7 +27,7 @@ steps; samplers that draw noise solve another equation and have none.\n\nExample
 --model runs/digits --out samplers.png")]
 pub struct Args {
     /// A run, a diffusers pipeline folder, or a bare U-Net folder
-    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    #[arg(long, value_name = "DIR", default_value = BUILT_IN)]
     model: PathBuf,
     /// Numbers of steps
     #[arg(long, value_name = "N", num_args = 1.., default_values_t = [5, 10, 20, 50])]

@@ -10,7 +10,7 @@ use crate::sample::{Algorithm, Choice, Dialect, FirstNoise, Sampler, Settings, S
 use crate::{Error, Result};
 
 /// How pictures are drawn.
-#[derive(Debug, clap::Args)]
+#[derive(Clone, Debug, clap::Args)]
 pub(super) struct Sampling {
     /// The seed
     #[arg(long, value_name = "S", default_value_t = 42)]
@@ -48,16 +48,25 @@ pub(super) struct Sampling {
     /// After clipping x_0 in ddim keep the network's eps, as diffusers does, instead of deriving it again
     #[arg(long)]
     keep_eps: bool,
-    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none, or 0 in the papers' dialect [default: 1
-    /// more than none where the model was trained with hidden labels]
+    /// Guidance weight w: eps = eps(none) + w (eps(class) - eps(none)); 1 is none, or 0 in the papers' dialect [default:
+    /// the model's, or 1 more than none where it was trained with hidden labels]
     #[arg(long, value_name = "W", allow_negative_numbers = true)]
     pub guidance: Option<f64>,
+    /// Guide only where sigma/signal is in this interval: two numbers, as in 0.3,5 [default: the model's, or
+    /// everywhere, as with a --guidance of one's own]
+    #[arg(long, value_name = "LEAST,MOST", value_parser = interval)]
+    guidance_interval: Option<(f64, f64)>,
     /// Pictures in memory at a time
     #[arg(long, value_name = "B", default_value_t = 64, value_parser = clap::value_parser!(u32).range(1..=4096))]
     pub batch_size: u32,
 }
 
 impl Sampling {
+    /// The same with this sampler and so many steps where none were given.
+    pub fn with_usual(&self, sampler: Sampler, steps: usize) -> Self {
+        Sampling { sampler: self.sampler.or(Some(sampler)), steps: self.steps.or(Some(steps)), ..self.clone() }
+    }
+
     /// The settings for pictures of a model, of this class or of all in turn.
     ///
     /// # Errors
@@ -77,8 +86,17 @@ impl Sampling {
         class: Option<usize>,
     ) -> Settings {
         let none = scheduler.options.conventions.guidance_of_none;
-        let guidance = self.guidance.unwrap_or(if model.guides() { 1.0 + none } else { none });
-        Settings { seed: self.seed, sampler: scheduler.sampler, options: scheduler.options, chain, class, guidance }
+        let guidance = self.guidance.unwrap_or(model.guidance().weight - 1.0 + none);
+        Settings {
+            seed: self.seed,
+            sampler: scheduler.sampler,
+            options: scheduler.options,
+            chain,
+            class,
+            guidance,
+            // A weight of one's own is meant everywhere.
+            guidance_interval: self.guidance_interval.or(model.guidance().interval.filter(|_| self.guidance.is_none())),
+        }
     }
 
     /// What made the pictures, by the flags' names.
@@ -96,6 +114,7 @@ impl Sampling {
             "solver": takes(Choice::Solver, json!(options.solver)),
             "sigmas": takes(Choice::Sigmas, json!(options.sigmas)),
             "dialect": self.dialect.name, "keep_eps": self.keep_eps, "guidance": settings.guidance,
+            "guidance_interval": settings.guidance_interval,
         })
     }
 
@@ -176,6 +195,12 @@ impl Sampling {
         }
         Ok(chain)
     }
+}
+
+/// Two numbers with a comma between them.
+fn interval(text: &str) -> std::result::Result<(f64, f64), String> {
+    let numbers = text.split_once(',').and_then(|(least, most)| Some((least.parse().ok()?, most.parse().ok()?)));
+    numbers.ok_or_else(|| "expected two numbers, such as 0.3,5".into())
 }
 
 /// What the flag calls a variance.

@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::case::{Case, Tensor, read_tensors};
-use super::judge::{Judgement, Verdict, judge};
+use super::judge::{Judgement, Scope, Verdict, judge};
 use super::kit::{Entry, Manifest};
 use super::probes::orders_of;
 use crate::npy;
@@ -57,12 +57,16 @@ pub struct Selection {
     pub levels: Vec<String>,
     /// These operations.
     pub ops: Vec<String>,
+    /// All results, or those of inference: then what trains is left out.
+    pub scope: Scope,
 }
 
 impl Selection {
     fn has(&self, entry: &Entry) -> bool {
         let named = |list: &[String], name: &str| list.is_empty() || list.iter().any(|wanted| wanted == name);
-        named(&self.levels, &entry.level) && named(&self.ops, &entry.op)
+        let trains = ["gradients", "optimizer", "training"].contains(&entry.level.as_str());
+        let asked = self.scope == Scope::Whole || !trains;
+        asked && named(&self.levels, &entry.level) && named(&self.ops, &entry.op)
     }
 
     /// Refuses a name that the kit does not have.
@@ -103,7 +107,7 @@ pub fn check(kit: &Path, results: &Path, selection: &Selection, mut progress: im
                     let both = orders.take().map(|before| before.into_iter().filter(|o| these.contains(o)).collect());
                     orders = Some(both.unwrap_or(these));
                 }
-                judge(&case, &tensors)
+                judge(&case, &tensors, selection.scope)
             }
         };
         let checked = Checked { id: entry.id.clone(), judgement };

@@ -5,6 +5,8 @@
 //! γ_c and β_c meet every row: dγ_c = Σ_r dy_rc x_rc, dβ_c = Σ_r dy_rc, and dx_rc = γ_c dy_rc. The forward pass is one fused
 //! multiply-add; the sums are [`column_sums`](crate::numerics::sum::column_sums), that of dγ with a fused multiply-add, rounded
 //! once. The cache is x itself, kept by who made it. Proven by central differences.
+//!
+//! Next in the [course](super#the-course): [`activation`](super::activation).
 
 use ndarray::{Array2, Ix2};
 

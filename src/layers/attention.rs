@@ -18,6 +18,8 @@
 //! [`gemm`](crate::numerics::gemm); the factor 1/√d is applied to S and to dS, each product rounded once. Hazard: a constant added to every
 //! row of k adds the same to all scores of a row, which softmax does not see, so the gradient of a key's bias is zero up
 //! to rounding. Proven by central differences and PyTorch's numbers.
+//!
+//! Next in the [course](super#the-course): [`patch`](super::patch).
 
 use std::ops::Range;
 

@@ -32,6 +32,8 @@
 //! A convolution to very few channels gets the same sums from loops of its own, `narrow`. The cache keeps x
 //! with its padding written out, for step 1. Source: the formulas are derived here. Proven by
 //! central differences, by the definitions with [`im2col`](super::im2col::im2col) to the bit, and by PyTorch's numbers.
+//!
+//! Next in the [course](super#the-course): [`resample`](super::resample).
 
 use ndarray::{Array4, Ix4};
 

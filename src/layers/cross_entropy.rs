@@ -19,6 +19,8 @@
 //! The exponentials are those of F; their sum is the 16 lanes of [`sum`] in f64, of which the logarithm is rounded once to
 //! F. Hazard: N is the number of images of the whole batch, not of the microbatch, nor of the logits. Proven by central
 //! differences and by PyTorch's numbers.
+//!
+//! Next in the [course](super#the-course): [`dropout`](super::dropout).
 
 use ndarray::Array2;
 

@@ -3,6 +3,8 @@
 //! y = x m / (1 − p) with m = 0 where a uniform number u < p and 1 elsewhere; dx = dy m / (1 − p). The cache keeps m/(1 − p).
 //! The numbers of an image come from its own stream, keyed by (seed, "train.dropout", step, image of the batch, layer),
 //! so they depend neither on the microbatch nor on the thread that it is in. Proven by central differences.
+//!
+//! Next in the [course](super#the-course): [`embedding`](super::embedding).
 
 use ndarray::{Array4, Ix4};
 

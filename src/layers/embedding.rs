@@ -16,6 +16,8 @@
 //!
 //! y_n = E_label(n), a row of a table. Each row is read by the images of its class: dE_k = Σ over n with label k of dy_n,
 //! in ascending n. Proven by central differences and PyTorch's numbers through a conditional U-Net.
+//!
+//! Next in the [course](super#the-course): [`im2col`](mod@super::im2col).
 
 use ndarray::{Array2, Ix2};
 

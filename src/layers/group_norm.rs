@@ -25,6 +25,8 @@
 //! Sums over pixels a channel are [`column_sums`]; the channels of a group are then added in ascending order, in f64.
 //! The variance is two-pass: a mean of 100 with deviation 1 costs no digits. Hazards: the variance divides by N, not
 //! N − 1; norm_eps stands inside of the root. Source: derived here. Proven by central differences and PyTorch's numbers.
+//!
+//! Next in the [course](super#the-course): [`layer_norm`](super::layer_norm).
 
 use ndarray::{Array4, Ix4};
 

@@ -14,6 +14,8 @@
 //! [`im2col`] and [`col2im`] are the definition. What runs never makes the matrix: in an image with its padding written
 //! out, the address of col[p, k] is `pixels[p] + taps[k]` ([`Window::pixels`], [`Window::taps`]), and
 //! [`product`](crate::numerics::gemm::product) reads it from there.
+//!
+//! Next in the [course](super#the-course): [`conv2d`](super::conv2d).
 
 use ndarray::{Array4, Ix4};
 

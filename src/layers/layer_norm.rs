@@ -11,6 +11,8 @@
 //!
 //! The cache keeps x̂ and r. Sums are the 16 lanes of [`sum_by`], in f64; the variance is two-pass. Proven by central
 //! differences and PyTorch's numbers.
+//!
+//! Next in the [course](super#the-course): [`attention`](super::attention).
 
 use ndarray::{Array2, Ix2};
 

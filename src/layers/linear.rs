@@ -10,6 +10,8 @@
 //!
 //! The cache keeps x, for step 1. All three are products in the order of [`gemm`](crate::numerics::gemm); the sum of
 //! step 2 is [`column_sums`](crate::numerics::sum::column_sums). Derived here; proven by `linear_gradients_equal_central_differences` and PyTorch's numbers.
+//!
+//! Next in the [course](super#the-course): [`affine`](super::affine).
 
 use ndarray::{Array2, Ix2};
 

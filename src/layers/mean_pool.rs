@@ -6,6 +6,8 @@
 //!
 //! The sum is [`column_sums`](crate::numerics::sum::column_sums), in f64 but for groups of 16 rows; sum · 1/P is rounded once.
 //! Proven by central differences.
+//!
+//! Next in the [course](super#the-course): [`group_norm`](super::group_norm).
 
 use ndarray::{Array2, Array4, Ix2, Ix4};
 

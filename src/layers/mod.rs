@@ -1,5 +1,42 @@
 //! Layers with their gradients derived by hand: one file a layer, the derivation first, forward and backward under it.
 //!
+//! # The course
+//!
+//! All derivations use one rule. The loss L is a number, dy_j = ∂L/∂y_j is known for every result y_j of a layer, and dx_i is
+//! asked for. L changes with x_i through every y_j that x_i goes into, so by the chain rule
+//!
+//! ```text
+//! dx_i = Σ_j dy_j · ∂y_j/∂x_i          over all j that x_i goes into
+//! ```
+//!
+//! "x meets every y" in these pages means that sum. To derive a layer is to say where each number goes, and to differentiate
+//! one formula. A letter means the same on every page: x is what goes in, y what comes out, W and b (or γ and β) are learned,
+//! n counts images, r rows, p pixels, c channels. Read in this order, each page needs those before it alone:
+//!
+//! | | page | what is new in it |
+//! |--:|---|---|
+//! | 1 | [`linear`] | a product of matrices: dW = xᵀ dy, dx = dy Wᵀ |
+//! | 2 | [`affine`] | one number that meets many rows: its gradient is a sum |
+//! | 3 | [`activation`] | a function of each number: dx = dy y′(x) |
+//! | 4 | [`softmax`] | every result depends on every input: a Jacobian matrix, and what is left of it |
+//! | 5 | [`cross_entropy`] | a loss, and why p − 1 at the label is its gradient |
+//! | 6 | [`dropout`] | a random layer is a fixed one once its numbers are drawn |
+//! | 7 | [`embedding`] | rows of a table; time as sines |
+//! | 8 | [`im2col`](mod@im2col) | the adjoint of a copy is a sum |
+//! | 9 | [`conv2d`] | a convolution as a product of matrices: page 1 and page 8 together |
+//! | 10 | [`resample`] | half and double resolution, each the adjoint of the other |
+//! | 11 | [`mean_pool`] | a mean hands out its gradient in equal parts |
+//! | 12 | [`group_norm`] | a number that acts directly, through a mean and through a variance |
+//! | 13 | [`layer_norm`] | the same with one group |
+//! | 14 | [`attention`] | pages 1 and 4 three times |
+//! | 15 | [`patch`] | a permutation: its adjoint is its inverse |
+//! | 16 | [`position`] | where a token stands |
+//! | 17 | [`modulate`] | a scale, a shift and a gate that time and class say |
+//! | 18 | [`gradient_check`] | how all of it is proven |
+//!
+//! Then: how layers make a block ([`res_block`](crate::models::unet), [`dit`](crate::models::dit)), and where dy is from at first
+//! ([`loss`](crate::diffusion::loss)).
+//!
 //! # Conventions
 //!
 //! - An activation is `Array4<F>` of shape (n, h, w, c): image, row, column, channel; channels last. A sequence is `Array3<F>`

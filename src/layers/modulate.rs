@@ -21,6 +21,8 @@
 //! [`column_sums`](crate::numerics::sum::column_sums), with a fused multiply-add where they have a product, rounded
 //! once. No cache: what multiplies u is kept by who made it. Hazard: with scale instead of 1 + scale the first pass of a new
 //! network, all zeros, would say nothing. Derived here; proven by central differences and PyTorch's numbers.
+//!
+//! Next in the [course](super#the-course): [`gradient_check`](super::gradient_check).
 
 use ndarray::{Array2, Ix2};
 

@@ -7,6 +7,8 @@
 //! A patch is a token: its p² pixels one after the other, each with its channels. Nothing is added, so each way is a
 //! permutation, and its adjoint is its inverse: the gradient of [`unpatchify`] is [`patchify`] of dy, and the other way round.
 //! diffusers' output has the same order, `nhwpqc`.
+//!
+//! Next in the [course](super#the-course): [`position`](super::position).
 
 use ndarray::{Array3, Array4, Ix3, Ix4};
 

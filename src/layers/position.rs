@@ -11,6 +11,8 @@
 //! `base` rows or columns is stretched to that size, r = row / (rows / base), and so is s: what was learned for a place in the
 //! picture stays there. Computed in f64 and rounded once. Positions are data: no gradient. Proven by PyTorch's numbers
 //! through a transformer.
+//!
+//! Next in the [course](super#the-course): [`modulate`](super::modulate).
 
 use ndarray::Array2;
 

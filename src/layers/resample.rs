@@ -9,6 +9,8 @@
 //!
 //! All are linear: no cache. Strided downsampling is a [`Conv2d`](super::conv2d::Conv2d). Proven by central differences
 //! and PyTorch's numbers.
+//!
+//! Next in the [course](super#the-course): [`mean_pool`](super::mean_pool).
 
 use std::ops::Range;
 

@@ -12,6 +12,8 @@
 //! The cache is p itself. Both sums are the 16 lanes of [`sum_by`], in f64; the exponentials are those of F. Hazard: Σ_j ds_j = 0, so a constant dp has no
 //! gradient, and a check with a constant dp proves nothing. Proven by central differences, and by PyTorch's numbers
 //! through attention.
+//!
+//! Next in the [course](super#the-course): [`cross_entropy`](super::cross_entropy).
 
 use crate::numerics::Real;
 use crate::numerics::instruction_set::every_instruction_set;

@@ -22,7 +22,7 @@ use std::ops::Range;
 use ndarray::{Array4, Axis, concatenate};
 
 use super::{Entry, FirstNoise, Sampler, SamplerOptions, Step, Transition, Walk, weighted_sum};
-use crate::denoise::{Denoiser, Estimate, Guidance, Guided, Sight, check_finite};
+use crate::denoise::{Denoiser, Estimate, Guidance, Guided, Output, Sight, check_finite};
 use crate::diffusion::{Form, Level};
 use crate::layers::{Prepared, flat, flat_mut};
 use crate::numerics::rng::Stream;
@@ -53,11 +53,13 @@ pub struct Settings {
     /// w of ε̂ = ε̂(no class) + w (ε̂(class) − ε̂(no class)), or one less (Ho and Salimans 2022, w of their Eq. 6): as
     /// `options.conventions.guidance_of_none` says which w is no guidance.
     pub guidance: f64,
+    /// The least and the largest sigma/signal at which there is guidance (Kynkäänniemi et al. 2024); `None` is everywhere.
+    pub guidance_interval: Option<(f64, f64)>,
 }
 
 impl Settings {
     /// Those that a model was published with: its sampler with that sampler's usual number of steps, all classes in turn,
-    /// guidance 2 where the model was trained with hidden labels, and seed 42.
+    /// its usual guidance, and seed 42.
     ///
     /// # Errors
     /// A scheduler whose steps cannot be spread.
@@ -69,8 +71,16 @@ impl Settings {
             options: scheduler.options,
             chain: scheduler.chain(scheduler.usual_steps())?,
             class: None,
-            guidance: scheduler.options.conventions.guidance_of_none + if model.guides() { 1.0 } else { 0.0 },
+            guidance: model.guidance().weight - 1.0 + scheduler.options.conventions.guidance_of_none,
+            guidance_interval: model.guidance().interval,
         })
+    }
+
+    /// How pictures of this model are guided; `None` where it knows no label for "no class".
+    pub fn guidance_of(&self, model: &Pipeline) -> Option<Guidance> {
+        let weight = self.guidance + (1.0 - self.options.conventions.guidance_of_none);
+        let interval = self.guidance_interval;
+        model.null_class().map(|null_class| Guidance { weight, null_class, interval })
     }
 
     pub(super) fn check(&self, model: &Pipeline, count: usize) -> Result<()> {
@@ -88,6 +98,10 @@ impl Settings {
         }
         if !self.guidance.is_finite() {
             return Err(Error::value("guidance", "a finite number", self.guidance));
+        }
+        if let Some((least, most)) = self.guidance_interval.filter(|(least, most)| !(0.0 <= *least && least < most)) {
+            let expected = "two numbers from 0 on, the least sigma/signal and a larger one";
+            return Err(Error::value("guidance_interval", expected, format!("{least} and {most}")));
         }
         let none = self.options.conventions.guidance_of_none;
         if self.guidance != none && !model.guides() {
@@ -112,8 +126,21 @@ pub struct Moment<'a> {
     pub number: usize,
     /// The step: where from, where to, what was seen, and what was added up.
     pub step: &'a Step<'a, f32>,
+    /// What the denoiser was last shown, and what it said of it.
+    pub shown: &'a Shown,
     /// The pictures after it.
     pub x_s: &'a Array4<f32>,
+}
+
+/// What a denoiser was shown, and what it said of it.
+#[derive(Clone, Debug)]
+pub struct Shown {
+    /// The pictures: x_t, but where a method looks from somewhere else for the same step.
+    pub x: Array4<f32>,
+    /// Their level.
+    pub level: Level,
+    /// What was said in the denoiser's own words: after guidance, before clipping.
+    pub output: Output<f32>,
 }
 
 /// Draws the pictures with these indices, 1 to 4096 at a time, calling `watch` at each step of the chain.
@@ -189,14 +216,12 @@ pub(super) fn walk(
     environment::check_current()?;
     let (h, w, c) = model.image_shape()?;
     let weights = Prepared::new(model.weights());
-    let weight = settings.guidance + (1.0 - settings.options.conventions.guidance_of_none);
-    let guidance = model.null_class().map(|null_class| Guidance { weight, null_class });
-    let denoiser = Guided { denoiser: model.denoiser(&weights), guidance };
+    let denoiser = Guided { denoiser: model.denoiser(&weights), guidance: settings.guidance_of(model) };
     let eps_from_clipped_x_0 = settings.options.conventions.eps_from_clipped_x_0;
     let sight = Sight { eps_from_clipped_x_0, ..model.scheduler().sight() };
     let dim = (indices.len(), h, w, c);
-    let (visits, number, seed) = (BTreeMap::new(), 0, settings.seed);
-    run(&mut Drawing { denoiser: &denoiser, sight, labels, seed, indices, dim, visits, number, watch })
+    let (visits, number, seed, shown) = (BTreeMap::new(), 0, settings.seed, None);
+    run(&mut Drawing { denoiser: &denoiser, sight, labels, seed, indices, dim, visits, number, shown, watch })
 }
 
 /// Pictures on their way, as their sampler knows them.
@@ -210,6 +235,7 @@ struct Drawing<'a, W> {
     /// How often each time has been asked for noise, by what for and the key of its noise.
     visits: BTreeMap<(&'static str, u64), u64>,
     number: usize,
+    shown: Option<Shown>,
     watch: W,
 }
 
@@ -245,19 +271,22 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
             let labels = all_labels.as_ref().map(|labels| &labels[range.clone()]);
             let output = denoiser.predict(&x, &vec![level; range.len()], labels)?;
             check_finite(flat(&output.value), level)?;
-            Ok(sight.estimate(&x, level, &output))
+            Ok((sight.estimate(&x, level, &output), output))
         });
         let seen = seen.into_iter().collect::<Result<Vec<_>>>()?;
-        let join = |of: fn(&Estimate<f32>) -> &Array4<f32>| {
-            let views: Vec<_> = seen.iter().map(|estimate| of(estimate).view()).collect();
-            concatenate(Axis(0), &views).expect("parts of one shape")
+        type Part = (Estimate<f32>, Output<f32>);
+        let join = |of: fn(&Part) -> Option<&Array4<f32>>| {
+            let views: Option<Vec<_>> = seen.iter().map(|part| of(part).map(|x| x.view())).collect();
+            views.map(|views| concatenate(Axis(0), &views).expect("parts of one shape"))
         };
-        let log_variance = seen.iter().all(|e| e.log_variance.is_some()).then(|| {
-            let views: Vec<_> = seen.iter().filter_map(|e| e.log_variance.as_ref()).map(|v| v.view()).collect();
-            concatenate(Axis(0), &views).expect("parts of one shape")
-        });
-        let prediction = seen[0].prediction;
-        Ok(Estimate { x_0_hat: join(|e| &e.x_0_hat), eps_hat: join(|e| &e.eps_hat), prediction, log_variance })
+        let whole = "each part has images";
+        let (x_0_hat, eps_hat) = (join(|(e, _)| Some(&e.x_0_hat)), join(|(e, _)| Some(&e.eps_hat)));
+        let log_variance = join(|(e, _)| e.log_variance.as_ref());
+        let value = join(|(_, said)| Some(&said.value)).expect(whole);
+        let prediction = seen[0].1.prediction;
+        let output = Output { prediction, value, log_variance: log_variance.clone() };
+        self.shown = Some(Shown { x: x.clone(), level, output });
+        Ok(Estimate { x_0_hat: x_0_hat.expect(whole), eps_hat: eps_hat.expect(whole), prediction, log_variance })
     }
 
     fn noise(&mut self, level: Level) -> Array4<f32> {
@@ -273,7 +302,8 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
         check_finite(flat(&x_s), step.transition.from)?;
         check_finite(flat(&step.estimate.x_0_hat), step.transition.from)?;
         self.number += 1;
-        (self.watch)(&Moment { number: self.number, step: &step, x_s: &x_s })?;
+        let shown = self.shown.as_ref().expect("a sampler sees before it steps");
+        (self.watch)(&Moment { number: self.number, step: &step, shown, x_s: &x_s })?;
         Ok(x_s)
     }
 }
@@ -281,7 +311,6 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::denoise::Output;
     use crate::diffusion::Prediction;
 
     #[test]
@@ -297,6 +326,7 @@ mod tests {
             dim: (2, 2, 3, 1),
             visits: BTreeMap::new(),
             number: 0,
+            shown: None,
             watch: |_: &Moment| Ok(()),
         };
         let level = |t: f64| Level::of_alpha_bar(t - 1.0, 0.5);

@@ -38,12 +38,14 @@ mod walk;
 pub use chain::{chain, spread, spread_last};
 pub use conventions::{Conventions, FirstNoise, Lists, Next, Slopes};
 pub use dialects::{Answer, DIALECTS, Dialect, Question, questions};
-pub use draw::{Moment, Settings, draw};
+pub use draw::{Moment, Settings, Shown, draw};
 pub use options::{Algorithm, Choice, FinalSigma, SamplerOptions, Sigmas, Solver};
 pub use samplers::{Entry, Sampler};
 pub use term::{Term, weighted_sum};
 pub use timesteps::{Spacing, timesteps};
 pub use walk::{Step, Transition, Walk};
 
+#[cfg(test)]
+mod known_images;
 #[cfg(test)]
 mod tests;

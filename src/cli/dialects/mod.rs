@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 mod compare;
 
 use self::compare::{Difference, first_difference};
+use super::built_in::BUILT_IN;
 use super::{Exit, choices, print, read_model};
 use crate::pipeline::{Pipeline, Scheduler};
 use crate::report::table::table;
@@ -26,7 +27,7 @@ pub struct Args {
     #[arg(value_name = "NAME", num_args = 2, value_parser = choices::dialects())]
     names: Vec<&'static Dialect>,
     /// The model that they draw with
-    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    #[arg(long, value_name = "DIR", default_value = BUILT_IN)]
     model: PathBuf,
     /// One sampler alone [default: all that the model's noise allows]
     #[arg(long, value_parser = choices::samplers())]
@@ -91,7 +92,15 @@ fn settings(args: &Args, model: &Pipeline, sampler: Sampler, dialect: &Dialect) 
     scheduler.options.conventions = dialect.conventions;
     let chain = scheduler.chain(args.steps)?;
     let guidance = dialect.conventions.guidance_of_none;
-    Ok(Settings { seed: 42, sampler, options: scheduler.options, chain, class: None, guidance })
+    Ok(Settings {
+        seed: 42,
+        sampler,
+        options: scheduler.options,
+        chain,
+        class: None,
+        guidance,
+        guidance_interval: None,
+    })
 }
 
 fn row(name: &str, difference: &std::result::Result<Option<Difference>, String>) -> Vec<String> {

@@ -7,7 +7,8 @@ use serde_json::{Value, json};
 
 use super::super::pictures::{Watch, batches};
 use super::sources::{self, Source, repeated};
-use super::{Args, Drawn, class_of};
+use super::{Args, Drawn};
+use crate::cli::class_of;
 use crate::data::Shape;
 use crate::pipeline::{Pipeline, Scheduler};
 use crate::sample::edit::{self, Resampling, Sources, Start, evaluations};

@@ -10,13 +10,13 @@ mod outputs;
 mod sources;
 
 use self::edit::{Edits, Plan};
+use super::built_in::BUILT_IN;
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
 use super::sampling::Sampling;
-use super::{Exit, flag, print, read_model};
+use super::{Exit, class_of, flag, print, read_model};
 use crate::digest::sha256;
 use crate::layers::flat;
 use crate::npy;
-use crate::pipeline::Pipeline;
 use crate::report::Picture;
 use crate::report::animation::save_gif;
 use crate::report::film::Film;
@@ -26,21 +26,21 @@ use crate::sample::Moment;
 use crate::{Error, Result};
 
 /// The flags that the library names as fields.
-const FLAGS: [&str; 3] = ["class", "guidance", "sampler"];
+const FLAGS: [&str; 4] = ["class", "guidance", "guidance_interval", "sampler"];
 
 /// The flags of `sample`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Picture i of a seed is one fixed picture: alone or among others, whatever the batch size and the \
-threads.\n\nExamples:\n  ancestral sample\n      60 digits from the model in the tree, one column per \
+threads.\n\nExamples:\n  ancestral sample\n      60 digits from the model in the program, one column per \
 digit\n  ancestral sample --sampler unipc --steps 8\n      the same digits in an eighth of the time\n  ancestral sample --count 1 --first-index 17 --out 17.png\n      the 18th of them alone\n  ancestral \
 sample --class 7 --guidance 3\n      sevens, and nothing like other digits\n  ancestral sample --steps \
 1000\n      Algorithm 2 in full\n  ancestral sample --npy pictures.npy\n      float32 (n, c, h, w) \
 for numpy.load\n  ancestral sample --count 8 --strip strip.png --animation film.gif\n      the reverse \
 process")]
 pub struct Args {
-    /// A run, a diffusers pipeline folder, or a bare U-Net folder
-    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    /// A run, a diffusers pipeline folder, or a bare network folder; the word `built-in` is the model of digits in the program
+    #[arg(long, value_name = "DIR", default_value = BUILT_IN)]
     model: PathBuf,
     /// Pictures to draw, or of each picture that is edited [default: 60; 4 of an edit, 8 on the way to another picture]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
@@ -79,22 +79,6 @@ pub struct Args {
     json: bool,
     #[command(flatten)]
     edits: Edits,
-}
-
-/// A class by its number or its name.
-fn class_of(flag: &str, class: &Option<String>, model: &Pipeline) -> Result<Option<usize>> {
-    let Some(class) = class else { return Ok(None) };
-    let names = model.class_names().unwrap_or_default();
-    let by_name = names.iter().position(|name| name == class);
-    let Some(number) = by_name.or_else(|| class.parse().ok()) else {
-        let names = if names.is_empty() { String::new() } else { format!(", or one of {}", names.join(", ")) };
-        return Err(Error::value(flag, format!("the number of a class{names}"), class));
-    };
-    match model.classes() {
-        Some(classes) if number >= classes => Err(Error::value(flag, format!("0 to {}", classes - 1), number)),
-        None => Err(Error::value(flag, "none: the model is not conditional", number)),
-        _ => Ok(Some(number)),
-    }
 }
 
 /// Pictures, and what is written of them.

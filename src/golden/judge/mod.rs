@@ -92,11 +92,28 @@ impl Judgement {
 /// The mutants that are precisions of inputs.
 const PRECISIONS: [&str; 3] = ["tf32_inputs", "f16_inputs", "bf16_inputs"];
 
+/// What a backend is asked for.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Scope {
+    /// Every result.
+    #[default]
+    Whole,
+    /// Results without gradients, and no training: all that a backend for inference has.
+    Forward,
+}
+
+impl Scope {
+    /// Whether this result is asked for.
+    fn asks_for(self, name: &str) -> bool {
+        self == Scope::Whole || !name.starts_with("grad.")
+    }
+}
+
 /// Judges the results of one case of a kit.
-pub fn judge(case: &Case, results: &BTreeMap<String, Tensor>) -> Judgement {
+pub fn judge(case: &Case, results: &BTreeMap<String, Tensor>, scope: Scope) -> Judgement {
     let mut comparisons = Vec::new();
     let mut missing = Vec::new();
-    for name in &case.order {
+    for name in case.order.iter().filter(|name| scope.asks_for(name)) {
         let Some(result) = results.get(name) else {
             if !name.starts_with("taps.") {
                 missing.push(name.as_str());

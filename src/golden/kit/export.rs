@@ -12,9 +12,11 @@ use crate::golden::oracle::complete;
 use crate::golden::probes::add_orders;
 use crate::{Error, Result, atomic};
 
-/// The runner for Python, and the reader and writer for C++: they live in the kit of this repository.
-const RUNNERS: [(&str, &str); 2] = [
+/// The runner for Python with what pip installs it by, and the reader and writer for C++: they live in the kit of this
+/// repository.
+const RUNNERS: [(&str, &str); 3] = [
     ("golden.py", include_str!("../../../data/golden/golden.py")),
+    ("pyproject.toml", include_str!("../../../data/golden/pyproject.toml")),
     ("golden.hpp", include_str!("../../../data/golden/golden.hpp")),
 ];
 

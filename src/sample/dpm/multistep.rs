@@ -60,7 +60,10 @@ pub fn multistep<F: Real>(
             if order == 3 { Update::third_order(options, transition) } else { Update::new(options, transition) };
         let twice = if options.conventions.third_order_as_published { 1.0 } else { 2.0 };
         let weights = weights(&update, order, h, &lambdas, twice);
-        let names = [name, "the same 1 before", "the same 2 before"];
+        let names = match options.algorithm.of_noise() {
+            true => [name, "eps_hat 1 before", "eps_hat 2 before"],
+            false => [name, "x_0_hat 1 before", "x_0_hat 2 before"],
+        };
         let mut terms = vec![Term::new("x_t", update.x, &x)];
         for ((name, weight), (_, value)) in names.into_iter().zip(weights).zip(&seen).take(order) {
             terms.push(Term::new(name, weight, value));
