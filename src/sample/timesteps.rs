@@ -78,7 +78,7 @@ pub(super) fn respaced(t_max: usize, n: usize) -> Result<Vec<usize>> {
 pub(super) fn cut_off(t_max: usize, n: usize) -> Result<Vec<usize>> {
     timesteps(Spacing::Linspace, t_max, n, 0)?;
     let stride = t_max as f32 / n as f32;
-    let place = |i: usize| match 2 * i < n + 1 {
+    let place = |i: usize| match i < n.div_ceil(2) {
         // In f64 the product of two such numbers is exact: the sum is rounded once, as by a fused multiply-add.
         true => (f64::from(stride) * i as f64 - 1.0) as f32,
         false => ((t_max - 1) as f64 - f64::from(stride) * (n - i) as f64) as f32,
