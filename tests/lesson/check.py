@@ -158,7 +158,7 @@ def check_damage(browser, page, record):
 
 
 def check_fragment(browser, record):
-    t = record["chain"]["steps"][5 % len(record["chain"]["steps"])]["t"]
+    t = record["chain"]["steps"][5 % len(record["chain"]["steps"])]["from"]["t"]
     browser.open(PAGE, fragment=f"#c4&t={t}&pixel=3,5&picture=1")
     found = browser.run("[state.t, state.row, state.column, state.picture, document.getElementById('c4').getBoundingClientRect().top < innerHeight]")
     check(found == [t, 3, 5, 1, True], "the address holds chapter, t, pixel and picture", found)
