@@ -8,10 +8,11 @@ use std::path::Path;
 
 use ancestral::checkpoint::pipeline;
 use ancestral::data::{Shape, Split, shapes};
-use ancestral::diffusion::Prediction;
+
 use ancestral::lesson::{page, record};
 use ancestral::models::NetworkConfig;
 use ancestral::train::Config;
+use ancestral::train::config::PredictionType;
 use run::{Place, config, model_of};
 use serde_json::Value;
 
@@ -25,7 +26,7 @@ fn lesson_of(config: &Config) -> (String, Value) {
 }
 
 /// A chain of a few steps of a network that takes no time.
-fn few_steps(prediction_type: Prediction, t_max: usize) -> Config {
+fn few_steps(prediction_type: PredictionType, t_max: usize) -> Config {
     let mut config = config();
     config.schedule.prediction_type = prediction_type;
     config.schedule.num_train_timesteps = t_max;
@@ -78,7 +79,7 @@ fn assert_whole(record: &Value, what: &str) {
 
 #[test]
 fn lesson_of_every_prediction_and_of_a_single_step_has_no_hole() {
-    for (prediction, t_max) in [(Prediction::V, 12), (Prediction::Sample, 12), (Prediction::Epsilon, 1)] {
+    for (prediction, t_max) in [(PredictionType::V, 12), (PredictionType::Sample, 12), (PredictionType::Epsilon, 1)] {
         let (page, record) = lesson_of(&few_steps(prediction, t_max));
         assert_whole(&record, &format!("{prediction:?}, T = {t_max}"));
         assert_eq!(record["chain"]["steps"].as_array().expect("steps").len(), t_max);
@@ -90,14 +91,14 @@ fn lesson_of_every_prediction_and_of_a_single_step_has_no_hole() {
 
 #[test]
 fn lesson_of_a_colour_model_and_of_a_transformer_has_no_hole_and_says_what_it_leaves_out() {
-    let mut colour = few_steps(Prediction::Epsilon, 12);
+    let mut colour = few_steps(PredictionType::Epsilon, 12);
     colour.model.set_images((16, 16), 3).expect("a size");
     let (page, record) = lesson_of(&colour);
     assert_whole(&record, "colour");
     assert_eq!(record["chain"]["x_start"]["shape"], serde_json::json!([16, 16, 3]));
     assert!(!page.contains("\\("), "LaTeX is left in the page");
 
-    let mut transformer = few_steps(Prediction::Epsilon, 12);
+    let mut transformer = few_steps(PredictionType::Epsilon, 12);
     let fields = r#"{"_class_name": "DiTTransformer2DModel", "num_attention_heads": 2, "attention_head_dim": 8, "num_layers": 1,
         "patch_size": 4, "sample_size": 16, "in_channels": 1, "num_embeds_ada_norm": 0}"#;
     transformer.model = NetworkConfig::from_json(fields, "a test").expect("a transformer");

@@ -38,6 +38,8 @@ def run(op, attributes, inputs, dtype=np.float32):
         results = OPS[op](**inputs, **attributes)
     else:
         return None
+    if results is None:
+        return None
     # Tables, times and uniforms are computed in float64 whatever the precision; uniforms and times stay exact.
     exact = ("output.uniform", "output.timesteps")
     return {name: np.asarray(x, None if name in exact else dtype) for name, x in results.items()}
@@ -116,7 +118,18 @@ def precision_recall(real, generated, k=3):
 # --- Schedules and samplers: Ho et al. 2020, Nichol and Dhariwal 2021, Song et al. 2021; tables in float64 ---
 
 
-def beta_table(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear", **_):
+def beta_table(trained_betas=None, rescale_betas_zero_snr=False, **config):
+    beta = beta_curve(**config) if trained_betas is None else np.array(trained_betas)
+    if not rescale_betas_zero_snr:
+        return beta
+    root = np.sqrt(np.cumprod(1 - beta))  # Lin et al. 2024, Algorithm 1
+    root = (root - root[-1]) * (root[0] / (root[0] - root[-1]))
+    return 1 - np.concatenate([root[:1] ** 2, root[1:] ** 2 / root[:-1] ** 2])
+
+
+def beta_curve(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear", **_):
+    if beta_schedule == "sigmoid":
+        return (beta_end - beta_start) / (1 + np.exp(-np.linspace(-6, 6, num_train_timesteps))) + beta_start
     if beta_schedule == "linear":
         return np.linspace(beta_start, beta_end, num_train_timesteps)
     if beta_schedule == "scaled_linear":
@@ -124,7 +137,7 @@ def beta_table(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_sc
     if beta_schedule == "squaredcos_cap_v2":
         f = np.cos((np.arange(num_train_timesteps + 1) / num_train_timesteps + 0.008) / 1.008 * np.pi / 2) ** 2
         return np.minimum(1 - f[1:] / f[:-1], 0.999)
-    raise ValueError(f'beta_schedule "{beta_schedule}": known are linear, scaled_linear, squaredcos_cap_v2')
+    raise ValueError(f'beta_schedule "{beta_schedule}": known are linear, scaled_linear, squaredcos_cap_v2, sigmoid')
 
 
 def schedule(**config):
@@ -148,8 +161,50 @@ def q_sample(x_0, eps, t, **config):
     return {"output": signal * x_0 + noise * eps}
 
 
+def oracle(x_t, sigma, form="variance_preserving", data=None, data_labels=None, labels=None, means=None, variances=None, weights=None):
+    """The exact E[x_0 | x_t] of a set of images (Karras et al. 2022, Eq. 57), or of a mixture of Gaussians with its score and density."""
+    a = {"variance_preserving": np.sqrt(1 - sigma**2), "variance_exploding": 1.0, "flow": 1 - sigma}[form]
+    real, shape, x = x_t.dtype.type, x_t.shape, x_t.reshape(len(x_t), -1)
+    a, b = real(a), real(sigma)
+
+    def posterior(logs):
+        shares = np.exp(logs - logs.max(axis=1, keepdims=True))
+        return shares / shares.sum(axis=1, keepdims=True)
+
+    if data is not None:
+        y = data.reshape(len(data), -1)
+        logs = -((x[:, None] - a * y) ** 2).sum(-1) / (2 * b * b)
+        if labels is not None:  # the label after the last class means all classes
+            others = (data_labels != labels[:, None]) & (labels <= data_labels.max())[:, None]
+            logs = np.where(others, -np.inf, logs)
+        return {"output.x_0": (posterior(logs) @ y).reshape(shape)}
+    mu, d = means.reshape(len(means), -1), x.shape[1]
+    if variances.ndim < 3:
+        variances = np.stack([np.diag(np.broadcast_to(v, d)) for v in variances])
+    weights = np.ones(len(mu), real) if weights is None else weights
+    widened = a * a * variances + b * b * np.eye(d, dtype=real)
+    offset = x[:, None] - a * mu
+    slope = np.einsum("kij,nkj->nki", np.linalg.inv(widened), offset)
+    logs = np.log(weights / weights.sum()) - ((offset * slope).sum(-1) + np.linalg.slogdet(2 * real(np.pi) * widened)[1]) / 2
+    shares, most = posterior(logs), logs.max(axis=1)
+    x_0 = mu + a * np.einsum("kij,nkj->nki", variances, slope)
+    return {
+        "output.x_0": np.einsum("nk,nki->ni", shares, x_0).reshape(shape),
+        "output.score": -np.einsum("nk,nki->ni", shares, slope).reshape(shape),
+        "output.log_density": most + np.log(np.exp(logs - most[:, None]).sum(axis=1)),
+    }
+
+
+def is_ancestral(config, **attributes):
+    """Whether it is one of the two samplers that are written here, without thresholding and with a variance that is fixed."""
+    fixed = config.get("variance_type", "fixed_small").startswith("fixed")
+    return attributes["class"] in ("DDPMScheduler", "DDIMScheduler") and fixed and not config.get("thresholding")
+
+
 def reverse_step(x_t, model_output, noise, config, t, t_prev, eta=0.0, steps=None, **attributes):
     """One step of DDPM (Ho et al. 2020, Eq. 7) or DDIM (Song et al. 2021, Eq. 12) to t_prev, -1 being the image."""
+    if not is_ancestral(config, **attributes):
+        return None
     ddim = attributes["class"] == "DDIMScheduler"
     alpha_bars = np.cumprod(1 - beta_table(**config))
     last = alpha_bars[0] if ddim and not config.get("set_alpha_to_one", True) else 1.0
@@ -191,8 +246,13 @@ def visited(config, steps):
 
 
 def trajectory(x_T, model_output, noise, config, steps, eta=0.0, **attributes):
+    if not is_ancestral(config, **attributes):
+        return None
     times, x = visited(config, steps), [x_T]
-    for i, (t, t_prev) in enumerate(zip(times, times[1:] + [-1])):
+    following = times[1:] + [-1]
+    if attributes["class"] == "DDIMScheduler":  # one stride down, whatever the list says
+        following = [max(t - config.get("num_train_timesteps", 1000) // steps, -1) for t in times]
+    for i, (t, t_prev) in enumerate(zip(times, following)):
         step = reverse_step(x[-1], model_output[i], noise[i], config, t, t_prev, eta, **attributes)
         x.append(step["output.prev_sample"])
     return {"output.timesteps": np.array(times, np.float64), "output.x": np.stack(x)}
@@ -240,7 +300,7 @@ def ema(ema, w, decay, step):
 
 OPS = {
     f.__name__: f
-    for f in (random_stream, time_embedding, mse_loss, schedule, q_sample, reverse_step, trajectory, adamw)
+    for f in (random_stream, time_embedding, mse_loss, schedule, q_sample, oracle, reverse_step, trajectory, adamw)
     + (clip_grad_norm, ema, variational_bound, hybrid_loss, loss_weight, cross_entropy, frechet_distance, precision_recall)
 }
 

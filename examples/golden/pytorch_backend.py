@@ -23,11 +23,10 @@ import contextlib
 import re
 import sys
 from pathlib import Path
-from unittest import mock
 
 import torch
 import torch.nn.functional as F
-from diffusers import DDIMScheduler, DDPMScheduler, DiTTransformer2DModel, UNet2DModel
+from diffusers import DDPMScheduler, DiTTransformer2DModel, UNet2DModel
 from diffusers.models.attention import BasicTransformerBlock
 from diffusers.models.attention_processor import Attention
 from diffusers.models.embeddings import (
@@ -41,6 +40,7 @@ from torch.func import functional_call
 
 import numpy_backend
 import pytorch_float64
+from pytorch_samplers import levels, reverse_step, trajectory
 
 TAPPED = re.compile(
     r"conv_in|conv_norm_out|(time|class)_embedding"
@@ -50,6 +50,9 @@ TAPPED = re.compile(
     r"|transformer_blocks\.\d+(\.(norm1(\.linear|\.emb\.(class_embedder|timestep_embedder(\.linear_1)?))?|norm3|ff(\.net\.0)?"
     r"|attn1(\.(to_[qkv]|to_out\.0))?))?"
 )
+
+
+OF_SCHEDULERS = ("schedule", "q_sample", "levels", "reverse_step", "trajectory")
 
 
 def backend(op, attributes, dtype=torch.float32, **arrays):
@@ -62,7 +65,11 @@ def backend(op, attributes, dtype=torch.float32, **arrays):
     grad_output = x.pop("grad_output", None)
     if grad_output is not None:
         x = {name: a.requires_grad_(a.is_floating_point()) for name, a in x.items()}
-    with pytorch_float64.tables() if dtype == torch.float64 else contextlib.nullcontext():
+    with contextlib.ExitStack() as in_float64:
+        if dtype == torch.float64:
+            in_float64.enter_context(pytorch_float64.embeddings())
+        if dtype == torch.float64 and op in OF_SCHEDULERS:
+            in_float64.enter_context(pytorch_float64.schedules())
         results = OPS[op](attributes, **x)
     results = {"output": results} if torch.is_tensor(results) else results
     if grad_output is not None:
@@ -185,30 +192,32 @@ def schedule(a):
     return {f"output.{name}": table for name, table in tables.items()}
 
 
-def scheduler(a):
-    made = {"DDPMScheduler": DDPMScheduler, "DDIMScheduler": DDIMScheduler}[a["class"]].from_config(a["config"])
-    made.set_timesteps(a["steps"])
-    return made
-
-
-def step(a, made, model_output, t, x_t, noise):
-    if a["class"] == "DDIMScheduler":
-        return made.step(model_output, t, x_t, eta=a.get("eta", 0.0), variance_noise=noise)
-    # DDPMScheduler.step draws its noise itself: it is made to draw the given one.
-    with mock.patch("diffusers.schedulers.scheduling_ddpm.randn_tensor", lambda *_, **__: noise):
-        return made.step(model_output, t, x_t)
-
-
-def reverse_step(a, x_t, model_output, noise):
-    done = step(a, scheduler(a), model_output, a["t"], x_t, noise)
-    return {"output.prev_sample": done.prev_sample, "output.pred_original_sample": done.pred_original_sample}
-
-
-def trajectory(a, x_T, model_output, noise):
-    made, x = scheduler(a), [x_T]
-    for i, t in enumerate(made.timesteps.tolist()):
-        x.append(step(a, made, model_output[i], t, x[-1], noise[i]).prev_sample)
-    return {"output.timesteps": made.timesteps, "output.x": torch.stack(x)}
+def oracle(a, x_t, data=None, data_labels=None, labels=None, means=None, variances=None, weights=None):
+    b = a["sigma"]
+    signal = {"variance_preserving": (1 - b * b) ** 0.5, "variance_exploding": 1.0, "flow": 1 - b}
+    signal, x = signal[a.get("form", "variance_preserving")], x_t.flatten(1)
+    if data is not None:
+        y = data.flatten(1)
+        logs = -(x[:, None] - signal * y).square().sum(-1) / (2 * b * b)
+        if labels is not None:  # the label after the last class means all classes
+            others = (data_labels != labels[:, None]) & (labels <= data_labels.max())[:, None]
+            logs = logs.masked_fill(others, -torch.inf)
+        return {"output.x_0": (logs.softmax(1) @ y).view_as(x_t)}
+    d = x.shape[1]
+    if variances.ndim < 3:
+        variances = torch.diag_embed(variances.view(len(means), -1).expand(-1, d))
+    weights = torch.ones(len(means), dtype=x.dtype) if weights is None else weights
+    spread = torch.linalg.cholesky(signal**2 * variances + b * b * torch.eye(d, dtype=x.dtype))
+    parts = torch.distributions.MultivariateNormal(signal * means.flatten(1), scale_tril=spread)
+    mixed = torch.distributions.MixtureSameFamily(torch.distributions.Categorical(weights), parts)
+    x = x.clone().requires_grad_()
+    log_density = mixed.log_prob(x)
+    (score,) = torch.autograd.grad(log_density.sum(), x)
+    offset = (x[:, None] - signal * means.flatten(1)).detach()
+    x_0 = means.flatten(1) + signal * (variances @ torch.cholesky_solve(offset[..., None], spread))[..., 0]
+    shares = (parts.log_prob(x[:, None]) + weights.log()).softmax(1)
+    x_0 = (shares[..., None] * x_0).sum(1)
+    return {"output.x_0": x_0.view_as(x_t), "output.score": score.view_as(x_t), "output.log_density": log_density}
 
 
 def optimizer(a, weights):
@@ -266,7 +275,9 @@ def training(a, x_0, eps, t, class_labels=None):
     model = kind.from_pretrained(a["model"], torch_dtype=x_0.dtype, low_cpu_mem_usage=False)  # no dropout, no labels hidden
     weights = dict(model.named_parameters())
     average = {k: w.detach().clone() for k, w in weights.items()}
-    adam, made, losses, norms = optimizer(a, weights.values()), DDPMScheduler.from_config(a["config"]), [], []
+    adam, losses, norms = optimizer(a, weights.values()), [], []
+    with pytorch_float64.schedules() if x_0.dtype == torch.float64 else contextlib.nullcontext():
+        made = DDPMScheduler.from_config(a["config"])
     for i in range(len(x_0)):
         labels = None if class_labels is None else class_labels[i]
         loss = F.mse_loss(model(made.add_noise(x_0[i], eps[i], t[i]), t[i], class_labels=labels).sample, eps[i])
@@ -303,7 +314,7 @@ OPS = {
     "affine": lambda a, x, weight, bias: x * weight + bias,
     "q_sample": lambda a, x_0, eps, t: DDPMScheduler.from_config(a).add_noise(x_0, eps, t),
 }
-OPS |= {f.__name__: f for f in (conv2d, attention, res_block, attention_block, mse_loss, schedule, reverse_step)}
+OPS |= {f.__name__: f for f in (conv2d, attention, res_block, attention_block, mse_loss, schedule, reverse_step, oracle, levels)}
 OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, unet, dit, training)}
 OPS |= {f.__name__: f for f in (patchify, unpatchify, positions, dit_embedding, dit_block)}
 OPS |= {f.__name__: f for f in (cross_entropy, classifier_block, frechet_distance, precision_recall)}

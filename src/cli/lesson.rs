@@ -2,6 +2,7 @@
 
 use std::path::PathBuf;
 
+use super::built_in::BUILT_IN;
 use super::eval::{data_for, run_of};
 use super::progress::note;
 use super::{Exit, print, read_model};
@@ -17,7 +18,7 @@ again in the browser: it says how many agree bit for bit. The same model gives t
 ancestral lesson\n  ancestral lesson --model runs/digits --out my.html --json my.json")]
 pub struct Args {
     /// A run, a diffusers pipeline folder, or a network's folder
-    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    #[arg(long, value_name = "DIR", default_value = BUILT_IN)]
     model: PathBuf,
     /// Pictures that the model was not trained on: as for `eval --data` [default: those of the run, else data/mnist; synthetic
     /// shapes where these do not fit the model]

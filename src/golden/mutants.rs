@@ -1,6 +1,7 @@
 //! Known mistakes, each with the values that it gives: what a tolerance has to reject, and a backend's error to be named.
 
 mod likelihood;
+mod samplers;
 mod transformer;
 
 use ndarray::ArrayD;
@@ -183,6 +184,57 @@ pub const MUTANTS: &[Mutant] = &[
         "min-SNR's weight of epsilon for v, whose has SNR + 1 in the denominator",
         likelihood::min_snr_without_plus_1,
     ),
+    mutant("terminal_snr_not_zero", "betas that are to be rescaled to end in noise alone, and are not", |case| {
+        with_attribute(case, "rescale_betas_zero_snr", json!(false))
+    }),
+    mutant("spread_in_time", "levels at the timesteps, where sigmas are to be spread", samplers::spread_in_time),
+    mutant("other_end", "the chain ends at the clean image for one step before, or the reverse", |case| {
+        samplers::other_word(case, "final_sigmas_type", "zero", ["zero", "sigma_min"])
+    }),
+    mutant("flow_not_shifted", "flow matching's sigmas without their shift", |case| {
+        with_config(case, "shift", json!(1.0))
+    }),
+    mutant("threshold_that_only_clips", "x_0 clipped to [-1, 1], where it is to be divided by its quantile", |case| {
+        with_config(case, "thresholding", json!(false))
+    }),
+    mutant("up_and_down_swapped", "sigma_up for sigma_down in an ancestral step", samplers::up_and_down_swapped),
+    mutant("history_forgotten", "a multistep method of first order", samplers::history_forgotten),
+    mutant("history_reversed", "the oldest of the earlier outputs for the newest", |case| {
+        samplers::history_in_order(case, |k, n| n - 1 - k)
+    }),
+    mutant("history_shifted_by_one", "each of the earlier outputs of one step before its own", |case| {
+        samplers::history_in_order(case, |k, n| (k + 1).min(n - 1))
+    }),
+    mutant("sigma_for_lambda", "the length of a step in sigma for that in lambda", |case| {
+        samplers::first_order(case, |_, from, to| crate::numerics::elementary::expm1(to.ratio() - from.ratio()))
+    }),
+    mutant("no_expm1", "h for e^h - 1", |case| samplers::first_order(case, |h, _, _| h)),
+    mutant("other_solver", "midpoint for heun, or the reverse", |case| {
+        samplers::other_word(case, "solver_type", "midpoint", ["midpoint", "heun"])
+    }),
+    mutant("other_b", "bh1 for bh2, or the reverse", |case| {
+        samplers::other_word(case, "solver_type", "bh2", ["bh1", "bh2"])
+    }),
+    mutant("whole_d2", "the second derivative whole, of which the class takes half", samplers::whole_d2),
+    mutant("order_2_for_3", "a step of second order, where two earlier outputs allow a third", |case| {
+        with_config(case, "solver_order", json!(2))
+    }),
+    mutant("x_0_for_noise", "the integral of x_0 for that of the noise", |case| {
+        with_config(case, "algorithm_type", json!("dpmsolver++"))
+    }),
+    mutant("noise_of_one_h", "a stochastic step with the noise of half its length", samplers::noise_of_one_h),
+    mutant("corrector_skipped", "UniPC's predictor without its corrector", samplers::corrector_skipped),
+    mutant("output_for_noise", "EDM's output taken for the noise", samplers::output_for_noise),
+    mutant("second_slope_of_the_start", "Heun's second slope is the first again", samplers::second_slope_of_the_start),
+    mutant("order_kept_to_the_end", "the last steps of a short chain at full order", |case| {
+        with_config(case, "lower_order_final", json!(false))
+    }),
+    mutant("order_lowered_at_the_end", "the last steps of lower order, where that was not asked for", |case| {
+        with_config(case, "lower_order_final", json!(true))
+    }),
+    mutant("exponent_without_half", "e^(-d^2/sigma^2) for e^(-d^2/(2 sigma^2))", samplers::exponent_without_half),
+    mutant("class_ignored", "all images of the set, whatever class is asked for", samplers::class_ignored),
+    mutant("weights_ignored", "every component of the mixture as likely as another", samplers::weights_ignored),
 ];
 
 const fn mutant(name: &'static str, mistake: &'static str, results: fn(&Case) -> Result<Results<f64>>) -> Mutant {

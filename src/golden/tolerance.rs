@@ -87,8 +87,8 @@ fn of_products(case: &Case, truth: &Results<f64>, terms: &BTreeMap<String, usize
 }
 
 /// Operations of so many roundings that an element's spread is estimated together with its tensor's.
-const POOLED: [&str; 8] =
-    ["attention", "res_block", "attention_block", "classifier_block", "dit_block", "unet", "dit", "training"];
+const POOLED: [&str; 9] =
+    ["attention", "res_block", "attention_block", "classifier_block", "dit_block", "unet", "dit", "training", "oracle"];
 
 fn of_noise(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
     let mut squares: Results<f64> = truth.iter().map(|(name, y)| (name.clone(), ArrayD::zeros(y.raw_dim()))).collect();

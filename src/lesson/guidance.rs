@@ -65,7 +65,15 @@ pub fn guidance(subject: &Subject) -> Result<Option<GuidedPictures>> {
     };
     let chain = scheduler.chain(steps)?;
     let row = |&guidance: &f64| -> Result<Array4<f32>> {
-        let settings = Settings { seed: SEED, sampler, options, chain: chain.clone(), class: None, guidance };
+        let settings = Settings {
+            seed: SEED,
+            sampler,
+            options,
+            chain: chain.clone(),
+            class: None,
+            guidance,
+            guidance_interval: None,
+        };
         draw(subject.model, &settings, 0..classes as u64, |_| Ok(()))
     };
     let rows = WEIGHTS.iter().map(row).collect::<Result<Vec<_>>>()?;
@@ -75,7 +83,10 @@ pub fn guidance(subject: &Subject) -> Result<Option<GuidedPictures>> {
     let (x_0, eps) = (subject.picture(0), subject.noise("eps", 0));
     let x_t = shaped(x_0.dim(), q_sample(level, flat(&x_0), flat(&eps)));
     let label = subject.label(0).filter(|&label| label != null_class).unwrap_or(0);
-    let guided = Guided { denoiser: subject.network(), guidance: Some(Guidance { weight: CHECKED, null_class }) };
+    let guided = Guided {
+        denoiser: subject.network(),
+        guidance: Some(Guidance { weight: CHECKED, null_class, interval: None }),
+    };
     Ok(Some(GuidedPictures {
         weights: WEIGHTS.to_vec(),
         classes,

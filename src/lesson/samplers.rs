@@ -143,6 +143,14 @@ fn picture(subject: &Subject, &(name, sampler, eta, _): &(&str, Sampler, f64, bo
         let mut quiet = Quiet { subject, label: model.label(class) };
         return sampler.run(&scheduler.chain(n)?, start(subject, INDEX), &options, &mut quiet);
     }
-    let settings = Settings { seed: SEED, sampler, options, chain: scheduler.chain(n)?, class, guidance: 1.0 };
+    let settings = Settings {
+        seed: SEED,
+        sampler,
+        options,
+        chain: scheduler.chain(n)?,
+        class,
+        guidance: 1.0,
+        guidance_interval: None,
+    };
     draw(model, &settings, INDEX..INDEX + 1, |_| Ok(()))
 }

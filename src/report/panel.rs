@@ -11,6 +11,7 @@ use plotters::prelude::*;
 pub(super) struct Panel<'a> {
     pub title: &'a str,
     pub x_label: &'a str,
+    pub x_scale: Scale,
     pub y_label: &'a str,
     pub y_scale: Scale,
     pub legend: SeriesLabelPosition,
@@ -44,9 +45,11 @@ impl Panel<'_> {
     /// Draws the panel on `area`. Points that are not finite, or have no place on the axis, are left out.
     pub fn draw<B: DrawingBackend>(&self, area: &DrawingArea<B, plotters::coord::Shift>) -> Drawn<B> {
         let placed: Vec<Vec<(f64, f64)>> = self.lines.iter().map(|line| self.place(&line.points)).collect();
-        let range_x = padded(placed.iter().flatten().map(|p| p.0), 0.01, LEAST_HALF_RANGE_X);
+        let least_x = if self.x_scale == Scale::Log { Scale::Log.least_half_range() } else { LEAST_HALF_RANGE_X };
+        let range_x = padded(placed.iter().flatten().map(|p| p.0), 0.01, least_x);
+        let ticks_x = self.x_scale.ticks(range_x.clone(), 11);
         let range_y = padded(placed.iter().flatten().map(|p| p.1), 0.06, self.y_scale.least_half_range());
-        let ticks = self.y_scale.ticks(range_y.clone());
+        let ticks = self.y_scale.ticks(range_y.clone(), 7);
 
         let mut chart = ChartBuilder::on(area)
             .caption(self.title, ("sans-serif", 22).into_font().color(&INK))
@@ -54,13 +57,15 @@ impl Panel<'_> {
             .margin_right(24)
             .x_label_area_size(50)
             .y_label_area_size(76)
-            .build_cartesian_2d(range_x, YAxis { places: range_y.into(), ticks })?;
+            .build_cartesian_2d(
+                Axis { places: range_x.into(), ticks: ticks_x },
+                Axis { places: range_y.into(), ticks },
+            )?;
         chart
             .configure_mesh()
             .x_desc(self.x_label)
             .y_desc(self.y_label)
-            .x_labels(11)
-            .x_label_formatter(&|&x| tick_label(x))
+            .x_label_formatter(&|&x| tick_label(self.x_scale.value(x)))
             .y_label_formatter(&|&y| tick_label(self.y_scale.value(y)))
             .label_style(("sans-serif", 16).into_font().color(&INK))
             .axis_desc_style(("sans-serif", 18).into_font().color(&INK))
@@ -97,7 +102,7 @@ impl Panel<'_> {
     }
 
     fn place(&self, points: &[(f64, f64)]) -> Vec<(f64, f64)> {
-        let placed = points.iter().map(|&(x, y)| (x, self.y_scale.place(y)));
+        let placed = points.iter().map(|&(x, y)| (self.x_scale.place(x), self.y_scale.place(y)));
         placed.filter(|(x, y)| x.is_finite() && y.is_finite()).collect()
     }
 }
@@ -128,10 +133,10 @@ impl Scale {
         }
     }
 
-    /// The places in `range` that carry a label, about five.
-    fn ticks(self, range: Range<f64>) -> Vec<f64> {
+    /// The places in `range` that carry a label, at most `count` of a linear axis, about five of a logarithmic one.
+    fn ticks(self, range: Range<f64>, count: usize) -> Vec<f64> {
         match self {
-            Scale::Linear => RangedCoordf64::from(range).key_points(BoldPoints(7)),
+            Scale::Linear => RangedCoordf64::from(range).key_points(BoldPoints(count)),
             Scale::Log => {
                 let decades = range.start.floor() as i32..=range.end.floor() as i32;
                 let ticks = |mantissas: &[f64]| -> Vec<f64> {
@@ -149,12 +154,12 @@ impl Scale {
 }
 
 /// An axis of places with ticks of our choice.
-struct YAxis {
+struct Axis {
     places: RangedCoordf64,
     ticks: Vec<f64>,
 }
 
-impl Ranged for YAxis {
+impl Ranged for Axis {
     type FormatOption = DefaultFormatting;
     type ValueType = f64;
 
@@ -192,7 +197,7 @@ mod tests {
     use super::*;
 
     fn labels(low: f64, high: f64) -> Vec<String> {
-        let ticks = Scale::Log.ticks(low.log10()..high.log10());
+        let ticks = Scale::Log.ticks(low.log10()..high.log10(), 7);
         ticks.into_iter().map(|place| tick_label(Scale::Log.value(place))).collect()
     }
 

@@ -36,8 +36,15 @@ pub fn loss_curve(title: &str, training: &[(u64, f64)], validation: &[(u64, f64)
         lines.push(Line { name: "validation", points: floats(validation), color: ACCENT, width: 1, dots: 4 });
     }
     let legend = SeriesLabelPosition::UpperRight;
-    let panel =
-        Panel { title, x_label: "training step", y_label: "loss (log scale)", y_scale: Scale::Log, legend, lines };
+    let panel = Panel {
+        title,
+        x_label: "training step",
+        x_scale: Scale::Linear,
+        y_label: "loss (log scale)",
+        y_scale: Scale::Log,
+        legend,
+        lines,
+    };
     save_svg(&[panel], 500, path)
 }
 
@@ -83,6 +90,7 @@ pub fn error_by_timestep<'a>(
     let mse = Panel {
         title,
         x_label: "timestep t",
+        x_scale: Scale::Linear,
         y_label: "MSE of ε̂ (log scale)",
         y_scale: Scale::Log,
         legend: SeriesLabelPosition::UpperRight,
@@ -97,6 +105,52 @@ pub fn error_by_timestep<'a>(
         ..mse
     };
     save_svg(&[mse, r2], 720, path)
+}
+
+/// Colours for many lines: those of Okabe and Ito (2008), which the colour-blind tell apart, and shades of them.
+const MANY: [RGBColor; 12] = [
+    RGBColor(0, 0, 0),
+    RGBColor(230, 159, 0),
+    RGBColor(86, 180, 233),
+    RGBColor(0, 158, 115),
+    RGBColor(0, 114, 178),
+    RGBColor(213, 94, 0),
+    RGBColor(204, 121, 167),
+    RGBColor(150, 150, 150),
+    RGBColor(120, 80, 0),
+    RGBColor(0, 90, 60),
+    RGBColor(110, 40, 90),
+    RGBColor(190, 180, 40),
+];
+
+/// The errors of one method.
+#[derive(Clone, Debug)]
+pub struct ErrorBySteps {
+    /// The method.
+    pub name: String,
+    /// Numbers of steps, ascending, each with the error after so many.
+    pub errors: Vec<(usize, f64)>,
+}
+
+/// Plots errors against numbers of steps, both on logarithmic axes, where a method of order p is a line of slope −p.
+///
+/// # Errors
+/// If the file cannot be written.
+pub fn error_by_steps<'a>(title: &'a str, series: &'a [ErrorBySteps], path: &Path) -> Result<()> {
+    let line = |(i, ErrorBySteps { name, errors }): (usize, &'a ErrorBySteps)| {
+        let points = errors.iter().map(|&(steps, error)| (steps as f64, error)).collect();
+        Line { name, points, color: MANY[i % MANY.len()], width: 2, dots: 3 }
+    };
+    let panel = Panel {
+        title,
+        x_label: "steps (log scale)",
+        x_scale: Scale::Log,
+        y_label: "error of x (log scale)",
+        y_scale: Scale::Log,
+        legend: SeriesLabelPosition::LowerLeft,
+        lines: series.iter().enumerate().map(line).collect(),
+    };
+    save_svg(&[panel], 720, path)
 }
 
 fn floats(points: &[(u64, f64)]) -> Vec<(f64, f64)> {
@@ -204,6 +258,18 @@ mod tests {
         assert_eq!(points_of_lines(&svg, PALE), [10, 10]);
         assert_eq!(points_of_lines(&svg, STRONG), [10, 10]);
         assert_eq!(svg.matches("<circle").count(), 4 * (10 + 1));
+    }
+
+    #[test]
+    fn error_by_steps_shows_every_method_on_logarithmic_axes() {
+        let line = |p: i32| (1..=5).map(|k| (1usize << k, 0.5f64.powi(p * k))).collect::<Vec<_>>();
+        let series = [("first", 1), ("second", 2)].map(|(name, p)| ErrorBySteps { name: name.into(), errors: line(p) });
+        let svg = saved(|path| error_by_steps("Orders", &series, path));
+        for label in ["Orders", "first", "second", "steps (log scale)", "error of x (log scale)", "\n20\n", "\n0.001\n"]
+        {
+            assert!(svg.contains(label), "no {label}");
+        }
+        assert_eq!((points_of_lines(&svg, MANY[0]), points_of_lines(&svg, MANY[1])), (vec![5], vec![5]));
     }
 
     #[test]

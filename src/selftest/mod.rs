@@ -13,6 +13,7 @@ mod layers;
 mod network;
 mod products;
 mod random;
+mod samplers;
 mod sums;
 mod tables;
 mod transformer;
@@ -62,7 +63,7 @@ struct Area {
 }
 
 /// From what everything stands on to what stands on everything.
-const AREAS: [Area; 9] = [
+const AREAS: [Area; 10] = [
     Area {
         name: "arithmetic",
         meaning: "One of + - * / sqrt or fused multiply-add is not rounded once, as IEEE 754 has it. Look at the \
@@ -113,6 +114,12 @@ const AREAS: [Area; 9] = [
         meaning: "The U-Net is right, so it is a layer that only a transformer has, or how its blocks are put together: see \
                   src/layers/modulate.rs, affine.rs, patch.rs and position.rs, and src/models/dit.",
         links: transformer::links,
+    },
+    Area {
+        name: "samplers",
+        meaning: "Networks are right, so it is what is known of images exactly (src/denoise/oracle), or the sampler that the link \
+                  names: its file in src/sample, or its levels in src/sample/chain.",
+        links: samplers::links,
     },
 ];
 

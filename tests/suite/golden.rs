@@ -67,7 +67,7 @@ fn copy(from: &Path, to: &Path) {
 }
 
 #[test]
-fn kit_in_the_tree_is_made_again_to_the_byte_and_has_at_most_5_5_mb() {
+fn kit_in_the_tree_is_made_again_to_the_byte_and_has_at_most_5_mb() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     export(folder.path(), &[], |_| ()).expect("a kit");
     let (again, here) = (files(folder.path()), files(&kit()));
@@ -76,7 +76,7 @@ fn kit_in_the_tree_is_made_again_to_the_byte_and_has_at_most_5_5_mb() {
         assert!(bytes == &here[name], "{} differs: `ancestral golden export --out data/golden`", name.display());
     }
     let size: usize = here.values().map(Vec::len).sum();
-    assert!(size <= 5_500_000, "{size} bytes");
+    assert!(size <= 5_000_000, "{size} bytes");
 }
 
 #[test]

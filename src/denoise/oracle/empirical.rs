@@ -99,7 +99,8 @@ impl<F: Real> Empirical<F> {
         for (product, &half) in products.iter_mut().zip(&self.half_squares) {
             *product -= signal * half;
         }
-        let never = F::from_f64(f64::NEG_INFINITY);
+        // No infinity: the golden kit's noisy numbers would make it a NaN.
+        let never = F::from_f64(-1e38);
         if let (Some(label), Some(classes)) = (label, &self.classes)
             && label < classes.count
         {

@@ -65,6 +65,26 @@ impl Draft {
         self.values(name, (0..count).map(|i| first + i as f32 * step))
     }
 
+    /// Numbers drawn evenly from `least` to `most`.
+    pub fn spread(self, name: &str, shape: &[usize], least: f64, most: f64) -> Self {
+        let mut stream = self.stream(name);
+        let values = (0..shape.iter().product()).map(|_| (least + (most - least) * stream.uniform()) as f32).collect();
+        self.tensor(name, shape, values)
+    }
+
+    /// `count` covariances of d numbers, (count, d, d): symmetric, with eigenvalues from 0.1 on.
+    pub fn covariances(self, name: &str, count: usize, d: usize) -> Self {
+        let mut root = vec![0.0f32; count * d * d];
+        self.stream(name).fill_normal(&mut root);
+        let element = |k: usize, i: usize, j: usize| {
+            let product: f64 =
+                (0..d).map(|m| root[(k * d + i) * d + m] as f64 * root[(k * d + j) * d + m] as f64).sum();
+            (0.2 * product + if i == j { 0.1 } else { 0.0 }) as f32
+        };
+        let values = (0..count * d * d).map(|at| element(at / d / d, at / d % d, at % d)).collect();
+        self.tensor(name, &[count, d, d], values)
+    }
+
     /// Integers that are given.
     pub fn integers(mut self, name: &str, shape: &[usize], values: &[i64]) -> Self {
         let values = ArrayD::from_shape_vec(IxDyn(shape), values.to_vec()).expect("as many as the shape says");

@@ -7,6 +7,7 @@ mod manifest;
 mod networks;
 mod operations;
 mod processes;
+mod samplers;
 mod transformer;
 
 pub use draft::Draft;
@@ -14,7 +15,7 @@ pub use export::export;
 pub use manifest::{Entry, Level, Manifest};
 
 /// The levels in the order in which a backend is built; `probes` tell orders of addition apart.
-pub const LEVELS: [&str; 12] = [
+pub const LEVELS: [&str; 13] = [
     "elementary",
     "ops",
     "blocks",
@@ -26,6 +27,7 @@ pub const LEVELS: [&str; 12] = [
     "trajectory",
     "training",
     "likelihood",
+    "oracle",
     "probes",
 ];
 
@@ -44,13 +46,17 @@ pub fn drafts(levels: &[String]) -> Vec<Draft> {
         transformer::gradients(),
         processes::optimizer(),
         processes::schedule(),
+        samplers::schedules(),
         processes::reverse_steps(),
+        samplers::steps(),
         processes::trajectories(),
+        samplers::trajectories(),
         networks::training(),
         transformer::training(),
         likelihood::bounds(),
         likelihood::hybrid_losses(),
         likelihood::loss_weights(),
+        samplers::oracles(),
         operations::probes(),
     ];
     let wanted = |draft: &Draft| levels.is_empty() || levels.iter().any(|level| level == draft.level);

@@ -83,9 +83,13 @@ fn unet(level: &'static str, name: &str, model: &str, attributes: Value) -> Draf
         all[key] = value.clone();
     }
     let draft = Draft::new(level, name, "unet", all);
-    let shape = if model == "plain" { [4, 1, 8, 4] } else { [4, 3, 4, 8] };
-    let draft = draft.normal("x", &shape).normal("noise", &shape).integers("t", &[4], &[0, 1, 500, 999]);
-    if model == "conditional" { draft.integers("class_labels", &[4], &[4, 0, 2, 2]) } else { draft }
+    if model == "plain" {
+        let draft = draft.normal("x", &[4, 1, 8, 4]).normal("noise", &[4, 1, 8, 4]);
+        return draft.integers("t", &[4], &[0, 1, 500, 999]);
+    }
+    // Two images show what classes add, the last class standing for none; more would only repeat it in every tap.
+    let draft = draft.normal("x", &[2, 3, 4, 8]).normal("noise", &[2, 3, 4, 8]).integers("t", &[2], &[1, 999]);
+    draft.integers("class_labels", &[2], &[4, 2])
 }
 
 /// Forward passes, t at both ends of the schedule.

@@ -1,20 +1,18 @@
-//! Noise: streams, schedules, the forward process, single reverse steps and whole chains.
+//! Noise: streams, schedules, the forward process.
 
-use ndarray::{Array2, Array4, ArrayD, Axis, IxDyn};
-use serde_json::{Map, Value, json};
+use ndarray::{Array2, ArrayD, IxDyn};
+use serde_json::{Map, Value};
 
 use super::{Request, Results, named};
 use crate::Result;
 use crate::checkpoint::scheduler;
-use crate::denoise::{Estimate, Output};
-use crate::diffusion::{Level, Posterior, Schedule};
+use crate::diffusion::{Posterior, Schedule};
 use crate::golden::precision::Precision;
 use crate::layers::embedding::TimeEmbedding;
 use crate::layers::{flat, shaped};
 use crate::numerics::rng::Stream;
 use crate::numerics::{Native, Real, elementary};
 use crate::pipeline::Scheduler;
-use crate::sample::{Choice, Conventions, Sampler, Step, Transition, Walk, weighted_sum};
 
 /// The stream of a key: uniforms, and from its start again normals.
 pub fn random_stream<F: Precision>(request: &Request) -> Result<Results<F>> {
@@ -97,11 +95,20 @@ pub fn tables<F: Precision>(schedule: &Schedule) -> Schedule {
         return schedule.clone();
     }
     let mut product = F::one();
-    let mut beta = (1..=schedule.t_max()).map(|t| F::from_f64(schedule.beta(t)));
+    let mut beta = (1..=schedule.t_max()).map(|t| beta(schedule, t));
     schedule.map_alpha_bar(|_| {
         product *= F::one() - beta.next().expect("a beta for each alpha_bar");
         product.to_f64()
     })
+}
+
+/// β_t. Where √ᾱ is rescaled it is 1 less a ratio of squares, which loses the digits that a small β has.
+fn beta<F: Precision>(exact: &Schedule, t: usize) -> F {
+    if !(F::NOISY && exact.zero_terminal_snr()) {
+        return F::from_f64(exact.beta(t));
+    }
+    let root = F::from_f64(exact.alpha(t).sqrt());
+    F::one() - root * root
 }
 
 /// The posterior of the full chain; others compute it from β itself, and 1 − ᾱ in the precision of their tables.
@@ -110,7 +117,7 @@ fn posterior<F: Precision>(exact: &Schedule, schedule: &Schedule, t: usize) -> P
     if !F::NOISY {
         return posterior;
     }
-    let (beta, before) = (F::from_f64(exact.beta(t)).to_f64(), schedule.alpha_bar(t - 1));
+    let (beta, before) = (beta::<F>(exact, t).to_f64(), schedule.alpha_bar(t - 1));
     let share = beta / (F::one() - F::from_f64(schedule.alpha_bar(t))).to_f64();
     Posterior { weight_x_0: before.sqrt() * share, beta, beta_tilde: (1.0 - before) * share, ..posterior }
 }
@@ -124,7 +131,7 @@ pub fn schedule<F: Precision>(request: &Request) -> Result<Results<F>> {
     let level = |t| schedule.level(t);
     let posterior = |t| posterior::<F>(&exact, &schedule, t);
     Ok(vec![
-        table("betas", &|t| exact.beta(t)),
+        table("betas", &|t| beta::<F>(&exact, t).to_f64()),
         table("alphas_cumprod", &|t| schedule.alpha_bar(t)),
         table("sqrt_alphas_cumprod", &|t| level(t).signal()),
         table("sqrt_one_minus_alphas_cumprod", &|t| level(t).sigma()),
@@ -144,122 +151,4 @@ pub fn q_sample<F: Precision>(request: &Request) -> Result<Results<F>> {
     let images = flat(&x_0).chunks(size).zip(flat(&eps).chunks(size)).zip(t);
     let x_t = images.flat_map(|((x_0, eps), t)| crate::diffusion::q_sample(schedule.level(t + 1), x_0, eps)).collect();
     Ok(vec![named("output", shaped(x_0.raw_dim(), x_t))])
-}
-
-/// The scheduler that `class`, `config`, `eta` and `use_clipped_model_output` describe, as diffusers steps with it.
-fn sampler<F: Precision>(request: &Request) -> Result<Scheduler> {
-    let (class, config): (String, Map<String, Value>) = (request.required("class")?, request.required("config")?);
-    let mut scheduler = scheduler_of(request, Some(&class), &config)?;
-    let eta: f64 = request.attribute("eta", 0.0)?;
-    if !scheduler.sampler.takes(Choice::Eta) && eta != 0.0 {
-        return Err(request.refuse("attribute eta", format!("0 for {class}"), eta));
-    }
-    if !(0.0..=1.0).contains(&eta) {
-        return Err(request.refuse("attribute eta", "0 to 1", eta));
-    }
-    scheduler.options.eta = eta;
-    // DDPM's and DDIM's classes keep the network's noise; all others derive theirs from the image.
-    let keeps = matches!(scheduler.sampler, Sampler::Ddpm | Sampler::Ddim | Sampler::DdimInverse);
-    let eps_from_clipped_x_0 = request.attribute("use_clipped_model_output", !keeps)?;
-    scheduler.options.conventions = Conventions { eps_from_clipped_x_0, ..Conventions::DIFFUSERS };
-    scheduler.schedule = tables::<F>(&scheduler.schedule);
-    Ok(scheduler)
-}
-
-/// A walk in which the outputs of the network and the noise are given, in the order in which they are asked for.
-struct Recorded<'a, F> {
-    scheduler: &'a Scheduler,
-    outputs: std::vec::IntoIter<Array4<F>>,
-    noise: std::vec::IntoIter<Array4<F>>,
-    /// x̂₀ of each sight, and x after each step.
-    x_0_hats: Vec<Array4<F>>,
-    states: Vec<Array4<F>>,
-}
-
-impl<'a, F: Precision> Recorded<'a, F> {
-    fn new(scheduler: &'a Scheduler, outputs: Vec<Array4<F>>, noise: Vec<Array4<F>>) -> Self {
-        let (x_0_hats, states) = (Vec::new(), Vec::new());
-        Recorded { scheduler, outputs: outputs.into_iter(), noise: noise.into_iter(), x_0_hats, states }
-    }
-}
-
-impl<F: Precision> Walk<F> for Recorded<'_, F> {
-    fn see(&mut self, x: &Array4<F>, level: Level) -> Result<Estimate<F>> {
-        let value = self.outputs.next().expect("an output for each time that the network is asked");
-        let output = Output::of_network(self.scheduler.prediction, value, x.dim().3);
-        let estimate = self.scheduler.sight().estimate(x, level, &output);
-        self.x_0_hats.push(estimate.x_0_hat.clone());
-        Ok(estimate)
-    }
-
-    fn noise(&mut self, _: Level) -> Array4<F> {
-        self.noise.next().expect("noise for each step")
-    }
-
-    fn step(&mut self, step: Step<F>) -> Result<Array4<F>> {
-        let x_s = weighted_sum(step.terms);
-        self.states.push(x_s.clone());
-        Ok(x_s)
-    }
-}
-
-/// Images of any number of axes as samplers take them: whatever stands in one row is one image. Of a network that learned a
-/// variance, the second half of a row is that.
-fn in_rows<F: Real>(x: &ArrayD<F>) -> Array4<F> {
-    let n = x.shape().first().copied().unwrap_or(1).max(1);
-    shaped((n, 1, 1, x.len() / n), flat(x).to_vec())
-}
-
-/// The shape of an output for images of this shape, whose channels are the axis after the first.
-fn output_shape(scheduler: &Scheduler, x: &[usize]) -> Vec<usize> {
-    let mut shape = x.to_vec();
-    if let Some(channels) = shape.get_mut(1).filter(|_| scheduler.options.variance.is_learned()) {
-        *channels *= 2;
-    }
-    shape
-}
-
-/// One step from t to t_prev, both 0-based; −1 after the last.
-pub fn reverse_step<F: Precision>(request: &Request) -> Result<Results<F>> {
-    let scheduler = sampler::<F>(request)?;
-    let schedule = &scheduler.schedule;
-    let (t, t_prev): (i64, i64) = (request.required("t")?, request.required("t_prev")?);
-    if !(0..schedule.t_max() as i64).contains(&t) || !(-1..t).contains(&t_prev) {
-        let expected = format!("-1 <= t_prev < t < {}", schedule.t_max());
-        return Err(request.refuse("attributes t, t_prev", expected, json!([t, t_prev])));
-    }
-    let (x_t, output, noise) =
-        (request.array::<F>("x_t")?, request.array::<F>("model_output")?, request.array::<F>("noise")?);
-    request.check_shape("input.model_output", &output_shape(&scheduler, x_t.shape()), output.shape())?;
-    request.check_shape("input.noise", x_t.shape(), noise.shape())?;
-    let ends_short =
-        t_prev < 0 && scheduler.sampler.takes(Choice::SetAlphaToOne) && !scheduler.options.set_alpha_to_one;
-    let to = schedule.level(if ends_short { 1 } else { (t_prev + 1) as usize });
-    let form = scheduler.sampler.entry().form;
-    let transition = Transition { from: schedule.level(t as usize + 1).in_form(form), to: to.in_form(form) };
-    let mut walk = Recorded::new(&scheduler, vec![in_rows(&output)], vec![in_rows(&noise)]);
-    let x_s = scheduler.sampler.run(&[transition], in_rows(&x_t), &scheduler.options, &mut walk)?;
-    let like_x = |x: &Array4<F>| shaped(x_t.raw_dim(), flat(x).to_vec());
-    Ok(vec![named("output.prev_sample", like_x(&x_s)), named("output.pred_original_sample", like_x(&walk.x_0_hats[0]))])
-}
-
-/// A whole chain in which the outputs of the network and the noise are given.
-pub fn trajectory<F: Precision>(request: &Request) -> Result<Results<F>> {
-    let scheduler = sampler::<F>(request)?;
-    let steps: usize = request.required("steps")?;
-    // One output and one noise for each time that the network is asked: Heun's 2 N − 1, PNDM's N + 9.
-    let chain = scheduler.chain(steps)?;
-    let evaluations = chain.len();
-    let start = request.array::<F>("x_T")?;
-    let (outputs, noise) = (request.array::<F>("model_output")?, request.array::<F>("noise")?);
-    let of_all = |shape: &[usize]| [&[evaluations], shape].concat();
-    request.check_shape("input.model_output", &of_all(&output_shape(&scheduler, start.shape())), outputs.shape())?;
-    request.check_shape("input.noise", &of_all(start.shape()), noise.shape())?;
-    let of_steps = |x: &ArrayD<F>| x.axis_iter(Axis(0)).map(|x| in_rows(&x.to_owned())).collect();
-    let mut walk = Recorded::new(&scheduler, of_steps(&outputs), of_steps(&noise));
-    scheduler.sampler.run(&chain, in_rows(&start), &scheduler.options, &mut walk)?;
-    let fed = chain.iter().map(|step| F::from_f64(step.from.time)).collect();
-    let states = flat(&start).iter().chain(walk.states.iter().flat_map(|x| flat(x))).copied().collect();
-    let states = shaped(IxDyn(&[&[evaluations + 1], start.shape()].concat()), states);
-    Ok(vec![named("output.timesteps", row(fed)), named("output.x", states)])
 }

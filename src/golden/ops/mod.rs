@@ -8,7 +8,9 @@ mod layers;
 mod likelihood;
 mod network;
 mod optimizer;
+mod posterior_mean;
 mod request;
+mod sampling;
 mod transformer;
 
 use ndarray::ArrayD;
@@ -111,6 +113,13 @@ pub const SIGNATURES: &[Signature] = &[
     ),
     signature("frechet_distance", &["x", "y"], &[], &[], false),
     signature("precision_recall", &["real", "generated"], &[], &["k"], false),
+    signature(
+        "oracle",
+        &["x_t"],
+        &["data", "data_labels", "labels", "means", "variances", "weights"],
+        &["form", "sigma"],
+        false,
+    ),
     signature("q_sample", &["x_0", "eps", "t"], &[], SCHEDULE, false),
     signature("adamw", &["w", "grad"], &["m", "v"], &["lr", "beta1", "beta2", "eps", "weight_decay", "step"], false),
     signature("clip_grad_norm", &["grad"], &[], &["max_norm"], false),
@@ -156,10 +165,11 @@ pub const SIGNATURES: &[Signature] = &[
     signature(
         "reverse_step",
         &["x_t", "model_output", "noise"],
-        &[],
-        &["class", "config", "steps", "t", "t_prev", "eta", "use_clipped_model_output"],
+        &["history", "x_before"],
+        &["class", "config", "steps", "t", "t_prev", "t_history", "eta", "use_clipped_model_output"],
         false,
     ),
+    signature("levels", &[], &[], &["class", "config", "steps"], false),
     signature(
         "trajectory",
         &["x_T", "model_output", "noise"],
@@ -265,11 +275,13 @@ pub fn evaluate<F: Precision>(case: &Case) -> Result<Results<F>> {
         "time_embedding" => diffusion::time_embedding::<F>(&request),
         "q_sample" => diffusion::q_sample::<F>(&request),
         "schedule" => diffusion::schedule::<F>(&request),
-        "reverse_step" => diffusion::reverse_step::<F>(&request),
-        "trajectory" => diffusion::trajectory::<F>(&request),
+        "reverse_step" => sampling::reverse_step::<F>(&request),
+        "levels" => sampling::levels::<F>(&request),
+        "trajectory" => sampling::trajectory::<F>(&request),
         "variational_bound" => likelihood::variational_bound::<F>(&request),
         "hybrid_loss" => likelihood::hybrid_loss::<F>(&request),
         "loss_weight" => likelihood::loss_weight::<F>(&request),
+        "oracle" => posterior_mean::oracle::<F>(&request),
         "adamw" => optimizer::adamw::<F>(&request),
         "clip_grad_norm" => optimizer::clip_grad_norm::<F>(&request),
         "ema" => optimizer::ema::<F>(&request),

@@ -68,7 +68,7 @@ impl Update {
             Algorithm::SdeDpmSolver => {
                 let first = -2.0 * b * up;
                 let second = if midpoint { 0.5 * first } else { -2.0 * b * (up / h - 1.0) };
-                Update { x: noise, derivatives: [first, second, 0.0], z: b * expm1(2.0 * h).sqrt() }
+                Update { x: noise, derivatives: [first, second, 0.0], z: b * root(expm1(2.0 * h)) }
             }
             Algorithm::SdeDpmSolverPlusPlus => {
                 let (twice, double) = (-expm1(-2.0 * h), 2.0 * h);
@@ -76,7 +76,7 @@ impl Update {
                 let second = if midpoint { 0.5 * first } else { a * (1.0 - twice / double) };
                 let half = if options.conventions.third_order_as_published { -0.5 } else { 0.5 };
                 let third = a * ((twice - double) / (double * double) + half);
-                Update { x: data * (down + 1.0), derivatives: [first, second, third], z: b * twice.sqrt() }
+                Update { x: data * (down + 1.0), derivatives: [first, second, third], z: b * root(twice) }
             }
         }
     }
@@ -85,6 +85,11 @@ impl Update {
     fn third_order(options: &SamplerOptions, transition: Transition) -> Self {
         Update::new(&SamplerOptions { solver: Solver::Heun, ..*options }, transition)
     }
+}
+
+/// √x, and 0 for what rounding makes negative: a last step that stands still is one of length −1e−16.
+fn root(x: f64) -> f64 {
+    if x > 0.0 { x.sqrt() } else { 0.0 }
 }
 
 /// What the algorithm integrates.
