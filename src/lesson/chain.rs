@@ -76,7 +76,7 @@ pub fn record(subject: &Subject) -> Result<(Chain, String)> {
     let options = SamplerOptions { variance: scheduler.options.variance, ..SamplerOptions::default() };
     let class = model.classes().filter(|&classes| classes > 0).map(|classes| INDEX as usize % classes);
     let chain = chain(schedule, &times, sampler, &options)?;
-    let settings = Settings { seed: SEED, sampler, options, chain, class, guidance: 1.0 };
+    let settings = Settings { seed: SEED, sampler, options, chain, class, guidance: 1.0, guidance_interval: None };
 
     let (mut steps, mut of_shown) = (Vec::new(), None);
     draw(model, &settings, INDEX..INDEX + 1, |moment| {
