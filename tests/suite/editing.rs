@@ -204,7 +204,7 @@ fn what_cannot_be_edited_is_refused_by_name() {
     let model = model();
     let sources = pictures(&[0]);
     let of = Sources { pictures: &sources, indices: &[0] };
-    let words = |result: Result<Array4<f32>>| result.err().expect("an error").to_string();
+    let words = |result: Result<Array4<f32>>| result.expect_err("an error").to_string();
     let ddim = settings(&model, Sampler::Ddim, (5, 5));
     let refusal = words(edit::invert(&model, &ddim, of, |_| Ok(())));
     assert!(refusal.starts_with("sampler: expected ddim-inverse"), "{refusal}");
@@ -226,7 +226,7 @@ fn what_cannot_be_edited_is_refused_by_name() {
         words(edit::invert(&with(&model, of_x_0), &up, of, |_| Ok(())))
             .starts_with("prediction_type: expected epsilon")
     );
-    let kept = |kept: usize| model.scheduler().last_of_chain(5, kept).err().expect("an error").to_string();
+    let kept = |kept: usize| model.scheduler().last_of_chain(5, kept).expect_err("an error").to_string();
     assert!(kept(0).contains("1 to 5") && kept(6).contains("1 to 5"));
 }
 

@@ -166,7 +166,12 @@ impl<'a> Plan<'a> {
             chain = resampling.chain(&chain)?;
         }
         let class = class_of("--class", &args.class, model)?;
-        let settings = sampling.settings_of(model, &scheduler, chain, class);
+        let mut settings = sampling.settings_of(model, &scheduler, chain, class);
+        if edit.inverts() && class.is_none() {
+            // It comes back as what it was, and so without guidance.
+            settings.class = class_of("--from-class", &edits.from_class, model)?;
+            settings.guidance = sampling.guidance.unwrap_or(settings.options.conventions.guidance_of_none);
+        }
         let (height, width, channels) = model.image_shape()?;
         let shape = Shape { height, width, channels };
         let sources = edits.from.iter().map(|name| sources::read("--from", name, shape, edits.fit));
@@ -269,27 +274,18 @@ impl<'a> Plan<'a> {
             return Err(Error::value("--spacing", expected, format!("a chain that begins at t = {}", start.t())));
         }
         let class = class_of("--from-class", &self.args.edits.from_class, self.model)?;
-        let settings =
-            Settings { sampler: up.sampler, chain, class, guidance: self.unguided(), ..self.settings.clone() };
+        let guidance = self.settings.options.conventions.guidance_of_none;
+        let settings = Settings { sampler: up.sampler, chain, class, guidance, ..self.settings.clone() };
         let indices = vec![0; pictures.dim().0];
         let draw = |sources: Sources, watch: Watch| edit::invert(self.model, &settings, sources, watch);
         self.in_batches("inverting", settings.chain.len(), (pictures, &indices), draw, &mut |_, _| ())
     }
 
-    /// Pictures of these noises: as `--class`, or else as what they were, without guidance.
+    /// Pictures of these noises.
     fn of_noise(&self, noise: &Array4<f32>, watch: &mut impl FnMut(usize, &Moment)) -> Result<Array4<f32>> {
-        let mut settings = self.settings.clone();
-        if settings.class.is_none() {
-            settings.class = class_of("--from-class", &self.args.edits.from_class, self.model)?;
-            settings.guidance = self.args.sampling.guidance.unwrap_or(self.unguided());
-        }
         let indices = vec![0; noise.dim().0];
-        let draw = |sources: Sources, watch: Watch| edit::draw_from(self.model, &settings, sources, watch);
-        self.in_batches("editing", settings.chain.len(), (noise, &indices), draw, watch)
-    }
-
-    fn unguided(&self) -> f64 {
-        self.settings.options.conventions.guidance_of_none
+        let draw = |sources: Sources, watch: Watch| edit::draw_from(self.model, &self.settings, sources, watch);
+        self.in_batches("editing", self.steps(), (noise, &indices), draw, watch)
     }
 
     fn invert(&self, watch: &mut impl FnMut(usize, &Moment)) -> Result<Drawn> {
