@@ -18,6 +18,7 @@
 //! | [`golden`] | values that other implementations are tested with |
 //! | [`selftest`] | known answers, from one multiplication to a picture: whether this machine holds the contract |
 //! | [`report`] | what people look at: image grids, animations, plots, tables |
+//! | `lesson` | the mathematics step by step, on one page made from a real run (feature `lesson`) |
 //!
 //! # Notation
 //!
@@ -46,6 +47,8 @@ pub mod evaluate;
 pub mod explain;
 pub mod golden;
 pub mod layers;
+#[cfg(feature = "lesson")]
+pub mod lesson;
 pub mod models;
 pub mod npy;
 pub mod numerics;

@@ -260,3 +260,27 @@ fn a_step_is_explained_its_chain_traced_and_two_traces_compared() {
     assert_eq!((other.status.code(), said.starts_with("step 1, t = 1000: x_t, image 0")), (Some(1), true), "{said}");
     place.refuses("golden check a.json run/metrics.jsonl", &["run/metrics.jsonl", "trace"]);
 }
+
+#[test]
+fn model_in_the_program_draws_in_any_folder_and_training_says_where_digits_are_to_be_had() {
+    let place = Place::new();
+    let drawn = |line: &str| {
+        let output = place.run(&format!("sample --count 2 --out a.png --json {line}"));
+        assert_passed(&output, line);
+        serde_json::from_slice::<serde_json::Value>(&output.stdout).expect("JSON")
+    };
+    let built_in = drawn("");
+    assert_eq!((&built_in["model"], &built_in["sampler"]), (&"built-in".into(), &"dpm-multistep".into()));
+    assert_eq!((&built_in["steps"], &built_in["guidance"]), (&20.into(), &2.1.into()));
+    let tree = concat!(env!("CARGO_MANIFEST_DIR"), "/data/models/digits");
+    assert_eq!(drawn(&format!("--model {tree}"))["sha256"], built_in["sha256"]);
+    // A weight of one's own is meant everywhere.
+    assert_ne!(drawn("--guidance 2.1")["sha256"], built_in["sha256"]);
+    assert_eq!(drawn("--guidance 2.1 --guidance-interval 0.9,20")["sha256"], built_in["sha256"]);
+    place.refuses("sample --guidance-interval 3,1 --out b.png", &["--guidance-interval", "a larger one"]);
+    place.refuses("sample --guidance-interval 3 --out b.png", &["--guidance-interval", "two numbers"]);
+    place.refuses(
+        "train --out new",
+        &["data/mnist", "four files of MNIST", "curl -fo data/mnist/", "the word `shapes`"],
+    );
+}

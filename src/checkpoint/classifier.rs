@@ -40,13 +40,22 @@ pub fn read(folder: &Path) -> Result<Saved> {
         let remedy = "train one on labelled images: ancestral classify train --data DIR --out FOLDER";
         return Err(Error::file(folder, problem, remedy));
     }
-    let place = path.display().to_string();
-    let config = ClassifierConfig::from_json(&atomic::read_text(&path)?, &place)?;
-    config.validate(&place)?;
+    let data = folder.join(DATA);
+    let data = if data.is_file() { Some(atomic::read_text(&data)?) } else { None };
+    from_files(&atomic::read_text(&path)?, &atomic::read(&folder.join(WEIGHTS))?, data.as_deref(), folder)
+}
+
+/// [`read()`] from memory, of the three files' contents; `place` names the classifier in errors.
+///
+/// # Errors
+/// Whatever is wrong with the files, by file and field.
+pub fn from_files(config: &str, weights: &[u8], data: Option<&str>, place: &Path) -> Result<Saved> {
+    let file = place.join(CONFIG).display().to_string();
+    let config = ClassifierConfig::from_json(config, &file)?;
+    config.validate(&file)?;
     let classifier = Classifier::new(config)?;
-    let weights = weights::read(&folder.join(WEIGHTS), &classifier.layout)?;
-    let path = folder.join(DATA);
-    let data = if path.is_file() { Some(Fingerprint::from_json(&atomic::read_text(&path)?, &path)?) } else { None };
+    let weights = weights::from_bytes(weights, &place.join(WEIGHTS), &classifier.layout)?;
+    let data = data.map(|data| Fingerprint::from_json(data, &place.join(DATA))).transpose()?;
     Ok(Saved { classifier, weights, data })
 }
 

@@ -18,8 +18,9 @@ use super::folder::{self, INDEX, SCHEDULER};
 use super::weight_files::{self, WEIGHTS};
 use super::{python_json, scheduler, weights};
 use crate::diffusion::{BetaSchedule, Prediction, Schedule};
+use crate::layers::ParameterVector;
 use crate::models::{DIFFUSERS_VERSION, Network, NetworkConfig};
-use crate::pipeline::{Pipeline, Scheduler};
+use crate::pipeline::{Pipeline, Scheduler, UsualGuidance};
 use crate::sample::Spacing;
 use crate::{Error, Result, atomic};
 
@@ -29,6 +30,9 @@ const NULL_CLASS: &str = "_null_class";
 
 /// The key of the names of the classes, in the order of their numbers.
 const CLASS_NAMES: &str = "_class_names";
+
+/// The key of how the model is guided where nobody says so.
+const GUIDANCE: &str = "_guidance";
 
 /// What an average of diffusers' `EMAModel` writes of itself into the network's config.json.
 const OF_THE_AVERAGE: [&str; 7] =
@@ -57,16 +61,35 @@ pub fn read(folder: &Path) -> Result<Loaded> {
             (default_scheduler()?, Some(format!("{}: {assumed}", found.network.display())))
         }
     };
-    let (network, null_class, names) = read_network(&found.network.join("config.json"))?;
+    let path = found.network.join("config.json");
+    let described = described(&atomic::read_text(&path)?, &path)?;
     let files = weight_files::find(&found.network)?;
-    let (weights, of_weights) = weights::read_all(&files.place, &files.paths, network.layout())?;
-    let pipeline = Pipeline::new(network, weights, scheduler, null_class)?;
-    let pipeline = match names.filter(|names| Some(names.len()) == pipeline.classes()) {
-        Some(names) => pipeline.with_class_names(names)?,
-        None => pipeline,
-    };
+    let (weights, of_weights) = weights::read_all(&files.place, &files.paths, described.network.layout())?;
+    let pipeline = described.with(weights, scheduler)?;
     let notes = found.notes.into_iter().chain(of_scheduler).chain(files.note).chain(of_weights).collect();
     Ok(Loaded { pipeline, notes })
+}
+
+/// The files of a pipeline folder, in memory.
+#[derive(Clone, Copy, Debug)]
+pub struct Files<'a> {
+    /// `scheduler_config.json`.
+    pub scheduler: &'a str,
+    /// The network's `config.json`.
+    pub config: &'a str,
+    /// `diffusion_pytorch_model.safetensors`.
+    pub weights: &'a [u8],
+}
+
+/// [`read()`] from memory; `place` names the model in errors.
+///
+/// # Errors
+/// Whatever is wrong with the files, by file and field.
+pub fn from_files(files: &Files, place: &Path) -> Result<Pipeline> {
+    let described = described(files.config, &place.join("config.json"))?;
+    let scheduler = scheduler::from_json(files.scheduler, &place.join(SCHEDULER))?;
+    let weights = weights::from_bytes(files.weights, &place.join(WEIGHTS), described.network.layout())?;
+    described.with(weights, scheduler)
 }
 
 /// Writes a pipeline folder and returns the SHA-256 of its weights file.
@@ -91,6 +114,9 @@ pub fn write(pipeline: &Pipeline, folder: &Path) -> Result<String> {
     if pipeline.null_class().is_some() || of_network.usual_null_class().is_some() {
         config[NULL_CLASS] = pipeline.null_class().into();
     }
+    if pipeline.guides() && pipeline.guidance() != UsualGuidance::default() {
+        config[GUIDANCE] = json!(pipeline.guidance());
+    }
     if let Some(names) = pipeline.class_names() {
         config[CLASS_NAMES] = names.into();
     }
@@ -101,23 +127,52 @@ pub fn write(pipeline: &Pipeline, folder: &Path) -> Result<String> {
     Ok(sha256)
 }
 
-/// The network that a config.json describes, the label for "no class", and the names of the classes.
-fn read_network(path: &Path) -> Result<(Network, Option<usize>, Option<Vec<String>>)> {
-    let mut fields = python_json::read_object(path)?;
+/// What a network's config.json describes.
+struct Described {
+    network: Network,
+    null_class: Option<usize>,
+    class_names: Option<Vec<String>>,
+    guidance: UsualGuidance,
+}
+
+impl Described {
+    /// The model with these weights.
+    fn with(self, weights: ParameterVector<f32>, scheduler: Scheduler) -> Result<Pipeline> {
+        let pipeline =
+            Pipeline::new(self.network, weights, scheduler, self.null_class)?.with_guidance(self.guidance)?;
+        match self.class_names.filter(|names| Some(names.len()) == pipeline.classes()) {
+            Some(names) => pipeline.with_class_names(names),
+            None => Ok(pipeline),
+        }
+    }
+}
+
+/// The network that the text of a config.json describes, the label for "no class", and the names of the classes.
+fn described(text: &str, path: &Path) -> Result<Described> {
+    let mut fields = python_json::object(text, path)?;
     fields.retain(|name, _| !OF_THE_AVERAGE.contains(&name.as_str()));
     let null_class = fields.remove(NULL_CLASS);
     // Names are for people: where they are no list of texts, there are none.
-    let names = fields.remove(CLASS_NAMES).and_then(|names| serde_json::from_value::<Vec<String>>(names).ok());
+    let class_names = fields.remove(CLASS_NAMES).and_then(|names| serde_json::from_value::<Vec<String>>(names).ok());
+    let guidance = match fields.remove(GUIDANCE) {
+        None => UsualGuidance::default(),
+        Some(said) => serde_json::from_value(said.clone()).map_err(|_| {
+            let expected = "a weight, and an interval or null";
+            Error::value(format!("{}: {GUIDANCE}", path.display()), expected, python_json::excerpt(&said.to_string()))
+        })?,
+    };
     let config = NetworkConfig::from_json(&Value::Object(fields).to_string(), &path.display().to_string())?;
     let network = Network::new(config).map_err(|e| Error::file(path, e.to_string(), "use a smaller model"))?;
     let last = network.labels().map(|labels| labels - 1);
     let Some(null_class) = null_class else {
-        let usual = network.config().usual_null_class();
-        return Ok((network, usual, names));
+        let null_class = network.config().usual_null_class();
+        return Ok(Described { network, null_class, class_names, guidance });
     };
     match (null_class, last) {
-        (Value::Null, _) => Ok((network, None, names)),
-        (label, Some(last)) if label == last => Ok((network, Some(last), names)),
+        (Value::Null, _) => Ok(Described { network, null_class: None, class_names, guidance }),
+        (label, Some(last)) if label == last => {
+            Ok(Described { network, null_class: Some(last), class_names, guidance })
+        }
         (label, last) => {
             let expected = last.map_or("null: there are no classes".into(), |last| format!("{last}, the last class"));
             Err(Error::value(format!("{}: {NULL_CLASS}", path.display()), expected, label))

@@ -21,6 +21,7 @@ use crate::sample::timesteps;
 
 /// The flags of the bound.
 #[derive(Debug, clap::Args)]
+#[group(id = "bits")]
 pub struct Args {
     /// The variational bound in bits per dimension instead: every image is looked at at every t
     #[arg(long)]

@@ -5,7 +5,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 use crate::diffusion::Variance;
 use crate::diffusion::likelihood::Cdf;
 use crate::golden::oracle::Only;
-use crate::sample::{Algorithm, Sampler, Sigmas, Solver, Spacing};
+use crate::sample::{Algorithm, DIALECTS, Dialect, Sampler, Sigmas, Solver, Spacing};
 use crate::train::Preset;
 
 /// A parser of the words of a list, each with its meaning and its line of help.
@@ -52,12 +52,18 @@ pub(super) fn spacings() -> impl TypedValueParser<Value = Spacing> {
     ])
 }
 
+/// The dialects by name.
+pub(super) fn dialects() -> impl TypedValueParser<Value = &'static Dialect> {
+    words(DIALECTS.iter().map(|dialect| (dialect.name, dialect, dialect.about)))
+}
+
 /// How levels are spread in sigma.
 pub(super) fn sigmas() -> impl TypedValueParser<Value = Sigmas> {
     words([
         ("times", Sigmas::OfTimes, "Those of the timesteps"),
         ("karras", Sigmas::Karras, "Even in sigma^(1/7), from T to 1"),
         ("exponential", Sigmas::Exponential, "Even in ln(sigma), and so in lambda"),
+        ("beta", Sigmas::Beta, "At quantiles of a beta distribution: more at both ends"),
     ])
 }
 

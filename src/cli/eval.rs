@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 
 use serde_json::json;
 
+use super::built_in::BUILT_IN;
 use super::progress::{Progress, note};
 use super::{Exit, bits, print, read_model};
 use crate::checkpoint::resume;
@@ -21,12 +22,13 @@ use crate::{Error, Result, atomic};
 #[command(after_help = "\
 Every image is looked at once in each of ten bins of t, with one fixed noise: the same grid for every \
 model. R2 compares with always saying 0; linear MSE is the error of the best multiple of x_t, which \
-needs no network.\n\nExamples:\n  ancestral eval\n  ancestral eval --model runs/digits --images 1000 \
+needs no network; MSE of x_0 is the error of the image that the predicted noise implies.\n\nExamples:\n  ancestral eval\n  ancestral eval --model runs/digits --images 1000 \
 --json\n  ancestral eval --bits-per-dim --images 64\n      the variational bound, by timestep\n  \
 ancestral eval --bits-per-dim --steps 100")]
 pub struct Args {
-    /// A run (its raw and averaged weights), a diffusers pipeline folder, or a network's folder
-    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    /// A run (its raw and averaged weights), a diffusers pipeline folder, or a network's folder; the word `built-in` is the model
+    /// of digits in the program
+    #[arg(long, value_name = "DIR", default_value = BUILT_IN)]
     model: PathBuf,
     /// Where the validation images are: as for `train --data` [default: the images of the run, else data/mnist]
     #[arg(long, value_name = "DIR")]
@@ -139,12 +141,12 @@ pub fn to_json(results: &[(&'static str, Evaluation)], data: &str) -> String {
 
 /// The table that people read: one row for each bin, one block for each subject, the total last.
 pub fn to_table(results: &[(&'static str, Evaluation)], data: &str) -> String {
-    let headers = ["weights", "t", "MSE", "RMSE", "MAE", "R2", "linear MSE"];
+    let headers = ["weights", "t", "MSE", "RMSE", "MAE", "R2", "linear MSE", "MSE of x_0"];
     let mut rows = Vec::new();
     for (name, evaluation) in results {
         let bins = evaluation.bins.iter().map(|(t, errors)| (format!("{}..{}", t.start(), t.end()), errors));
         for (t, e) in bins.chain([("all".to_string(), &evaluation.total)]) {
-            let numbers = [e.mse, e.rmse, e.mae, e.r2, e.linear_mse].map(|x| format!("{x:.5}"));
+            let numbers = [e.mse, e.rmse, e.mae, e.r2, e.linear_mse, e.x_0_mse].map(|x| format!("{x:.5}"));
             rows.push([name.to_string(), t].into_iter().chain(numbers).collect());
         }
     }

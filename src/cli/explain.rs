@@ -6,12 +6,14 @@ use std::str::FromStr;
 
 use serde_json::{Value, json};
 
+use super::built_in::BUILT_IN;
 use super::progress::{Progress, note};
 use super::sampling::Sampling;
 use super::{Exit, class_of, flag, print, read_model};
-use crate::explain::{Explanation, Pixel, jumping, steps_from, text};
+use crate::diffusion::Process;
+use crate::explain::{Explanation, Pixel, jumping, remembers, steps_from, text};
 use crate::pipeline::Pipeline;
-use crate::sample::Settings;
+use crate::sample::{Sampler, Settings};
 use crate::trace::Trace;
 use crate::{Error, Result, atomic};
 
@@ -41,8 +43,8 @@ the noise taken away at once\n  ancestral explain --t 1000 --next\n      the cha
 at each Enter\n  ancestral explain --t 500 --sampler ddim --steps 20\n      a long step of DDIM\n  ancestral \
 explain --steps 50 --trace mine.safetensors\n      every number of every step, for `ancestral golden check`")]
 pub struct Args {
-    /// A run, a diffusers pipeline folder, or a bare U-Net folder
-    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    /// A run, a diffusers pipeline folder, or a bare network folder; the word `built-in` is the model of digits in the program
+    #[arg(long, value_name = "DIR", default_value = BUILT_IN)]
     model: PathBuf,
     /// The time of x_t, 1 to T, from which the step goes
     #[arg(long, value_name = "T", required_unless_present = "trace", conflicts_with = "trace")]
@@ -79,12 +81,16 @@ pub struct Args {
 pub fn run(args: &Args) -> Result<Exit> {
     let model = read_model(&args.model)?;
     let t_max = model.scheduler().schedule.t_max();
-    let class = class_of(&model, args.class.as_deref())?;
+    let class = class_of("--class", &args.class, &model)?;
     if let Some(path) = &args.trace {
         let settings = args.sampling.settings(&model, class)?;
         return trace(args, path, &model, &settings);
     }
-    let settings = args.sampling.with_usual_steps(t_max).settings(&model, class)?;
+    // One step by itself is told of best: Algorithm 2 in the place of a multistep method.
+    let scheduler = model.scheduler();
+    let alone = scheduler.schedule.process() == Process::Betas && remembers(scheduler.sampler);
+    let usual = if alone { Sampler::Ddpm } else { scheduler.sampler };
+    let settings = args.sampling.with_usual(usual, t_max).settings(&model, class)?;
     let t = args.t.unwrap_or(t_max);
     if !(1..=t_max).contains(&t) {
         return Err(Error::value("--t", format!("1 to {t_max}, the model's T"), t));
@@ -100,7 +106,7 @@ fn explain(args: &Args, model: &Pipeline, settings: &Settings, t: usize) -> Resu
     let most = if args.next { settings.chain.len() } else { 1 };
     let mut progress = Progress::new("to this step", settings.chain.len() as u64, "steps");
     let steps = steps_from(model, settings, args.index, (t, most), |number| progress.set(number as u64, ""))
-        .map_err(|error| flag(error, &["class", "guidance"]))?;
+        .map_err(|error| flag(error, &["class", "guidance", "guidance_interval"]))?;
     progress.finish("done");
     let (height, width, _) = model.image_shape()?;
     let Place(row, column) = args.pixel.unwrap_or(Place(height / 2, width / 2));
@@ -166,7 +172,7 @@ fn trace(args: &Args, path: &std::path::Path, model: &Pipeline, settings: &Setti
     atomic::probe(path)?;
     let mut progress = Progress::new("trace", settings.chain.len() as u64, "steps");
     let (mut trace, _) = Trace::of_picture(model, settings, args.index, |step| progress.set(step.number as u64, ""))
-        .map_err(|error| flag(error, &["class", "guidance"]))?;
+        .map_err(|error| flag(error, &["class", "guidance", "guidance_interval"]))?;
     progress.finish("done");
     let Value::Object(described) = described(args, model, settings) else { unreachable!("an object") };
     trace.settings = described;

@@ -2,17 +2,21 @@
 
 mod bench;
 mod bits;
+mod built_in;
 mod choices;
 mod classify;
 mod convergence;
+mod dialects;
 mod ema;
 mod eval;
 mod explain;
 mod golden;
+mod lesson;
 mod pictures;
 mod progress;
 mod quality;
 mod sample;
+mod samplers;
 mod sampling;
 mod selftest;
 mod train;
@@ -55,8 +59,12 @@ enum Command {
     Sample(sample::Args),
     /// One reverse step at one pixel: each formula with its numbers, and where it is computed
     Explain(explain::Args),
+    /// Draw by every sampler, and measure how far each is from the exact solution
+    Samplers(samplers::Args),
     /// Measure the predicted noise on images never trained on
     Eval(eval::Args),
+    /// Show where implementations differ, or run two dialects and name the first number that does
+    Dialects(dialects::Args),
     /// Average the weights of a run otherwise, after it has ended
     Ema(ema::Args),
     /// Measure whether pictures are read as asked, are like real ones, and are not copies
@@ -67,6 +75,8 @@ enum Command {
     Convergence(convergence::Args),
     /// Measure speed and memory on this machine
     Bench(bench::Args),
+    /// Write a page that teaches the mathematics, step by step, from a real run
+    Lesson(lesson::Args),
     /// The right answers for other implementations, and where theirs are wrong
     Golden(golden::Args),
     /// Check that this machine computes the same bits as every other
@@ -93,6 +103,9 @@ fn print(line: impl Display) -> Result<()> {
 
 /// Reads a model, and says what was assumed of it; that nobody can read it is no error.
 fn read_model(folder: &Path) -> Result<Pipeline> {
+    if built_in::is_built_in(folder) {
+        return built_in::model();
+    }
     let Loaded { pipeline, notes } = pipeline::read(folder)?;
     for note in notes {
         let _ = writeln!(io::stderr(), "note: {note}");
@@ -100,23 +113,27 @@ fn read_model(folder: &Path) -> Result<Pipeline> {
     Ok(pipeline)
 }
 
-/// The class of `--class`, by its number or its name.
-fn class_of(model: &Pipeline, class: Option<&str>) -> Result<Option<usize>> {
+/// The class that a flag asks for, by its number or its name.
+fn class_of(flag: &str, class: &Option<String>, model: &Pipeline) -> Result<Option<usize>> {
     let Some(class) = class else { return Ok(None) };
     let names = model.class_names().unwrap_or_default();
     let by_name = names.iter().position(|name| name == class);
     let Some(number) = by_name.or_else(|| class.parse().ok()) else {
         let names = if names.is_empty() { String::new() } else { format!(", or one of {}", names.join(", ")) };
-        return Err(Error::value("--class", format!("the number of a class{names}"), class));
+        return Err(Error::value(flag, format!("the number of a class{names}"), class));
     };
-    Ok(Some(number))
+    match model.classes() {
+        Some(classes) if number >= classes => Err(Error::value(flag, format!("0 to {}", classes - 1), number)),
+        None => Err(Error::value(flag, "none: the model is not conditional", number)),
+        _ => Ok(Some(number)),
+    }
 }
 
 /// The same error with the flag's dashes, where the library names one of these fields, which are flags here.
 fn flag(error: Error, flags: &[&str]) -> Error {
     match error {
         Error::Value { field, expected, found } if flags.contains(&field.as_str()) => {
-            Error::Value { field: format!("--{field}"), expected, found }
+            Error::Value { field: format!("--{}", field.replace('_', "-")), expected, found }
         }
         other => other,
     }
@@ -149,12 +166,15 @@ pub fn run(cli: Cli) -> Result<Exit> {
         Command::Train(args) => train::run(&args),
         Command::Sample(args) => sample::run(&args),
         Command::Explain(args) => explain::run(&args),
+        Command::Samplers(args) => samplers::run(&args),
         Command::Eval(args) => eval::run(&args),
+        Command::Dialects(args) => dialects::run(&args),
         Command::Ema(args) => ema::run(&args),
         Command::Quality(args) => quality::run(&args),
         Command::Classify(args) => classify::run(&args),
         Command::Convergence(args) => convergence::run(&args),
         Command::Bench(args) => bench::run(&args),
+        Command::Lesson(args) => lesson::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Selftest(args) => selftest::run(&args),
     })

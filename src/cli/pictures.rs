@@ -29,18 +29,31 @@ pub fn in_batches(
     settings: &Settings,
     indices: Range<u64>,
     batch: usize,
-    mut watch: impl FnMut(usize, &Moment),
+    watch: impl FnMut(usize, &Moment),
 ) -> Result<Array4<f32>> {
-    let steps = settings.chain.len() as u64;
-    let starts: Vec<u64> = indices.clone().step_by(batch).collect();
-    let mut progress = Progress::new("sampling", starts.len() as u64 * steps, "steps");
+    let count = (indices.end - indices.start) as usize;
+    batches("sampling", (count, batch, settings.chain.len()), watch, |part, watch| {
+        draw(model, settings, indices.start + part.start as u64..indices.start + part.end as u64, watch)
+    })
+}
+
+/// Who hears of each step.
+pub type Watch<'a> = &'a mut dyn FnMut(&Moment) -> Result<()>;
+
+/// Calls `draw` for `count` pictures, `batch` at a time, each of so many steps; as [`in_batches`].
+pub fn batches(
+    title: &'static str,
+    (count, batch, steps): (usize, usize, usize),
+    mut watch: impl FnMut(usize, &Moment),
+    mut draw: impl FnMut(Range<usize>, Watch) -> Result<Array4<f32>>,
+) -> Result<Array4<f32>> {
+    let starts: Vec<usize> = (0..count).step_by(batch).collect();
+    let mut progress = Progress::new(title, (starts.len() * steps) as u64, "steps");
     let mut batches = Vec::with_capacity(starts.len());
-    for (number, &start) in starts.iter().enumerate() {
-        let range = start..(start + batch as u64).min(indices.end);
-        let first = (start - indices.start) as usize;
-        batches.push(draw(model, settings, range, |moment| {
+    for (number, &first) in starts.iter().enumerate() {
+        batches.push(draw(first..(first + batch).min(count), &mut |moment| {
             let t = moment.step.transition.from.t();
-            progress.set(number as u64 * steps + moment.number as u64, &format!("t = {t}"));
+            progress.set((number * steps + moment.number) as u64, &format!("t = {t}"));
             watch(first, moment);
             Ok(())
         })?);

@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use ndarray::{Array4, Axis};
 use serde_json::json;
 
-use super::classify::DEFAULT;
+use super::built_in::{self, BUILT_IN, is_built_in};
 use super::eval::{data_for, run_of};
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
 use super::progress::{Progress, note};
@@ -27,11 +27,11 @@ use crate::{Error, Result, atomic};
 #[command(after_help = "\
 Pictures are compared with validation images, and beside each figure stands that of as many training images: real \
 ones, so the best there is. +- is one standard deviation over other pictures of the same model.\n\nExamples:\n  ancestral \
-quality\n      the model in the tree, 2000 pictures\n  ancestral quality --model runs/digits --sampler ddim \
+quality\n      the model in the program, 2000 pictures\n  ancestral quality --model runs/digits --sampler ddim \
 --steps 20 --json\n  ancestral quality --count 500 --nearest nearest.png --worst worst.png")]
 pub struct Args {
-    /// A run, a diffusers pipeline folder, or a bare network folder
-    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    /// A run, a diffusers pipeline folder, or a bare network folder; the word `built-in` is the model of digits in the program
+    #[arg(long, value_name = "DIR", default_value = BUILT_IN)]
     model: PathBuf,
     /// Pictures to draw and measure; figures of different numbers cannot be compared
     #[arg(long, value_name = "N", default_value_t = 2000, value_parser = clap::value_parser!(u32).range(FEWEST as i64..=65536))]
@@ -42,8 +42,8 @@ pub struct Args {
     /// run, else data/mnist]
     #[arg(long, value_name = "DIR")]
     data: Option<PathBuf>,
-    /// What pictures are compared by: the folder of a classifier, or the word `pixels` [default: data/models/classifier if
-    /// it was trained on these images, else pixels]
+    /// What pictures are compared by: the folder of a classifier, or the word `pixels` [default: the classifier in the
+    /// program if it was trained on these images, else pixels]
     #[arg(long, value_name = "DIR")]
     features: Option<PathBuf>,
     /// Also draw the pictures nearest to training images, each to the left of its training image
@@ -82,7 +82,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
 
     let drawn = in_batches(&model, &settings, 0..u64::from(args.count), args.sampling.batch_size as usize, |_, _| {})
-        .map_err(|error| flag(error, &["guidance"]))?;
+        .map_err(|error| flag(error, &["guidance", "guidance_interval"]))?;
     let pictures = as_dataset(&model, &args.model, &drawn)?;
     let sets = Sets { pictures: &pictures, training: &training, validation: &validation };
     let quality = sets.quality(&features)?;
@@ -122,7 +122,7 @@ fn seen_by(args: &Args, training: &Dataset) -> Result<(String, Option<Saved>)> {
     match args.features.as_deref() {
         Some(word) if word.as_os_str() == "pixels" => pixels(),
         Some(folder) => {
-            let saved = classifier::read(folder)?;
+            let saved = if is_built_in(folder) { built_in::classifier() } else { classifier::read(folder) }?;
             match saved.data.as_ref().and_then(|data| data.difference(&training.fingerprint())) {
                 Some(change) => note(&format!("note: the classifier was trained on other images: {change}")),
                 None if saved.data.is_none() => note("note: the classifier does not say what it was trained on"),
@@ -131,13 +131,11 @@ fn seen_by(args: &Args, training: &Dataset) -> Result<(String, Option<Saved>)> {
             Ok((named(folder), Some(saved)))
         }
         None => {
-            let folder = Path::new(DEFAULT);
-            let saved = if folder.is_dir() { Some(classifier::read(folder)?) } else { None };
             let fits = |saved: &Saved| {
                 saved.data.as_ref().is_some_and(|data| data.difference(&training.fingerprint()).is_none())
             };
-            match saved.filter(fits) {
-                Some(saved) => Ok((named(folder), Some(saved))),
+            match Some(built_in::classifier()?).filter(fits) {
+                Some(saved) => Ok((named(Path::new(BUILT_IN)), Some(saved))),
                 None => {
                     note(
                         "note: there is no classifier of these images, so pictures are compared by their pixels and not \

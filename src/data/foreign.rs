@@ -121,10 +121,23 @@ impl Kind {
     }
 }
 
+/// Where the files of MNIST are to be had, as lines for a shell, and what else there is to learn from.
+fn get_mnist(folder: &Path) -> String {
+    let folder = folder.display();
+    format!(
+        "they are to be had so:\n    mkdir -p {folder}\n    for f in train-images-idx3 train-labels-idx1 t10k-images-idx3 \
+         t10k-labels-idx1; do\n      curl -fo {folder}/$f-ubyte.gz \
+         https://ossci-datasets.s3.amazonaws.com/mnist/$f-ubyte.gz\n    done\n  or give, with --data, {READ}, which need no file"
+    )
+}
+
 /// What to say about a path that is no folder.
 pub(super) fn not_a_folder(path: &Path) -> Error {
     if !path.exists() {
         let found = if path.is_symlink() { "a link that leads nowhere" } else { "nothing" };
+        if last_name(path) == "mnist" {
+            return Error::file(path, format!("expected the four files of MNIST, found {found}"), get_mnist(path));
+        }
         return Error::file(path, format!("expected a folder of images, found {found}"), format!("give {READ}"));
     }
     if let Some(kind) = kind_of(path).filter(|_| !last_name(path).contains("ubyte")) {

@@ -49,6 +49,8 @@ const ON_TRUST: u64 = 64 << 20;
 pub struct Picture {
     /// (h, w, c) of the shape, channels last, 0 to 255.
     pub pixels: Vec<u8>,
+    /// Height and width of the picture in the file, upright.
+    pub size: (usize, usize),
     /// Whether the file has other frames or pages, which are not read.
     pub has_more_frames: bool,
     /// Whether it has colours, which an image with one channel does not show.
@@ -78,7 +80,7 @@ pub fn decode(file: &[u8], path: &Path, shape: Shape) -> Result<Picture> {
         return Err(Error::file(path, problem, remedy));
     }
     let pixels = fit(&convert(&pixels, channels, shape.channels), height, width, shape);
-    Ok(Picture { pixels, has_more_frames, is_colour: channels >= 3 })
+    Ok(Picture { pixels, size: (height, width), has_more_frames, is_colour: channels >= 3 })
 }
 
 /// The first frame, and whether there are others.

@@ -15,6 +15,8 @@ pub struct Estimate<F> {
     pub x_0_hat: Array4<F>,
     /// The noise, of the same shape.
     pub eps_hat: Array4<F>,
+    /// What the denoiser said it in.
+    pub prediction: Prediction,
     /// What the denoiser says of the variance of a step, where it does, of the same shape (see [`Output::log_variance`]).
     pub log_variance: Option<Array4<F>>,
 }
@@ -80,13 +82,15 @@ impl Sight {
         let (at, prediction) = (level.marginal(), output.prediction);
         let (x_t, said) = (flat(x), flat(&output.value));
         let mut x_0_hat = prediction.x_0_hat(at, x_t, said);
-        let eps_hat = if self.bound(&mut x_0_hat, x.dim().0) && self.eps_from_clipped_x_0 {
+        // A clean image holds no noise that could be derived from it.
+        let again = self.eps_from_clipped_x_0 && !level.is_clean();
+        let eps_hat = if self.bound(&mut x_0_hat, x.dim().0) && again {
             Prediction::Sample.eps_hat(at, x_t, &x_0_hat)
         } else {
             prediction.eps_hat(at, x_t, said)
         };
         let log_variance = output.log_variance.clone();
-        Estimate { x_0_hat: shaped(x.dim(), x_0_hat), eps_hat: shaped(x.dim(), eps_hat), log_variance }
+        Estimate { x_0_hat: shaped(x.dim(), x_0_hat), eps_hat: shaped(x.dim(), eps_hat), prediction, log_variance }
     }
 
     /// Keeps `n` images in their range; says whether they have one.

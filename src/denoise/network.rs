@@ -20,26 +20,13 @@ pub struct NetworkDenoiser<'a, F: Real> {
     pub prediction: Prediction,
 }
 
-impl<F: Real> NetworkDenoiser<'_, F> {
-    /// The images as the network was trained to see them.
-    fn input(&self, x: &Array4<F>, levels: &[Level]) -> Array4<F> {
-        let mut x = x.clone();
-        for (mut image, &level) in x.outer_iter_mut().zip(levels) {
-            let scale = self.prediction.input_scale(level);
-            if scale != 1.0 {
-                let scale = F::from_f64(scale);
-                image.mapv_inplace(|x| scale * x);
-            }
-        }
-        x
-    }
-}
-
 impl<F: Real> Denoiser<F> for NetworkDenoiser<'_, F> {
     fn predict(&self, x: &Array4<F>, levels: &[Level], labels: Option<&[usize]>) -> Result<Output<F>> {
         let time: Vec<f64> = levels.iter().map(|level| level.time).collect();
         let conditions = Conditions { time: Time::Steps(&time), labels };
-        let seen = self.network.predict(self.weights, self.input(x, levels), conditions)?;
+        let mut input = x.clone();
+        self.prediction.scale_inputs(&mut input, levels);
+        let seen = self.network.predict(self.weights, input, conditions)?;
         Ok(Output::of_network(self.prediction, seen, x.dim().3))
     }
 }

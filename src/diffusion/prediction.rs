@@ -29,6 +29,7 @@
 //!
 //! At σ_d = 1 and D = 1, F is −v.
 
+use ndarray::Array4;
 use serde::{Deserialize, Serialize};
 
 use super::{Level, Marginal, Schedule};
@@ -78,6 +79,20 @@ impl Prediction {
             Prediction::Epsilon | Prediction::Sample | Prediction::V => 1.0 / level.scale(),
             Prediction::Flow => 1.0 / (level.signal() + level.sigma()),
             Prediction::Edm(sigma_data) => 1.0 / spread::<f64>(level.marginal(), sigma_data),
+        }
+    }
+
+    /// Multiplies each image by the [`input_scale`](Prediction::input_scale) of its level, rounded once to `F`.
+    ///
+    /// # Shapes
+    /// `x` (n, h, w, c); `levels` (n).
+    pub fn scale_inputs<F: Real>(self, x: &mut Array4<F>, levels: &[Level]) {
+        for (mut image, &level) in x.outer_iter_mut().zip(levels) {
+            let scale = self.input_scale(level);
+            if scale != 1.0 {
+                let scale = F::from_f64(scale);
+                image.mapv_inplace(|x| scale * x);
+            }
         }
     }
 

@@ -11,20 +11,25 @@
 //! The baseline of R² is a network that always says 0, the mean of the noise. R² is near 1 at high noise for a trivial
 //! reason: there x_t is nearly ε itself. So each bin is also compared with the best multiple of x_t, which needs no
 //! network: `linear_mse` is the MSE of ε̂ = k x_t with the k that suits the bin best.
+//!
+//! `x_0_mse` is the error of x̂₀ (not clipped) in the same images: that of ε̂ times (sigma/signal)², which at high noise says what
+//! R² hides. Models of flow matching and of EDM, whose times are of another kind, look at the same images in the same noise: at
+//! the levels of [`yardstick`], fed the time that they have there.
 
 use std::ops::RangeInclusive;
 
+use ndarray::Array4;
 use serde::Serialize;
 
 use crate::data::Dataset;
 use crate::denoise::Denoiser;
-use crate::diffusion::{Prediction, Schedule};
+use crate::diffusion::{BetaSchedule, Level, Process, Schedule};
 use crate::layers::{ParameterVector, Prepared, flat, flat_mut};
 use crate::numerics::rng::Stream;
 use crate::numerics::sum::sum_by;
 use crate::numerics::{environment, parallel};
 use crate::pipeline::{Pipeline, check_weights};
-use crate::train::Batch;
+use crate::train::objective::noised;
 use crate::{Error, Result};
 
 /// Images between two calls of `progress`.
@@ -49,6 +54,8 @@ pub struct Errors {
     pub r2: f64,
     /// MSE of the best multiple of x_t.
     pub linear_mse: f64,
+    /// MSE of x̂₀.
+    pub x_0_mse: f64,
 }
 
 /// The errors of one network, in total and by bins of t.
@@ -71,6 +78,7 @@ struct Sums {
     eps_squared: f64,
     x_squared: f64,
     x_eps: f64,
+    x_0_squared: f64,
 }
 
 impl Sums {
@@ -81,6 +89,7 @@ impl Sums {
         self.eps_squared += other.eps_squared;
         self.x_squared += other.x_squared;
         self.x_eps += other.x_eps;
+        self.x_0_squared += other.x_0_squared;
     }
 
     fn errors(self, linear_mse: Option<f64>) -> Errors {
@@ -93,6 +102,7 @@ impl Sums {
             mae: self.absolute / self.count,
             r2: 1.0 - self.squared / self.eps_squared,
             linear_mse: linear_mse.unwrap_or(linear),
+            x_0_mse: self.x_0_squared / self.count,
         }
     }
 }
@@ -119,7 +129,23 @@ pub fn evaluate(
     check_subject(model, weights, data)?;
     let prepared = Prepared::new(weights);
     let (denoiser, schedule) = (model.denoiser(&prepared), &model.scheduler().schedule);
-    evaluate_denoiser(&denoiser, schedule, data, &|class| model.label(class), images, progress)
+    let (process, t_max, yardstick) = (schedule.process(), schedule.t_max(), yardstick(schedule)?);
+    let told = |x: &Array4<f32>, levels: &[Level], labels: Option<&[usize]>| {
+        let fed = |level: &Level| level.fed(process.fed(t_max, level.time, level.ratio()));
+        denoiser.predict(x, &levels.iter().map(fed).collect::<Vec<_>>(), labels)
+    };
+    evaluate_denoiser(&told, &yardstick, data, &|class| model.label(class), images, progress)
+}
+
+/// The levels at which a model of this schedule is looked at: its own, or those of Ho et al. 2020 where it has no table of β.
+///
+/// # Errors
+/// None.
+pub fn yardstick(schedule: &Schedule) -> Result<Schedule> {
+    match schedule.process() {
+        Process::Betas => Ok(schedule.clone()),
+        _ => Schedule::new(BetaSchedule::Linear, 1000, 1e-4, 0.02),
+    }
 }
 
 /// Refuses weights and images that are none of the model's.
@@ -203,11 +229,14 @@ fn of_image(
         Stream::keyed(SEED, "eval.noise", &[image as u64, b as u64]).fill_normal(eps);
     }
     let labels = label(data.label(image).map(|class| class as usize)).map(|label| vec![label; bins.len()]);
-    let x_t = Batch::noised(schedule, Prediction::Epsilon, &x_0, &t, &eps, None).x_t;
+    let x_t = noised(schedule, &x_0, &t, &eps);
     let output = denoiser.predict(&x_t, &levels, labels.as_deref())?;
-    let rows = flat(&x_t).chunks(size).zip(flat(&output.value).chunks(size)).zip(flat(&eps).chunks(size)).zip(levels);
-    rows.map(|(((x_t, output_of), eps), level)| {
-        let eps_hat = output.prediction.eps_hat(level.marginal(), x_t, output_of);
+    let image = |x: &Array4<f32>, b: usize| flat(x)[b * size..][..size].to_vec();
+    let sums_of = |(b, level): (usize, Level)| {
+        let [x_0, x_t, eps, said] = [&x_0, &x_t, &eps, &output.value].map(|x| image(x, b));
+        let eps_hat = output.prediction.eps_hat(level.marginal(), &x_t, &said);
+        let x_0_hat = output.prediction.x_0_hat(level.marginal(), &x_t, &said);
+        let pairs: Vec<[f64; 2]> = x_0.iter().zip(&x_0_hat).map(|(&x_0, &hat)| [x_0 as f64, hat as f64]).collect();
         let triples: Vec<[f64; 3]> = (0..size).map(|i| [x_t[i] as f64, eps[i] as f64, eps_hat[i] as f64]).collect();
         let squared = sum_by(&triples, |[_, eps, eps_hat]| (eps - eps_hat) * (eps - eps_hat));
         if !squared.is_finite() {
@@ -222,19 +251,18 @@ fn of_image(
             eps_squared: sum_by(&triples, |[_, eps, _]| eps * eps),
             x_squared: sum_by(&triples, |[x, _, _]| x * x),
             x_eps: sum_by(&triples, |[x, eps, _]| x * eps),
+            x_0_squared: sum_by(&pairs, |[x_0, hat]| (x_0 - hat) * (x_0 - hat)),
         })
-    })
-    .collect()
+    };
+    levels.into_iter().enumerate().map(sums_of).collect()
 }
 
 #[cfg(test)]
 mod tests {
-    use ndarray::Array4;
-
     use super::*;
     use crate::data::Shape;
     use crate::denoise::Output;
-    use crate::diffusion::{BetaSchedule, Level};
+    use crate::diffusion::Prediction;
 
     #[test]
     fn bins_cover_every_timestep_once() {
@@ -246,7 +274,8 @@ mod tests {
 
     #[test]
     fn errors_of_saying_zero_have_an_r2_of_zero() {
-        let sums = Sums { count: 4.0, squared: 10.0, absolute: 5.0, eps_squared: 10.0, x_squared: 2.0, x_eps: 3.0 };
+        let mut sums = Sums { count: 4.0, squared: 10.0, absolute: 5.0, eps_squared: 10.0, ..Sums::default() };
+        (sums.x_squared, sums.x_eps) = (2.0, 3.0);
         let errors = sums.errors(None);
         assert_eq!((errors.mse, errors.mae, errors.r2, errors.linear_mse), (2.5, 1.25, 0.0, (10.0 - 4.5) / 4.0));
     }

@@ -131,7 +131,7 @@ fn place_of(chain: &[Transition], t: usize) -> Result<usize> {
 }
 
 /// Whether a step depends on more than x_t: on the steps before, or on how long the chain is.
-fn remembers(sampler: Sampler) -> bool {
+pub fn remembers(sampler: Sampler) -> bool {
     use Sampler::{Ddim, Ddpm, EdmEuler, Euler, EulerAncestral, FlowEuler};
     !matches!(sampler, Ddpm | Ddim | Euler | EulerAncestral | FlowEuler | EdmEuler)
 }
@@ -189,13 +189,17 @@ fn asked(
     step: &StepRecord,
     at: impl Fn(&Array4<f32>) -> f32,
 ) -> Result<Option<Asked>> {
-    let (Some(none), true) = (model.null_class(), model.guides() && settings.guidance != 1.0) else { return Ok(None) };
+    let Some(guidance) = settings.guidance_of(model).filter(|_| model.guides()) else { return Ok(None) };
     let class = settings.class.or_else(|| Some((index % model.classes()? as u64) as usize));
     let Some(label) = model.label(class) else { return Ok(None) };
     let Transition { from, to } = settings.chain[step.number - 1];
     let level = [from, to].into_iter().find(|level| step.seen == Place::from(*level)).unwrap_or(from);
+    let weight = guidance.at(level);
+    if weight == 1.0 {
+        return Ok(None);
+    }
     let weights = Prepared::new(model.weights());
     let x = step.tensor("x_seen").or(step.tensor("x_t")).expect("every step starts from x_t");
     let says = |label: usize| Ok(at(&model.denoiser(&weights).predict(x, &[level], Some(&[label]))?.value));
-    Ok(Some(Asked { label, class: says(label)?, none: says(none)?, weight: settings.guidance }))
+    Ok(Some(Asked { label, class: says(label)?, none: says(guidance.null_class)?, weight }))
 }

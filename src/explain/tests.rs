@@ -23,7 +23,7 @@ fn settings(model: &Pipeline, sampler: Sampler, options: SamplerOptions, steps: 
     let scheduler = Scheduler { sampler, options, spacing: Spacing::Trailing, ..model.scheduler().clone() };
     let chain = scheduler.chain(steps).expect("a chain");
     let guidance = if model.guides() { 2.0 } else { 1.0 };
-    Settings { seed: 3, sampler, options, chain, class: None, guidance }
+    Settings { seed: 3, sampler, options, chain, class: None, guidance, guidance_interval: None }
 }
 
 fn explained(model: &Pipeline, settings: &Settings) -> Vec<Explanation> {

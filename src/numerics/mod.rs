@@ -5,6 +5,7 @@ pub mod elementary;
 pub mod environment;
 pub mod fused;
 pub mod gemm;
+pub mod incomplete_beta;
 pub mod instruction_set;
 pub mod ode;
 pub mod parallel;

@@ -2,6 +2,8 @@
 
 mod scheduler;
 
+use serde::{Deserialize, Serialize};
+
 use crate::denoise::NetworkDenoiser;
 use crate::layers::{ParameterVector, Weights};
 use crate::models::Network;
@@ -17,6 +19,43 @@ pub struct Pipeline {
     scheduler: Scheduler,
     null_class: Option<usize>,
     class_names: Option<Vec<String>>,
+    guidance: UsualGuidance,
+}
+
+/// How strongly a class is asked for where nobody says so (see [`Guidance`](crate::denoise::Guidance)).
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct UsualGuidance {
+    /// w; 1 is none.
+    pub weight: f64,
+    /// The least and the largest sigma/signal at which it is applied; `None` is everywhere.
+    pub interval: Option<(f64, f64)>,
+}
+
+impl Default for UsualGuidance {
+    /// Of a model that does not say: 2 everywhere.
+    fn default() -> Self {
+        UsualGuidance { weight: 2.0, interval: None }
+    }
+}
+
+impl UsualGuidance {
+    /// Refuses numbers with which nothing can be guided.
+    ///
+    /// # Errors
+    /// The field that does not hold, by its name in a run's config.
+    pub fn validate(&self) -> Result<()> {
+        if !self.weight.is_finite() {
+            return Err(Error::value("sample_guidance", "a finite number", self.weight));
+        }
+        match self.interval {
+            Some((least, most)) if !(0.0 <= least && least < most) => {
+                let expected = "two numbers from 0 on, the least sigma/signal and a larger one";
+                Err(Error::value("sample_guidance_interval", expected, format!("{least} and {most}")))
+            }
+            _ => Ok(()),
+        }
+    }
 }
 
 impl Pipeline {
@@ -42,7 +81,8 @@ impl Pipeline {
             _ => {}
         }
         let null_class = null_class.or_else(|| network.config().null_class(false));
-        Ok(Pipeline { network, weights, scheduler, null_class, class_names: None })
+        let guidance = UsualGuidance::default();
+        Ok(Pipeline { network, weights, scheduler, null_class, class_names: None, guidance })
     }
 
     /// The same model with a name for each class that can be asked for.
@@ -56,6 +96,20 @@ impl Pipeline {
         }
         self.class_names = Some(names);
         Ok(self)
+    }
+
+    /// The same model, guided so where nobody says how.
+    ///
+    /// # Errors
+    /// As [`UsualGuidance::validate`].
+    pub fn with_guidance(self, guidance: UsualGuidance) -> Result<Self> {
+        guidance.validate()?;
+        Ok(Pipeline { guidance, ..self })
+    }
+
+    /// How it is guided where nobody says how: not at all, where it was not trained with hidden labels.
+    pub fn guidance(&self) -> UsualGuidance {
+        if self.guides() { self.guidance } else { UsualGuidance { weight: 1.0, interval: None } }
     }
 
     /// The same model with other weights of its network.

@@ -2,7 +2,7 @@
 
 use crate::denoise::{Sight, Threshold};
 use crate::diffusion::{Prediction, Schedule};
-use crate::sample::{Sampler, SamplerOptions, Spacing, Transition, spread};
+use crate::sample::{Sampler, SamplerOptions, Spacing, Transition, spread_last};
 use crate::{Error, Result};
 
 /// The noise, the meaning of the network's output, and how it is sampled.
@@ -43,16 +43,30 @@ impl Scheduler {
     /// The transitions of a chain of this many steps of its sampler.
     ///
     /// # Errors
-    /// As [`spread`](fn@spread).
+    /// As [`spread`](fn@crate::sample::spread).
     pub fn chain(&self, steps: usize) -> Result<Vec<Transition>> {
+        self.last_of_chain(steps, steps)
+    }
+
+    /// The transitions of the last `kept` steps of that chain.
+    ///
+    /// # Errors
+    /// As [`spread_last`](fn@spread_last).
+    pub fn last_of_chain(&self, steps: usize, kept: usize) -> Result<Vec<Transition>> {
         // All T times leave no room for an offset.
         let offset = if steps == self.schedule.t_max() { 0 } else { self.steps_offset };
-        spread(&self.schedule, (steps, self.spacing, offset), self.sampler, &self.options)
+        spread_last(&self.schedule, (steps, self.spacing, offset), kept, self.sampler, &self.options)
     }
 
     /// Steps of a chain whose length nobody chose.
     pub fn usual_steps(&self) -> usize {
         self.sampler.entry().steps.min(self.schedule.t_max())
+    }
+
+    /// Whether diffusers' class of a sampler in sigma begins with noise of the deviation σ, not √(σ² + 1): where the spacing
+    /// starts at T.
+    pub(crate) fn first_noise_is_alone(&self, sampler: Sampler) -> bool {
+        self.spacing != Spacing::Leading && !matches!(sampler, Sampler::EdmEuler | Sampler::EdmDpm)
     }
 
     /// How an output of the network is read.

@@ -4,6 +4,7 @@
 //! |---|---|
 //! | [`pixels`] | an image in [−1, 1] as a PNG file |
 //! | [`grid`](grid()) | many images side by side |
+//! | `sheet` | images in rows and columns that have names (feature `plot`) |
 //! | [`strip`] | the reverse process, one column for each moment |
 //! | [`film`] | what is kept of a reverse process for a strip or an animation |
 //! | [`animation`] | pictures one after another, as a GIF file |
@@ -24,6 +25,8 @@ pub mod pixels;
 #[cfg(feature = "plot")]
 #[allow(clippy::disallowed_methods)] // a point's place in a plot is for the eye; no computed value depends on it
 pub mod plot;
+#[cfg(feature = "plot")]
+pub mod sheet;
 pub mod strip;
 pub mod table;
 

@@ -64,12 +64,20 @@ impl Picture {
     /// # Panics
     /// If the picture is empty.
     pub fn save_png(&self, path: &Path) -> Result<()> {
+        atomic::write(path, &self.to_png())
+    }
+
+    /// The bytes of such a file.
+    ///
+    /// # Panics
+    /// If the picture is empty.
+    pub fn to_png(&self) -> Vec<u8> {
         let color = if self.channels == 1 { ExtendedColorType::L8 } else { ExtendedColorType::Rgb8 };
         let mut bytes = Vec::new();
         PngEncoder::new_with_quality(&mut bytes, CompressionType::Default, FilterType::Adaptive)
             .write_image(&self.pixels, self.width as u32, self.height as u32, color)
             .expect("a picture that is not empty, encoded in memory");
-        atomic::write(path, &bytes)
+        bytes
     }
 
     /// A picture of one grey level.

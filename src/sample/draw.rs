@@ -9,20 +9,21 @@
 //! ```
 //!
 //! x_T is multiplied by the first level's [`scale`](crate::diffusion::Level::scale), 1 in a variance-preserving chain: all
-//! samplers begin with the same picture.
+//! samplers begin with the same picture (but see [`FirstNoise`]).
 //!
 //! Picture i of a seed has its own streams: x_T is `(seed, "sample.x_T", [i])` and z is `(seed, "sample.noise", [i, t])`, or
-//! `[i, t, visit]` where a chain comes back to t, visit counting from 1 for the second time. So the picture is the same
-//! alone or among others, whatever the batch and the threads.
+//! `[i, t, visit]` where a chain comes back to t, visit counting from 1 for the second time; noise that [`edit`](super::edit)
+//! adds to what was seen before is `(seed, "sample.renoise", ...)`, keyed alike. So the picture is the same alone or among
+//! others, whatever the batch and the threads.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
 use ndarray::{Array4, Axis, concatenate};
 
-use super::{Entry, Sampler, SamplerOptions, Step, Transition, Walk, weighted_sum};
+use super::{Entry, FirstNoise, Sampler, SamplerOptions, Step, Transition, Walk, weighted_sum};
 use crate::denoise::{Denoiser, Estimate, Guidance, Guided, Output, Sight, check_finite};
-use crate::diffusion::Level;
+use crate::diffusion::{Form, Level};
 use crate::layers::{Prepared, flat, flat_mut};
 use crate::numerics::rng::Stream;
 use crate::numerics::{environment, parallel};
@@ -49,13 +50,16 @@ pub struct Settings {
     pub chain: Vec<Transition>,
     /// The class of every picture; `None` takes the classes in turn, picture i getting class i mod classes.
     pub class: Option<usize>,
-    /// w of ε̂ = ε̂(no class) + w (ε̂(class) − ε̂(no class)); 1 is no guidance (Ho and Salimans 2022, w of their Eq. 6 plus 1).
+    /// w of ε̂ = ε̂(no class) + w (ε̂(class) − ε̂(no class)), or one less (Ho and Salimans 2022, w of their Eq. 6): as
+    /// `options.conventions.guidance_of_none` says which w is no guidance.
     pub guidance: f64,
+    /// The least and the largest sigma/signal at which there is guidance (Kynkäänniemi et al. 2024); `None` is everywhere.
+    pub guidance_interval: Option<(f64, f64)>,
 }
 
 impl Settings {
     /// Those that a model was published with: its sampler with that sampler's usual number of steps, all classes in turn,
-    /// guidance 2 where the model was trained with hidden labels, and seed 42.
+    /// its usual guidance, and seed 42.
     ///
     /// # Errors
     /// A scheduler whose steps cannot be spread.
@@ -67,11 +71,19 @@ impl Settings {
             options: scheduler.options,
             chain: scheduler.chain(scheduler.usual_steps())?,
             class: None,
-            guidance: if model.guides() { 2.0 } else { 1.0 },
+            guidance: model.guidance().weight - 1.0 + scheduler.options.conventions.guidance_of_none,
+            guidance_interval: model.guidance().interval,
         })
     }
 
-    fn check(&self, model: &Pipeline, count: usize) -> Result<()> {
+    /// How pictures of this model are guided; `None` where it knows no label for "no class".
+    pub fn guidance_of(&self, model: &Pipeline) -> Option<Guidance> {
+        let weight = self.guidance + (1.0 - self.options.conventions.guidance_of_none);
+        let interval = self.guidance_interval;
+        model.null_class().map(|null_class| Guidance { weight, null_class, interval })
+    }
+
+    pub(super) fn check(&self, model: &Pipeline, count: usize) -> Result<()> {
         if !(1..=MOST).contains(&count) {
             return Err(Error::value("indices", format!("1 to {MOST} pictures at a time"), count));
         }
@@ -87,8 +99,13 @@ impl Settings {
         if !self.guidance.is_finite() {
             return Err(Error::value("guidance", "a finite number", self.guidance));
         }
-        if self.guidance != 1.0 && !model.guides() {
-            let expected = "1: the model was not trained with hidden labels (label_dropout)";
+        if let Some((least, most)) = self.guidance_interval.filter(|(least, most)| !(0.0 <= *least && least < most)) {
+            let expected = "two numbers from 0 on, the least sigma/signal and a larger one";
+            return Err(Error::value("guidance_interval", expected, format!("{least} and {most}")));
+        }
+        let none = self.options.conventions.guidance_of_none;
+        if self.guidance != none && !model.guides() {
+            let expected = format!("{none}: the model was not trained with hidden labels (label_dropout)");
             return Err(Error::value("guidance", expected, self.guidance));
         }
         match (model.classes(), self.class) {
@@ -143,39 +160,68 @@ pub fn draw(
 ) -> Result<Array4<f32>> {
     let indices: Vec<u64> = indices.take(MOST + 1).collect();
     settings.check(model, indices.len())?;
-    environment::check_current()?;
-    let scheduler = model.scheduler();
-    let (h, w, c) = model.image_shape()?;
-    let mut x_t = Array4::zeros((indices.len(), h, w, c));
-    for (&i, image) in indices.iter().zip(flat_mut(&mut x_t).chunks_mut(h * w * c)) {
-        Stream::keyed(settings.seed, "sample.x_T", &[i]).fill_normal(image);
-    }
-    let scale = settings.chain[0].from.scale();
-    if scale != 1.0 {
-        x_t.mapv_inplace(|x| x * scale as f32);
-    }
-
-    let weights = Prepared::new(model.weights());
-    let guidance = model.null_class().map(|null_class| Guidance { weight: settings.guidance, null_class });
-    let denoiser = Guided { denoiser: model.denoiser(&weights), guidance };
+    let x_t = first_x(model, settings, &indices)?;
     let class_of = |i: u64| Some(settings.class.unwrap_or((i % model.classes()? as u64) as usize));
     let labels = indices.iter().map(|&i| model.label(class_of(i))).collect();
-    let eps_from_clipped_x_0 = settings.options.conventions.eps_from_clipped_x_0;
-    let sight = Sight { eps_from_clipped_x_0, ..scheduler.sight() };
-    let (dim, visits, number) = (x_t.dim(), BTreeMap::new(), 0);
-    let mut drawing = Drawing {
-        denoiser: &denoiser,
-        sight,
-        labels,
-        seed: settings.seed,
-        indices,
-        dim,
-        visits,
-        number,
-        shown: None,
-        watch,
+    walk(model, settings, Walkers { indices, labels }, watch, |walk| {
+        settings.sampler.run(&settings.chain, x_t, &settings.options, walk)
+    })
+}
+
+/// x_T of pictures of a seed, standard normal, shape (indices, h, w, c).
+pub(super) fn first_noise(seed: u64, indices: &[u64], (h, w, c): (usize, usize, usize)) -> Array4<f32> {
+    let mut x_t = Array4::zeros((indices.len(), h, w, c));
+    for (&i, image) in indices.iter().zip(flat_mut(&mut x_t).chunks_mut(h * w * c)) {
+        Stream::keyed(seed, "sample.x_T", &[i]).fill_normal(image);
+    }
+    x_t
+}
+
+/// What a chain from noise begins with: x_T times what its first level has for noise.
+pub(super) fn first_x(model: &Pipeline, settings: &Settings, indices: &[u64]) -> Result<Array4<f32>> {
+    let level = settings.chain[0].from;
+    let explodes = settings.sampler.entry().form == Form::VarianceExploding;
+    let factor = match settings.options.conventions.first_noise {
+        FirstNoise::Alone if explodes => level.sigma(),
+        FirstNoise::BySpacing if explodes && model.scheduler().first_noise_is_alone(settings.sampler) => level.sigma(),
+        _ => level.scale(),
     };
-    settings.sampler.run(&settings.chain, x_t, &settings.options, &mut drawing)
+    Ok(times(first_noise(settings.seed, indices, model.image_shape()?), factor))
+}
+
+/// x times a factor, rounded once.
+pub(super) fn times(mut x: Array4<f32>, factor: f64) -> Array4<f32> {
+    if factor != 1.0 {
+        x.mapv_inplace(|x| x * factor as f32);
+    }
+    x
+}
+
+/// Whose noise and whose classes pictures have that walk together.
+pub(super) struct Walkers {
+    /// The index of each picture, which its noise is keyed by.
+    pub indices: Vec<u64>,
+    /// What the network is told of each; `None` where it is told nothing.
+    pub labels: Option<Vec<usize>>,
+}
+
+/// Hands `run` the walk of these pictures under settings that were checked.
+pub(super) fn walk(
+    model: &Pipeline,
+    settings: &Settings,
+    Walkers { indices, labels }: Walkers,
+    watch: impl FnMut(&Moment) -> Result<()>,
+    run: impl FnOnce(&mut dyn Walk<f32>) -> Result<Array4<f32>>,
+) -> Result<Array4<f32>> {
+    environment::check_current()?;
+    let (h, w, c) = model.image_shape()?;
+    let weights = Prepared::new(model.weights());
+    let denoiser = Guided { denoiser: model.denoiser(&weights), guidance: settings.guidance_of(model) };
+    let eps_from_clipped_x_0 = settings.options.conventions.eps_from_clipped_x_0;
+    let sight = Sight { eps_from_clipped_x_0, ..model.scheduler().sight() };
+    let dim = (indices.len(), h, w, c);
+    let (visits, number, seed, shown) = (BTreeMap::new(), 0, settings.seed, None);
+    run(&mut Drawing { denoiser: &denoiser, sight, labels, seed, indices, dim, visits, number, shown, watch })
 }
 
 /// Pictures on their way, as their sampler knows them.
@@ -186,11 +232,33 @@ struct Drawing<'a, W> {
     seed: u64,
     indices: Vec<u64>,
     dim: (usize, usize, usize, usize),
-    /// How often each time has been left, by the key of its noise.
-    visits: BTreeMap<u64, u64>,
+    /// How often each time has been asked for noise, by what for and the key of its noise.
+    visits: BTreeMap<(&'static str, u64), u64>,
     number: usize,
     shown: Option<Shown>,
     watch: W,
+}
+
+impl<W> Drawing<'_, W> {
+    /// Noise of a purpose at a level, new at each visit.
+    fn drawn(&mut self, purpose: &'static str, level: Level) -> Array4<f32> {
+        // Paper-time where it is whole, as all times of a schedule are.
+        let t = if level.t().fract() == 0.0 { level.t() as u64 } else { level.time.to_bits() };
+        let visit = self.visits.entry((purpose, t)).or_default();
+        let key = |i: u64| if *visit == 0 { vec![i, t] } else { vec![i, t, *visit] };
+        let mut z = Array4::zeros(self.dim);
+        let size = z.len() / self.indices.len();
+        let images: Vec<_> = self.indices.iter().zip(flat_mut(&mut z).chunks_mut(size)).collect();
+        let fill = |(&i, z): (&u64, &mut [f32])| Stream::keyed(self.seed, purpose, &key(i)).fill_normal(z);
+        // Few pictures are drawn before other threads would wake up.
+        if images.len() <= MICROBATCH {
+            images.into_iter().for_each(fill)
+        } else {
+            parallel::deal(images, fill)
+        }
+        *visit += 1;
+        z
+    }
 }
 
 impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
@@ -215,28 +283,18 @@ impl<W: FnMut(&Moment) -> Result<()>> Walk<f32> for Drawing<'_, W> {
         let (x_0_hat, eps_hat) = (join(|(e, _)| Some(&e.x_0_hat)), join(|(e, _)| Some(&e.eps_hat)));
         let log_variance = join(|(e, _)| e.log_variance.as_ref());
         let value = join(|(_, said)| Some(&said.value)).expect(whole);
-        let output = Output { prediction: seen[0].1.prediction, value, log_variance: log_variance.clone() };
+        let prediction = seen[0].1.prediction;
+        let output = Output { prediction, value, log_variance: log_variance.clone() };
         self.shown = Some(Shown { x: x.clone(), level, output });
-        Ok(Estimate { x_0_hat: x_0_hat.expect(whole), eps_hat: eps_hat.expect(whole), log_variance })
+        Ok(Estimate { x_0_hat: x_0_hat.expect(whole), eps_hat: eps_hat.expect(whole), prediction, log_variance })
     }
 
     fn noise(&mut self, level: Level) -> Array4<f32> {
-        // Paper-time where it is whole, as all times of a schedule are.
-        let t = if level.t().fract() == 0.0 { level.t() as u64 } else { level.time.to_bits() };
-        let visit = self.visits.entry(t).or_default();
-        let key = |i: u64| if *visit == 0 { vec![i, t] } else { vec![i, t, *visit] };
-        let mut z = Array4::zeros(self.dim);
-        let size = z.len() / self.indices.len();
-        let images: Vec<_> = self.indices.iter().zip(flat_mut(&mut z).chunks_mut(size)).collect();
-        let fill = |(&i, z): (&u64, &mut [f32])| Stream::keyed(self.seed, "sample.noise", &key(i)).fill_normal(z);
-        // Few pictures are drawn before other threads would wake up.
-        if images.len() <= MICROBATCH {
-            images.into_iter().for_each(fill)
-        } else {
-            parallel::deal(images, fill)
-        }
-        *visit += 1;
-        z
+        self.drawn("sample.noise", level)
+    }
+
+    fn renoise(&mut self, level: Level) -> Array4<f32> {
+        self.drawn("sample.renoise", level)
     }
 
     fn step(&mut self, step: Step<f32>) -> Result<Array4<f32>> {

@@ -56,7 +56,7 @@ impl Default for SamplerOptions {
             sigmas: Sigmas::OfTimes,
             final_sigma: FinalSigma::Zero,
             lambda_min: f64::NEG_INFINITY,
-            conventions: Conventions::PAPER,
+            conventions: Conventions::ANCESTRAL,
         }
     }
 }
@@ -133,6 +133,8 @@ pub enum Sigmas {
     Karras,
     /// Even in ln σ.
     Exponential,
+    /// At the quantiles of a beta distribution, more at both ends than between (Lee et al. 2024).
+    Beta,
     /// Even in λ, which is even in ln σ, too: the last level is σ_min in both (Lu et al. 2022, DPM-Solver, § 3.3).
     Lambdas,
 }

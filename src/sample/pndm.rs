@@ -19,15 +19,19 @@
 //! formulas.
 //!
 //! The chain has a transition for each evaluation.
+//!
+//! Published programs combine v̂ where the network predicts it ([`Slopes`]), and make ε̂ of the sum at the step's start,
+//! ε = √ᾱ_t·v + √(1−ᾱ_t)·x_t: the evaluations are then taken as if they were all at that level.
 
 use std::collections::VecDeque;
 
 use ndarray::Array4;
 
-use super::{SamplerOptions, Step, Term, Transition, Walk};
+use super::{SamplerOptions, Slopes, Step, Term, Transition, Walk};
 use crate::Result;
 use crate::denoise::Estimate;
-use crate::diffusion::Level;
+use crate::diffusion::{Level, Prediction};
+use crate::layers::{flat, shaped};
 use crate::numerics::Real;
 
 /// Adams and Bashforth's weights of the last slopes, the newest first, by how many there are.
@@ -58,32 +62,55 @@ pub fn pndm<F: Real>(
     let mut rest = chain;
     if options.runge_kutta {
         for step in chain.chunks_exact(4).take(3) {
-            x = runge_kutta(step, x, walk, &mut slopes)?;
+            x = runge_kutta(step, x, options, walk, &mut slopes)?;
             rest = &rest[4..];
         }
     } else if let [first, again, others @ ..] = chain {
-        let estimate = walk.see(&x, first.from)?;
-        let trial = walk.step(step(*first, first.from, &x, &estimate, &[(1.0, &estimate.eps_hat)]).as_step())?;
-        slopes.push_front(estimate.eps_hat);
-        let estimate = walk.see(&trial, again.from)?;
-        let both = [(0.5, &estimate.eps_hat), (0.5, &slopes[0])];
-        x = walk.step(step(*again, again.from, &x, &estimate, &both).as_step())?;
+        let (estimate, slope) = see(&x, first.from, options, walk)?;
+        let trial = walk.step(step(*first, first.from, &x, &estimate, options, &[(1.0, &slope)]).as_step())?;
+        slopes.push_front(slope);
+        let (estimate, slope) = see(&trial, again.from, options, walk)?;
+        let both = [(0.5, &slope), (0.5, &slopes[0])];
+        x = walk.step(step(*again, again.from, &x, &estimate, options, &both).as_step())?;
         rest = others;
     }
     for &transition in rest {
-        let estimate = walk.see(&x, transition.from)?;
+        let (estimate, slope) = see(&x, transition.from, options, walk)?;
         slopes.truncate(3);
-        slopes.push_front(estimate.eps_hat.clone());
+        slopes.push_front(slope);
         let combined: Vec<_> = WEIGHTS[slopes.len() - 1].iter().copied().zip(&slopes).collect();
-        x = walk.step(step(transition, transition.from, &x, &estimate, &combined).as_step())?;
+        x = walk.step(step(transition, transition.from, &x, &estimate, options, &combined).as_step())?;
     }
     Ok(x)
+}
+
+/// What is seen, and what of it is combined.
+fn see<F: Real>(
+    x: &Array4<F>,
+    level: Level,
+    options: &SamplerOptions,
+    walk: &mut dyn Walk<F>,
+) -> Result<(Estimate<F>, Array4<F>)> {
+    let estimate = walk.see(x, level)?;
+    let slope = match combines_v(options, &estimate) {
+        true => {
+            let v_hat = Prediction::V.target(level.marginal(), flat(&estimate.x_0_hat), flat(&estimate.eps_hat));
+            shaped(x.dim(), v_hat)
+        }
+        false => estimate.eps_hat.clone(),
+    };
+    Ok((estimate, slope))
+}
+
+fn combines_v<F>(options: &SamplerOptions, estimate: &Estimate<F>) -> bool {
+    options.conventions.pndm_slopes == Slopes::Outputs && estimate.prediction == Prediction::V
 }
 
 /// One step of Runge and Kutta's: four evaluations, each from the same x.
 fn runge_kutta<F: Real>(
     chain: &[Transition],
     x: Array4<F>,
+    options: &SamplerOptions,
     walk: &mut dyn Walk<F>,
     slopes: &mut VecDeque<Array4<F>>,
 ) -> Result<Array4<F>> {
@@ -91,15 +118,15 @@ fn runge_kutta<F: Real>(
     let mut stages: Vec<Array4<F>> = Vec::with_capacity(4);
     let mut state = x.clone();
     for &transition in chain {
-        let estimate = walk.see(&state, transition.from)?;
-        stages.push(estimate.eps_hat.clone());
+        let (estimate, slope) = see(&state, transition.from, options, walk)?;
+        stages.push(slope);
         let combined: Vec<_> = match &stages[..] {
             [one, two, three, four] => {
                 [1.0 / 6.0, 1.0 / 3.0, 1.0 / 3.0, 1.0 / 6.0].into_iter().zip([one, two, three, four]).collect()
             }
             some => vec![(1.0, &some[some.len() - 1])],
         };
-        state = walk.step(step(transition, start, &x, &estimate, &combined).as_step())?;
+        state = walk.step(step(transition, start, &x, &estimate, options, &combined).as_step())?;
     }
     slopes.push_front(stages.swap_remove(0));
     Ok(state)
@@ -125,12 +152,17 @@ fn step<'a, F: Real>(
     start: Level,
     x_t: &'a Array4<F>,
     estimate: &'a Estimate<F>,
+    options: &SamplerOptions,
     slopes: &[(f64, &'a Array4<F>)],
 ) -> Transfer<'a, F> {
     let (from, to) = (start.alpha_bar, transition.to.alpha_bar);
     let divisor = from * (1.0 - to).sqrt() + (from * (1.0 - from) * to).sqrt();
-    let weight = -(to - from) / divisor;
-    let mut terms = vec![Term::new("x_t", (to / from).sqrt(), x_t)];
+    let of_eps = -(to - from) / divisor;
+    let (of_x, weight) = match combines_v(options, estimate) {
+        true => ((to / from).sqrt() + of_eps * start.sigma(), of_eps * start.signal()),
+        false => ((to / from).sqrt(), of_eps),
+    };
+    let mut terms = vec![Term::new("x_t", of_x, x_t)];
     terms.extend(NAMES.into_iter().zip(slopes).map(|(name, &(share, slope))| Term::new(name, weight * share, slope)));
     Transfer { transition, x_t, estimate, terms }
 }

@@ -3,6 +3,7 @@
 //! A sampler is one file with one function, and one entry here.
 
 use ndarray::Array4;
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
 
 use super::options::{Choice, SamplerOptions};
 use super::{Transition, Walk, ddim, ddpm, deis, dpm, euler, euler_ancestral, heun, lms, pndm, unipc};
@@ -121,5 +122,22 @@ impl Sampler {
     /// Whether it takes an option.
     pub fn takes(self, choice: Choice) -> bool {
         self.entry().takes.contains(&choice)
+    }
+}
+
+/// By its name.
+impl Serialize for Sampler {
+    fn serialize<S: Serializer>(&self, serializer: S) -> std::result::Result<S::Ok, S::Error> {
+        serializer.serialize_str(self.entry().name)
+    }
+}
+
+impl<'de> Deserialize<'de> for Sampler {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> std::result::Result<Self, D::Error> {
+        let name = String::deserialize(deserializer)?;
+        Sampler::named(&name).ok_or_else(|| {
+            let names: Vec<&str> = Sampler::ALL.iter().map(|sampler| sampler.entry().name).collect();
+            de::Error::custom(format!("unknown sampler `{name}`, expected one of {}", names.join(", ")))
+        })
     }
 }

@@ -53,6 +53,39 @@ pub fn timesteps(spacing: Spacing, t_max: usize, n: usize, steps_offset: usize) 
     }
 }
 
+/// The times of `n` steps from T to 1 by a stride that is added up, as OpenAI's `space_timesteps` adds it; of one step, 1 alone.
+///
+/// # Errors
+/// If not 1 ≤ `n` ≤ `t_max`.
+pub(super) fn respaced(t_max: usize, n: usize) -> Result<Vec<usize>> {
+    timesteps(Spacing::Linspace, t_max, n, 0)?;
+    let stride = if n == 1 { 1.0 } else { (t_max - 1) as f64 / (n - 1) as f64 };
+    let places = (0..n).scan(0.0f64, |place, _| {
+        let here = *place;
+        *place += stride;
+        Some(1 + here.round_ties_even() as usize)
+    });
+    let mut list: Vec<usize> = places.collect();
+    list.reverse();
+    Ok(list)
+}
+
+/// The times T − i·T/N, cut off, as lucidrains' `ddim_sample` has them from PyTorch's `linspace` in float32, which counts from
+/// the nearer end.
+///
+/// # Errors
+/// If not 1 ≤ `n` ≤ `t_max`.
+pub(super) fn cut_off(t_max: usize, n: usize) -> Result<Vec<usize>> {
+    timesteps(Spacing::Linspace, t_max, n, 0)?;
+    let stride = t_max as f32 / n as f32;
+    let place = |i: usize| match 2 * i < n + 1 {
+        // In f64 the product of two such numbers is exact: the sum is rounded once, as by a fused multiply-add.
+        true => (f64::from(stride) * i as f64 - 1.0) as f32,
+        false => ((t_max - 1) as f64 - f64::from(stride) * (n - i) as f64) as f32,
+    };
+    Ok((1..=n).rev().map(|i| place(i) as usize + 1).collect())
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -103,6 +136,21 @@ mod tests {
         assert_eq!(list, [1000, 833, 667, 501, 334, 167, 1]);
         assert_eq!(timesteps(Spacing::Trailing, 1000, 16, 0).unwrap()[1..4], [938, 875, 812]);
         assert_eq!(timesteps(Spacing::Trailing, 1000, 61, 0).unwrap()[60], 16);
+    }
+
+    #[test]
+    fn lists_of_other_programs_are_theirs_entry_for_entry() {
+        // The same hashes of improved-diffusion's space_timesteps(1000, [n]) and of lucidrains' torch.linspace(-1, 999, n + 1).int().
+        let hash = |list: fn(usize, usize) -> Result<Vec<usize>>| {
+            let mut hash = Sha256::new();
+            for n in 1..=1000 {
+                list(1000, n).unwrap().iter().for_each(|&t| hash.update((t as u32).to_le_bytes()));
+            }
+            hash.finalize().iter().map(|byte| format!("{byte:02x}")).collect::<String>()
+        };
+        assert_eq!(hash(respaced), "41f37c48fea574d01fec44d836e1d3e31a7ea37b3281959eb8ab2cbb14ca5d27");
+        assert_eq!(hash(cut_off), "b72ff612d4a32179fdd5b64fefebdfd7f439e41b03ddf27c073305866cbbde63");
+        assert_eq!((respaced(1000, 1).unwrap(), cut_off(10, 3).unwrap()), (vec![1], vec![10, 6, 3]));
     }
 
     #[test]

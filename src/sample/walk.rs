@@ -47,6 +47,15 @@ pub trait Walk<F: Real> {
     /// (n, h, w, c), as x.
     fn noise(&mut self, level: Level) -> Array4<F>;
 
+    /// Standard normal noise that takes a known image, or one that was less noisy, to this level; another visit has noise of its
+    /// own, and so have the steps that leave the level.
+    ///
+    /// # Shapes
+    /// (n, h, w, c), as x.
+    fn renoise(&mut self, level: Level) -> Array4<F> {
+        self.noise(level)
+    }
+
     /// Adds up the terms of a step.
     ///
     /// # Errors

@@ -8,14 +8,14 @@ use std::path::{Path, PathBuf};
 use super::Chain;
 use crate::Result;
 use crate::data::{self, Dataset, Shape, Split};
-use crate::diffusion::{BetaSchedule, Prediction};
+use crate::diffusion::BetaSchedule;
 use crate::layers::dropout::Key;
 use crate::layers::{ParameterVector, flat};
 use crate::models::unet::SampleSize;
 use crate::models::{Conditions, Network, NetworkConfig, Time, UNetConfig};
 use crate::numerics::rng::normal;
 use crate::sample::{Sampler, SamplerOptions, Settings, Spacing, draw, spread};
-use crate::train::config::{OptimizerConfig, ScheduleConfig};
+use crate::train::config::{OptimizerConfig, PredictionType, ScheduleConfig};
 use crate::train::gradient::{Gradient, Zeros, loss_and_gradient};
 use crate::train::learning_rate::Decay;
 use crate::train::{Batch, Config, Preset, Trainer};
@@ -73,7 +73,8 @@ fn sample(chain: &mut Chain, area: &str, trainer: &Trainer) -> Result<()> {
     for (name, sampler, guidance) in [("ddim", Sampler::Ddim, 1.0), ("ddpm", Sampler::Ddpm, 2.0)] {
         let options = SamplerOptions::default();
         let steps = spread(&model.scheduler().schedule, (4, Spacing::Trailing, 0), sampler, &options)?;
-        let settings = Settings { seed: 42, sampler, options, chain: steps, class: None, guidance };
+        let settings =
+            Settings { seed: 42, sampler, options, chain: steps, class: None, guidance, guidance_interval: None };
         let pictures = draw(&model, &settings, 3..8, |moment| {
             chain.numbers(format!("{area}.{name}_before_step_{}", moment.number), flat(moment.step.x_t));
             Ok(())
@@ -119,7 +120,7 @@ pub(super) fn config() -> Config {
             num_train_timesteps: 1000,
             beta_start: 1e-4,
             beta_end: 0.02,
-            prediction_type: Prediction::Epsilon,
+            prediction_type: PredictionType::Epsilon,
         },
         optimizer: OptimizerConfig {
             lr: 2e-3,

@@ -20,7 +20,8 @@ pub(super) fn links(chain: &mut Chain) -> Result<()> {
     let model = Pipeline::new(network, w, scheduler, Some(4))?;
     let mut pictures = |name: String, sampler: Sampler, options: SamplerOptions| -> Result<()> {
         let steps = spread(&model.scheduler().schedule, (6, Spacing::Trailing, 0), sampler, &options)?;
-        let settings = Settings { seed: 42, sampler, options, chain: steps, class: None, guidance: 1.5 };
+        let settings =
+            Settings { seed: 42, sampler, options, chain: steps, class: None, guidance: 1.5, guidance_interval: None };
         chain.numbers(format!("samplers.{name}_pictures"), flat(&draw(&model, &settings, 3..5, |_| Ok(()))?));
         Ok(())
     };

@@ -1,6 +1,6 @@
 //! Every field of a config with its meaning: what `ancestral train --print-config` prints.
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::Config;
 use crate::models::{CLASS_NAME, NetworkConfig};
@@ -14,6 +14,7 @@ const OF_ALL: Meanings = &[
     ("steps", "training steps"),
     ("batch_size", "images in a step"),
     ("data", "a folder of images, or `shapes`"),
+    ("flip", "whether every other image is shown mirrored, left for right: for photographs, not for digits or letters"),
     (
         "label_dropout",
         "the probability to hide an image's class, in 0..1; not 0 gives a label for \"no class\", which guidance needs",
@@ -26,14 +27,31 @@ const OF_ALL: Meanings = &[
     ("checkpoint_every", "steps from one checkpoint to the next"),
     ("sample_every", "steps from one grid of samples to the next; 0 for none but the last"),
     ("sample_count", "pictures in a grid"),
-    ("sample_steps", "steps of ancestral sampling for a grid"),
-    ("sample_guidance", "the guidance weight of a grid, where labels are hidden in training; 1 is none"),
+    (
+        "sampler",
+        "what the model is saved with and grids are drawn by: ddpm, ddim, dpm-multistep, ...; none: ddpm, flow-euler or edm-dpm",
+    ),
+    ("sample_steps", "steps of sampling for a grid"),
+    (
+        "sample_guidance",
+        "the guidance weight of a grid and of the model, where labels are hidden in training; 1 is none",
+    ),
+    ("sample_guidance_interval", "the least and the largest sigma/signal at which there is guidance; none: everywhere"),
+    ("validate_every", "steps from one look at the loss on at most 128 validation images to the next; 0 for none"),
     ("evaluation_images", "validation images that the last evaluation looks at"),
     ("schedule.beta_schedule", "linear, scaled_linear, squaredcos_cap_v2 (cosine) or sigmoid"),
     ("schedule.num_train_timesteps", "T"),
     ("schedule.beta_start", "beta of t = 1"),
     ("schedule.beta_end", "beta of t = T"),
-    ("schedule.prediction_type", "epsilon, sample or v_prediction"),
+    (
+        "schedule.prediction_type",
+        "epsilon, sample or v_prediction; flow_prediction (flow matching) or edm, each with a noise of its own",
+    ),
+    ("flow.shift", "flow_prediction: spends more of the times in noise where above 1; positive"),
+    ("edm.sigma_min", "edm: the least noise; positive"),
+    ("edm.sigma_max", "edm: the most"),
+    ("edm.rho", "edm: the noise is spread evenly in sigma^(1/rho); positive"),
+    ("edm.sigma_data", "edm: the standard deviation of the images; positive"),
     (
         "objective.loss",
         "simple (weighted squared error), hybrid (and T/1000 of the bound, for a learned variance) or vlb (the bound)",
@@ -143,7 +161,11 @@ pub fn to_toml(config: &Config) -> String {
     let mut fields: Value = serde_json::from_str(&config.to_json()).expect("our own JSON");
     // What a run does not write where it is as usual.
     fields["post_hoc_every"] = config.post_hoc_every.into();
-    fields["objective"] = serde_json::to_value(&config.objective).expect("names and numbers are JSON");
+    fields["sample_guidance_interval"] = json!(config.sample_guidance_interval);
+    fields["validate_every"] = config.validate_every.into();
+    (fields["flip"], fields["sampler"]) = (json!(config.flip), json!(config.sampler));
+    (fields["flow"], fields["edm"]) = (json!(config.flow), json!(config.edm));
+    fields["objective"] = json!(config.objective);
     fields["model"][CLASS_NAME] = config.model.class_name().into();
     let mut text = String::new();
     let (mut tables, mut plain) = (Vec::new(), Vec::new());

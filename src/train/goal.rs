@@ -76,11 +76,6 @@ impl Default for ObjectiveConfig {
 }
 
 impl ObjectiveConfig {
-    /// Whether it is what it is where a file says nothing of it: such a run is written as it was before there was a choice.
-    pub fn is_default(&self) -> bool {
-        *self == ObjectiveConfig::default()
-    }
-
     /// What the loss is, in words.
     pub fn words(&self) -> &'static str {
         match (self.loss, self.weighting) {
@@ -132,7 +127,7 @@ impl ObjectiveConfig {
     ///
     /// # Errors
     /// The first field that does not hold.
-    pub fn validate(&self) -> Result<()> {
+    pub fn validate(&self, prediction: Prediction) -> Result<()> {
         let refuse = |field: &str, expected: &str, found: String| {
             Err(Error::value(format!("objective.{field}"), expected, found))
         };
@@ -145,6 +140,19 @@ impl ObjectiveConfig {
                 return refuse("variance", "learned or learned_range, which the hybrid loss teaches", found);
             }
             _ => {}
+        }
+        if matches!(prediction, Prediction::Flow | Prediction::Edm(_)) {
+            let of_betas = "which is of a table of betas alone";
+            if self.loss != LossName::Simple {
+                return refuse("loss", &format!("simple: not the bound, {of_betas}"), format!("{:?}", self.loss));
+            }
+            if self.weighting == WeightingName::Vlb {
+                return refuse("weighting", &format!("not that of the bound, {of_betas}"), "vlb".into());
+            }
+            if self.timesteps == TimestepSampler::LossAware {
+                let expected = "uniform, stratified or log_normal with this prediction";
+                return refuse("timesteps", expected, "loss_aware".into());
+            }
         }
         if self.loss != LossName::Simple && self.weighting != WeightingName::Simple {
             return refuse("weighting", "simple: the bound has weights of its own", format!("{:?}", self.weighting));
@@ -174,7 +182,7 @@ mod tests {
     #[test]
     fn objective_that_would_teach_nothing_is_refused_by_its_field() {
         let default = ObjectiveConfig::default;
-        let refused = |objective: ObjectiveConfig| objective.validate().unwrap_err().to_string();
+        let refused = |objective: ObjectiveConfig| objective.validate(Prediction::Epsilon).unwrap_err().to_string();
         let learned = Variance::LearnedRange;
         assert!(refused(ObjectiveConfig { variance: learned, ..default() }).starts_with("objective.loss"));
         assert!(refused(ObjectiveConfig { loss: LossName::Hybrid, ..default() }).starts_with("objective.variance"));
@@ -182,7 +190,9 @@ mod tests {
         assert!(refused(both).starts_with("objective.weighting"));
         assert!(refused(ObjectiveConfig { min_snr_gamma: 0.0, ..default() }).starts_with("objective.min_snr_gamma"));
         assert!(refused(ObjectiveConfig { p2_gamma: f64::NAN, ..default() }).starts_with("objective.p2_gamma"));
-        ObjectiveConfig { loss: LossName::Hybrid, variance: learned, ..default() }.validate().unwrap();
-        ObjectiveConfig { loss: LossName::Vlb, ..default() }.validate().unwrap();
+        ObjectiveConfig { loss: LossName::Hybrid, variance: learned, ..default() }
+            .validate(Prediction::Epsilon)
+            .unwrap();
+        ObjectiveConfig { loss: LossName::Vlb, ..default() }.validate(Prediction::Epsilon).unwrap();
     }
 }

@@ -78,6 +78,24 @@ pub fn loss_and_gradient<F: Real>(
     Ok(Gradient { loss: sum.loss / count as f64, ..sum })
 }
 
+/// The loss of the batch alone.
+///
+/// # Errors
+/// Images or labels that the network does not take.
+pub fn loss<F: Real>(network: &Network, w: &ParameterVector<F>, batch: &Batch<F>) -> Result<f64> {
+    let prepared = Prepared::new(w);
+    let parts = parallel::ranges(batch.time.len(), MICROBATCH);
+    let of_part = |i: usize| -> Result<f64> {
+        let (x_t, target) = batch.slice(&parts[i]);
+        let labels = batch.labels.as_ref().map(|labels| &labels[parts[i].clone()]);
+        let conditions = Conditions { time: Time::Steps(&batch.time[parts[i].clone()]), labels };
+        let output = network.predict(&prepared, x_t, conditions)?;
+        Ok(batch.loss(&parts[i], flat(&output), flat(&target)).sum)
+    };
+    let sums = parallel::map(parts.len(), of_part).into_iter().collect::<Result<Vec<f64>>>()?;
+    Ok(sums.iter().fold(0.0, |total, sum| total + sum) / batch.target.len() as f64)
+}
+
 /// The sum of the losses of all microbatches of so many images, and of their gradients, as a tree over the microbatches.
 ///
 /// `of` takes the weights, the images of a microbatch and zeros to add its gradient to, and returns its loss and that of each

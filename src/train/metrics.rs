@@ -7,12 +7,13 @@ use std::path::{Path, PathBuf};
 use super::StepReport;
 use crate::{Error, Result, atomic};
 
-/// The open file, and the loss of every step in it.
+/// The open file, and the losses in it.
 #[derive(Debug)]
 pub struct Metrics {
     path: PathBuf,
     file: BufWriter<fs::File>,
     losses: Vec<(u64, f64)>,
+    validation: Vec<(u64, f64)>,
 }
 
 impl Metrics {
@@ -21,7 +22,7 @@ impl Metrics {
     /// # Errors
     /// Whatever the operating system refuses; a line of those steps that is damaged, by its number.
     pub fn open(path: &Path, step: u64) -> Result<Self> {
-        let (mut kept, mut losses) = (Vec::new(), Vec::new());
+        let (mut kept, mut losses, mut validation) = (Vec::new(), Vec::new(), Vec::new());
         if step > 0 && path.exists() {
             let lines = atomic::read(path)?;
             let mut lines = lines.split_inclusive(|&byte| byte == b'\n').enumerate();
@@ -39,13 +40,14 @@ impl Metrics {
                 };
                 last = n;
                 losses.push((n, loss));
+                validation.extend(value["validation_loss"].as_f64().map(|loss| (n, loss)));
                 kept.extend_from_slice(line.trim_ascii_end());
                 kept.push(b'\n');
             }
         }
         atomic::write(path, &kept)?;
         let file = fs::OpenOptions::new().append(true).open(path).map_err(|e| Error::io(path, "open", &e))?;
-        Ok(Metrics { path: path.into(), file: BufWriter::new(file), losses })
+        Ok(Metrics { path: path.into(), file: BufWriter::new(file), losses, validation })
     }
 
     /// Appends the line of a step.
@@ -54,6 +56,7 @@ impl Metrics {
     /// Whatever the operating system refuses.
     pub fn push(&mut self, report: &StepReport) -> Result<()> {
         self.losses.push((report.step, report.loss));
+        self.validation.extend(report.validation_loss.map(|loss| (report.step, loss)));
         let line = serde_json::to_string(report).expect("numbers are JSON");
         writeln!(self.file, "{line}").map_err(|e| Error::io(&self.path, "write", &e))
     }
@@ -69,5 +72,10 @@ impl Metrics {
     /// (step, loss) of all steps so far.
     pub fn losses(&self) -> &[(u64, f64)] {
         &self.losses
+    }
+
+    /// (step, loss on validation images) of the steps after which they were looked at.
+    pub fn validation(&self) -> &[(u64, f64)] {
+        &self.validation
     }
 }

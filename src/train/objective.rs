@@ -7,18 +7,18 @@ use ndarray::{Array4, Axis, Slice};
 use crate::diffusion::likelihood::losses::{Loss, halves, hybrid, joined, vlb};
 use crate::diffusion::likelihood::{Reading, Said, Step, steps};
 use crate::diffusion::loss::{l_simple, weighted};
-use crate::diffusion::{Prediction, Schedule, q_sample};
+use crate::diffusion::{Level, Prediction, Schedule, q_sample};
 use crate::layers::{flat, shaped};
 use crate::numerics::Real;
 
 /// Noised images and what the network is to say of each.
 #[derive(Clone, Debug)]
 pub struct Batch<F> {
-    /// The noised images, shape (n, h, w, c).
+    /// The noised images as the network is fed them, shape (n, h, w, c).
     pub x_t: Array4<F>,
-    /// What the network is to say of each: ε, x₀ or v; of the same shape.
+    /// What the network is to say of each, as [`Prediction`] has it; of the same shape.
     pub target: Array4<F>,
-    /// t − 1 of each image, as the network is fed it.
+    /// The time of each image, as the network is fed it: t − 1 under a table of β.
     pub time: Vec<f64>,
     /// The class of each image, for a conditional network.
     pub labels: Option<Vec<usize>>,
@@ -87,8 +87,24 @@ impl<F: Real> Bound<F> {
     }
 }
 
+/// Images at their own times t with their own noise: x_t = signal·x₀ + sigma·ε.
+///
+/// # Shapes
+/// `x_0` and `eps` (n, h, w, c), without gaps; `t` (n), in 1..=T.
+///
+/// # Panics
+/// If the shapes differ or a t is not in 1..=T.
+pub fn noised<F: Real>(schedule: &Schedule, x_0: &Array4<F>, t: &[usize], eps: &Array4<F>) -> Array4<F> {
+    assert_eq!(x_0.dim(), eps.dim(), "noised: the noise has another shape than the images");
+    assert!(t.len() == x_0.dim().0 && t.iter().all(|&t| t >= 1), "noised: one t of 1..=T for each image");
+    let size = (x_0.len() / t.len().max(1)).max(1);
+    let images = flat(x_0).chunks(size).zip(flat(eps).chunks(size)).zip(t);
+    let x_t = images.flat_map(|((x_0, eps), &t)| q_sample(schedule.level(t), x_0, eps)).collect();
+    shaped(x_0.dim(), x_t)
+}
+
 impl<F: Real> Batch<F> {
-    /// Images at their own times t with their own noise: x_t = √ᾱ_t·x₀ + √(1−ᾱ_t)·ε, and the target.
+    /// Images at their own times t with their own noise, [`noised()`] and as the network is fed them, and the target.
     ///
     /// # Shapes
     /// `x_0` and `eps` (n, h, w, c), without gaps; `t` (n), in 1..=T.
@@ -103,18 +119,16 @@ impl<F: Real> Batch<F> {
         eps: &Array4<F>,
         labels: Option<Vec<usize>>,
     ) -> Batch<F> {
-        assert_eq!(x_0.dim(), eps.dim(), "Batch::noised: the noise has another shape than the images");
-        assert!(t.len() == x_0.dim().0 && t.iter().all(|&t| t >= 1), "Batch::noised: one t of 1..=T for each image");
+        let mut x_t = noised(schedule, x_0, t, eps);
+        let levels: Vec<Level> = t.iter().map(|&t| schedule.level(t)).collect();
+        prediction.scale_inputs(&mut x_t, &levels);
         let size = (x_0.len() / t.len().max(1)).max(1);
-        let images = || flat(x_0).chunks(size).zip(flat(eps).chunks(size)).zip(t);
-        let x_t = images().flat_map(|((x_0, eps), &t)| q_sample(schedule.level(t), x_0, eps)).collect();
-        let target =
-            |((x_0, eps), &t): ((&[F], &[F]), &usize)| prediction.target(schedule.level(t).marginal(), x_0, eps);
-        let target = images().flat_map(target).collect();
+        let images = flat(x_0).chunks(size).zip(flat(eps).chunks(size)).zip(&levels);
+        let target = images.flat_map(|((x_0, eps), level)| prediction.target(level.marginal(), x_0, eps)).collect();
         Batch {
-            x_t: shaped(x_0.dim(), x_t),
+            x_t,
             target: shaped(x_0.dim(), target),
-            time: t.iter().map(|&t| schedule.level(t).time).collect(),
+            time: levels.iter().map(|level| level.time).collect(),
             labels,
             weight: None,
             bound: None,

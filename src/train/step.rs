@@ -61,6 +61,9 @@ pub struct StepReport {
     pub grad_norm: f64,
     /// Its learning rate.
     pub lr: f64,
+    /// The loss on validation images after it, where that was asked for.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub validation_loss: Option<f64>,
 }
 
 impl<F: Real> State<F> {
@@ -130,6 +133,6 @@ impl<F: Real> State<F> {
             averages.update(&self.weights, n);
         }
         self.step = n;
-        Ok(StepReport { step: n, loss, grad_norm, lr })
+        Ok(StepReport { step: n, loss, grad_norm, lr, validation_loss: None })
     }
 }

@@ -9,14 +9,15 @@
 //! until converged
 //! ```
 //!
-//! Image i of step n has its own streams, keyed (seed, purpose, [n, i]): "train.t", "train.noise", "train.label_dropout". Other
+//! Image i of step n has its own streams, keyed (seed, purpose, [n, i]): "train.flip", "train.t", "train.noise",
+//! "train.label_dropout". Other
 //! losses, weights and choices of t are in [`goal`](super::goal).
 
-use ndarray::Array4;
+use ndarray::{Array4, s};
 
 use super::config::Config;
 use super::goal::LossName;
-use super::gradient::Zeros;
+use super::gradient::{self, Zeros};
 use super::learning_rate::learning_rate;
 use super::objective::{Batch, Bound};
 use super::power_ema::PowerAverages;
@@ -31,6 +32,9 @@ use crate::numerics::environment;
 use crate::numerics::rng::Stream;
 use crate::pipeline::{Pipeline, check_weights};
 use crate::{Error, Result};
+
+/// The seed of the times and the noise of validation.
+const VALIDATION_SEED: u64 = 0;
 
 /// A run: a network, its data, and how far it has come.
 #[derive(Debug)]
@@ -94,6 +98,7 @@ impl Trainer {
         let scheduler = self.config.scheduler()?;
         let weights = self.state.best().clone();
         let model = Pipeline::new(self.network.clone(), weights, scheduler, self.config.null_class())?;
+        let model = model.with_guidance(self.config.guidance())?;
         match self.data.class_names().filter(|_| model.classes().is_some()) {
             Some(names) => model.with_class_names(names.to_vec()),
             None => Ok(model),
@@ -113,25 +118,48 @@ impl Trainer {
         }
         let first = (n - 1) * config.batch_size as u64;
         let indices: Vec<usize> = (0..config.batch_size as u64).map(|i| self.order.index_at(first + i)).collect();
-        let x_0 = self.data.batch::<f32>(&indices);
-        let labels = labels(config, &self.data, n, &indices);
-
-        let objective = &config.objective;
-        let choice = objective.choice(&self.schedule, self.state.history.as_ref());
-        let times = choice.times(config.seed, n, indices.len());
-        let (eps, prediction) = (noise(config.seed, n, x_0.dim()), config.schedule.prediction_type);
-        let mut batch = Batch::noised(&self.schedule, prediction, &x_0, &times.t, &eps, labels);
-        if objective.loss != LossName::Simple {
-            let (reading, hybrid) = (objective.reading(prediction), objective.loss == LossName::Hybrid);
-            batch.bound = Some(Bound::new(&self.schedule, reading, hybrid, &x_0, &times.t, &eps));
+        let mut x_0 = self.data.batch::<f32>(&indices);
+        if config.flip {
+            flip(config.seed, n, &mut x_0);
         }
-        batch.weight = objective.weights(&self.schedule, prediction, times);
+        let labels = labels(config, &self.data, n, &indices);
+        let batch = self.batch((config.seed, n), &x_0, labels);
 
         let o = &config.optimizer;
         let lr = learning_rate(n, config.steps, o.lr, o.warm_up_steps, o.decay);
         let descent = Descent { adamw: o.adamw(), clip_norm: o.clip_norm, ema_decay: config.ema_decay };
         let key = Key { seed: config.seed, step: n, first_image: 0 };
         self.state.step(&self.network, &batch, lr, &descent, Some(key), &self.zeros)
+    }
+
+    /// What the network is shown and asked of these images, with the times and the noise of step n of a seed.
+    fn batch(&self, (seed, n): (u64, u64), x_0: &Array4<f32>, labels: Option<Vec<usize>>) -> Batch<f32> {
+        let (objective, prediction) = (&self.config.objective, self.config.prediction());
+        let choice = objective.choice(&self.schedule, self.state.history.as_ref());
+        let times = choice.times(seed, n, x_0.dim().0);
+        let eps = noise(seed, n, x_0.dim());
+        let mut batch = Batch::noised(&self.schedule, prediction, x_0, &times.t, &eps, labels);
+        if objective.loss != LossName::Simple {
+            let (reading, hybrid) = (objective.reading(prediction), objective.loss == LossName::Hybrid);
+            batch.bound = Some(Bound::new(&self.schedule, reading, hybrid, x_0, &times.t, &eps));
+        }
+        batch.weight = objective.weights(&self.schedule, prediction, times);
+        batch
+    }
+
+    /// The run's own loss on the first `images` of other images, each shown with its class: with the averaged weights where there
+    /// are any, without dropout, and with the same times and the same noise whenever it is asked for.
+    ///
+    /// # Errors
+    /// Images or labels that the network does not take.
+    pub fn loss_on(&self, data: &Dataset, images: usize) -> Result<f64> {
+        let indices: Vec<usize> = (0..images.min(data.len())).collect();
+        let null_class = self.config.null_class();
+        let told = self.config.model.classes(null_class).is_some();
+        let label = |&i: &usize| data.label(i).filter(|_| told).map(|class| class as usize).or(null_class);
+        let labels = indices.iter().map(label).collect();
+        let batch = self.batch((VALIDATION_SEED, 0), &data.batch::<f32>(&indices), labels);
+        gradient::loss(&self.network, self.state.best(), &batch)
     }
 }
 
@@ -155,6 +183,16 @@ fn labels(config: &Config, data: &Dataset, n: u64, indices: &[usize]) -> Option<
         None => null_class,
     };
     indices.iter().enumerate().map(label).collect()
+}
+
+/// Mirrors each image of step n, left for right, with probability 1/2.
+fn flip(seed: u64, n: u64, x_0: &mut Array4<f32>) {
+    for (i, mut image) in x_0.outer_iter_mut().enumerate() {
+        if Stream::keyed(seed, "train.flip", &[n, i as u64]).uniform() < 0.5 {
+            let mirrored = image.slice(s![.., ..;-1, ..]).to_owned();
+            image.assign(&mirrored);
+        }
+    }
 }
 
 /// ε for each image of step n, of shape `dim`.
@@ -230,4 +268,22 @@ fn check_state(config: &Config, network: &Network, state: State) -> Result<State
         (false, _) => None,
     };
     Ok(State { history: kept, power, ..state })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn half_of_the_images_are_mirrored_and_the_others_left_alone() {
+        let images = Array4::from_shape_fn((400, 3, 4, 2), |(n, h, w, c)| (n * 24 + h * 8 + w * 2 + c) as f32);
+        let mut flipped = images.clone();
+        flip(7, 3, &mut flipped);
+        let mirrored = images.slice(s![.., .., ..;-1, ..]);
+        let is = |other: ndarray::ArrayView3<f32>, i: usize| flipped.index_axis(ndarray::Axis(0), i) == other;
+        let count = (0..400).filter(|&i| is(mirrored.index_axis(ndarray::Axis(0), i), i)).count();
+        let same = (0..400).filter(|&i| is(images.index_axis(ndarray::Axis(0), i), i)).count();
+        assert_eq!(count + same, 400);
+        assert!((140..=260).contains(&count), "{count} of 400: six deviations of 10 around 200");
+    }
 }

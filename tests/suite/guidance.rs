@@ -61,7 +61,7 @@ fn guidance_of_zero_ignores_the_class_and_of_three_exaggerates_it() {
 fn training_learns_whatever_is_predicted() {
     for prediction in [Prediction::Epsilon, Prediction::Sample, Prediction::V] {
         let mut config = Preset::Tiny.config();
-        config.schedule.prediction_type = prediction;
+        config.schedule.prediction_type = prediction.into();
         let mut trainer = trainer(config);
         let losses: Vec<f64> = (0..30).map(|_| trainer.step().expect("a finite step").loss).collect();
         let mean = |part: &[f64]| part.iter().sum::<f64>() / part.len() as f64;

@@ -3,6 +3,7 @@
 mod callers;
 mod contract;
 mod dit;
+mod editing;
 mod elementary_sweep;
 mod golden;
 mod guidance;

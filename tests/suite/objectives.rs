@@ -11,13 +11,13 @@ use ancestral::layers::ParameterVector;
 use ancestral::models::Network;
 use ancestral::numerics::rng::{Stream, normal};
 use ancestral::pipeline::{Pipeline, Scheduler};
-use ancestral::sample::{Settings, draw};
+use ancestral::sample::{Sampler, Settings, draw};
 use ancestral::train::goal::{LossName, WeightingName};
-use ancestral::train::gradient::{Gradient, Zeros, loss_and_gradient};
-use ancestral::train::objective::{Batch, Bound};
+use ancestral::train::gradient::{self, Gradient, Zeros, loss_and_gradient};
+use ancestral::train::objective::{Batch, Bound, noised};
 use ancestral::train::timesteps::TimestepSampler;
 use ancestral::train::{Config, ObjectiveConfig, Preset, State, Trainer};
-use ndarray::Axis;
+use ndarray::{Array4, Axis};
 
 fn images(split: Split) -> Dataset {
     let shape = Shape { height: 8, width: 8, channels: 1 };
@@ -48,13 +48,18 @@ fn objectives() -> Vec<(ObjectiveConfig, Prediction)> {
             v,
         ),
         (ObjectiveConfig { loss: LossName::Vlb, ..default() }, epsilon),
+        (ObjectiveConfig { weighting: WeightingName::MinSnr, ..default() }, Prediction::Flow),
+        (ObjectiveConfig { timesteps: TimestepSampler::LogNormal, ..default() }, Prediction::Edm(0.6)),
     ]
 }
 
 /// `t_max` is small where the losses of every t are to be known soon.
 fn config((objective, prediction): (ObjectiveConfig, Prediction), steps: u64) -> Config {
     let mut config = Config { steps, batch_size: 6, objective, ..Preset::Tiny.config() };
-    config.schedule.prediction_type = prediction;
+    config.schedule.prediction_type = prediction.into();
+    if let Prediction::Edm(sigma_data) = prediction {
+        config.edm.sigma_data = sigma_data;
+    }
     (config.schedule.num_train_timesteps, config.sample_steps) = (3, 3);
     (config.schedule.beta_start, config.schedule.beta_end) = (0.1, 0.9);
     config.for_images(&images(Split::Train)).expect("a config that holds")
@@ -92,6 +97,8 @@ fn gradient_of_every_objective_equals_differences_along_random_directions() {
         let of =
             |w: &ParameterVector<f64>| loss_and_gradient(&network, w, &batch, None, &Zeros::default()).expect("a loss");
         let Gradient { grads, by_image, loss } = of(&w);
+        let alone = gradient::loss(&network, &w, &batch).expect("a loss");
+        assert!((alone - loss).abs() <= 1e-14 * loss.abs(), "added up in another order: {alone} {loss}");
         let weights = batch.weight.as_ref().expect("weights");
         let mean = by_image.iter().zip(weights).map(|(loss, weight)| loss * weight / 3.0).sum::<f64>();
         assert!((mean - loss).abs() < 1e-12 * loss.abs().max(1.0), "{:?}: {mean} {loss}", config.objective);
@@ -199,6 +206,54 @@ fn model_with_a_learned_variance_is_saved_read_sampled_and_measured() {
 }
 
 #[test]
+fn model_of_flow_matching_and_of_edm_opens_with_its_own_sampler_and_is_measured_like_the_others() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let samplers =
+        [(7, None, Sampler::FlowEuler), (8, None, Sampler::EdmDpm), (8, Some(Sampler::EdmEuler), Sampler::EdmEuler)];
+    for (objective, named, sampler) in samplers {
+        let config = Config { sampler: named, ..config(objectives().remove(objective), 2) };
+        let trained = trained(&config, None, 2).pipeline().expect("a model");
+        pipeline::write(&trained, folder.path()).expect("a folder");
+        let model = pipeline::read(folder.path()).expect("our own folder").pipeline;
+        assert_eq!((model.scheduler(), model.scheduler().sampler), (trained.scheduler(), sampler));
+        let settings = |model: &Pipeline| Settings::new(model).expect("settings");
+        let pictures = draw(&model, &settings(&model), 0..2, |_| Ok(())).expect("pictures");
+        assert_eq!(pictures, draw(&trained, &settings(&trained), 0..2, |_| Ok(())).expect("pictures"));
+        let found = evaluate(&model, model.weights(), &images(Split::Validation), 4, |_| {}).expect("errors");
+        // The levels of Ho et al. 2020, whatever the model's own: nearly all noise at the end, where x_t itself is the noise.
+        assert_eq!(found.bins.last().expect("bins").0, 901..=1000);
+        assert!(found.bins[9].1.linear_mse < 1e-3 && found.bins[0].1.linear_mse > 0.5, "{found:?}");
+        // x̂₀ = (x − sigma ε̂)/signal: its error is that of ε̂ times the noise over the signal, which is 0.01 to 0.34 in the first bin.
+        let first = &found.bins[0].1;
+        assert!(first.x_0_mse > 1e-4 * first.mse && first.x_0_mse < 0.12 * first.mse, "{first:?}");
+    }
+}
+
+#[test]
+fn target_and_input_of_a_batch_are_what_the_denoiser_undoes() {
+    let (x_0, eps) = (normal((3, 8, 8, 1), 1) * 0.3, normal((3, 8, 8, 1), 2));
+    for (objective, prediction) in objectives() {
+        let schedule = config((objective, prediction), 1).scheduler().expect("a schedule").schedule;
+        let t = [1, 3, 2];
+        let batch = Batch::noised(&schedule, prediction, &x_0, &t, &eps, None);
+        let x_t = noised(&schedule, &x_0, &t, &eps);
+        for (i, t) in t.into_iter().enumerate() {
+            let level = schedule.level(t);
+            let image = |x: &Array4<f64>| x.index_axis(Axis(0), i).iter().copied().collect::<Vec<f64>>();
+            let (x, fed, said) = (image(&x_t), image(&batch.x_t), image(&batch.target));
+            let eps_hat = prediction.eps_hat(level.marginal(), &x, &said);
+            let x_0_hat = prediction.x_0_hat(level.marginal(), &x, &said);
+            let near =
+                |a: &[f64], b: &[f64]| a.iter().zip(b).all(|(a, b)| (a - b).abs() < 1e-9 * (1.0 + level.ratio()));
+            assert!(near(&eps_hat, &image(&eps)), "{prediction:?}, t = {t}");
+            assert!(level.signal() == 0.0 || near(&x_0_hat, &image(&x_0)), "{prediction:?}, t = {t}");
+            let scale = prediction.input_scale(level);
+            assert!(fed.iter().zip(&x).all(|(fed, x)| *fed == scale * x), "{prediction:?}, t = {t}");
+        }
+    }
+}
+
+#[test]
 fn bound_of_a_model_of_another_process_is_refused() {
     let config = config(objectives().remove(0), 1);
     let trained = trained(&config, None, 1).pipeline().expect("a model");
@@ -228,6 +283,12 @@ fn objective_in_a_config_file_is_one_line_and_doubles_the_channels_where_the_var
         ("[objective]\nweighting = \"snr\"", "objective.weighting"),
         ("[objective]\nlog_normal_deviation = 0.0", "objective.log_normal_deviation"),
         ("[objective]\ngamma = 1.0", "objective.gamma"),
+        ("[objective]\ntimesteps = \"loss_aware\"\n[schedule]\nprediction_type = \"edm\"", "objective.timesteps"),
+        ("[objective]\nloss = \"vlb\"\n[schedule]\nprediction_type = \"flow_prediction\"", "objective.loss"),
+        ("[schedule]\nprediction_type = \"flow_prediction\"\n[flow]\nshift = 0.0", "shift"),
+        ("[schedule]\nprediction_type = \"edm\"\n[edm]\nsigma_data = -1.0", "edm.sigma_data"),
+        ("sampler = \"edm-dpm\"", "sampler: expected ddpm or ddim"),
+        ("sampler = \"best\"", "unknown sampler `best`"),
         ("[objective]\nloss = \"hybrid\"\nvariance = \"learned\"\n[model]\nout_channels = 1", "model.out_channels"),
     ] {
         let refusal = with(text).unwrap_err().to_string();

@@ -2,7 +2,9 @@
 
 use std::path::{Path, PathBuf};
 
+use ancestral::checkpoint::{pipeline, scheduler};
 use ancestral::digest::sha256;
+use ancestral::train::Preset;
 
 fn in_tree(name: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(name)
@@ -15,6 +17,27 @@ fn hash_of_the_default_run_in_the_readme_is_that_of_the_model_in_the_tree() {
     let published = line.split_whitespace().nth(1).expect("a hash");
     let weights = in_tree("data/models/digits/unet/diffusion_pytorch_model.safetensors");
     assert_eq!(sha256(&std::fs::read(weights).expect("the model in the tree")), published);
+}
+
+#[test]
+fn model_in_the_tree_is_saved_as_the_default_run_saves_it() {
+    let config = Preset::Digits.config();
+    let file = in_tree("data/models/digits/scheduler/scheduler_config.json");
+    assert_eq!(
+        std::fs::read_to_string(file).expect("a file"),
+        scheduler::to_json(&config.scheduler().expect("a preset"))
+    );
+    let model = pipeline::read(&in_tree("data/models/digits")).expect("the model in the tree").pipeline;
+    assert_eq!((model.network().config(), model.guidance()), (config.model.clone(), config.guidance()));
+    let names: Vec<String> = (0..10).map(|digit| digit.to_string()).collect();
+    assert_eq!((model.null_class(), model.class_names()), (config.null_class(), Some(&*names)));
+    // Whole, and in the layout in which a run writes it.
+    let folder = tempfile::tempdir().expect("a folder");
+    pipeline::write(&model, folder.path()).expect("written");
+    for name in ["model_index.json", "unet/config.json", "unet/diffusion_pytorch_model.safetensors"] {
+        let [ours, theirs] = [folder.path().join(name), in_tree("data/models/digits").join(name)].map(std::fs::read);
+        assert!(ours.expect("a file") == theirs.expect("a file"), "{name}");
+    }
 }
 
 #[test]

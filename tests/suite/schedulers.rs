@@ -54,6 +54,15 @@ const NAMES: &[&str] = &[
     "edm_dpmpp_2m",
     "flow_euler",
     "flow_euler_shift3",
+    "ddim_linspace_7",
+    "ddpm_leading_offset",
+    "pndm_v",
+    "plms_v",
+    "euler_beta",
+    "dpmpp_2m_beta",
+    "dpmpp_2m_cosine",
+    "lms_cosine",
+    "edm_exponential_1",
 ];
 
 /// A trajectory of two images under one scheduler.
@@ -170,7 +179,9 @@ fn trajectories_of_diffusers_are_followed_state_by_state() {
         let error = largest(&mut double.iter().enumerate().map(|(i, x)| fixture.error(x, i)));
         let in_f32 = largest(&mut single.iter().enumerate().map(|(i, x)| fixture.error(x, i)));
         println!("{name}: off by {error:e} in f64, {in_f32:e} in f32");
-        assert!(error <= SAME, "{name}: off by {error:e}");
+        // A cosine's β is a difference of 1 and a quotient near 1 (see below): at T, σ = 2e4 is off by 1e-9 of itself.
+        let cosine = fixture.theirs["beta_schedule"] == "squaredcos_cap_v2";
+        assert!(error <= if cosine { 1e-8 } else { SAME }, "{name}: off by {error:e}");
         // Some tens of roundings to 6e-8, amplified by up to 157 at the first steps where nothing is clipped.
         assert!(in_f32 <= 2e-4, "{name} in f32: off by {in_f32:e}");
     }

@@ -8,9 +8,10 @@ use crate::diffusion::Variance;
 use crate::sample::{Algorithm, Sampler, SamplerOptions, Sigmas, Solver};
 
 /// The fields that say how levels are spread in sigma.
-const SPREADS: [(&str, Sigmas); 3] = [
+const SPREADS: [(&str, Sigmas); 4] = [
     ("use_karras_sigmas", Sigmas::Karras),
     ("use_exponential_sigmas", Sigmas::Exponential),
+    ("use_beta_sigmas", Sigmas::Beta),
     ("use_lu_lambdas", Sigmas::Lambdas),
 ];
 
@@ -71,7 +72,6 @@ fn not_implemented(sampler: Sampler) -> Vec<(&'static str, Value)> {
         ("solver_p", Value::Null),
         ("stochastic_sampling", json!(false)),
         ("timestep_type", json!("discrete")),
-        ("use_beta_sigmas", json!(false)),
         ("use_dynamic_shifting", json!(false)),
         ("use_flow_sigmas", json!(false)),
     ];

@@ -1,10 +1,11 @@
 //! `ancestral classify`: a classifier, which `quality` sees pictures by.
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
 use serde_json::json;
 
+use super::built_in::{self, BUILT_IN, is_built_in};
 use super::progress::{Progress, note};
 use super::{Exit, flag, print};
 use crate::checkpoint::classifier::{self, Saved};
@@ -15,9 +16,6 @@ use crate::models::Classifier;
 use crate::report::table::table;
 use crate::train::{ClassifierRecipe, ClassifierTrainer};
 use crate::{Error, Result};
-
-/// The folder of the classifier in the tree.
-pub(super) const DEFAULT: &str = "data/models/classifier";
 
 /// The flags of `classify`.
 #[derive(Debug, clap::Args)]
@@ -70,8 +68,8 @@ struct Train {
 
 #[derive(Debug, clap::Args)]
 struct Eval {
-    /// The folder of the classifier
-    #[arg(long, value_name = "DIR", default_value = DEFAULT)]
+    /// The folder of the classifier; the word `built-in` is that of digits in the program
+    #[arg(long, value_name = "DIR", default_value = BUILT_IN)]
     model: PathBuf,
     /// Labelled images: as for `train --data`
     #[arg(long, value_name = "DIR", default_value = "data/mnist")]
@@ -95,7 +93,9 @@ pub fn run(args: &Args) -> Result<Exit> {
     match &args.what {
         What::Train(args) => train(args),
         What::Eval(args) => {
-            let Saved { classifier, weights, .. } = classifier::read(&args.model)?;
+            let read =
+                |folder: &Path| if is_built_in(folder) { built_in::classifier() } else { classifier::read(folder) };
+            let Saved { classifier, weights, .. } = read(&args.model)?;
             let (height, width) = classifier.config.sample_size;
             let shape = Shape { height, width, channels: classifier.config.in_channels };
             let data = data::load(&args.data, Split::Validation, shape)?;

@@ -2,10 +2,15 @@
 
 use std::path::PathBuf;
 
-use serde_json::json;
+use ndarray::Array4;
+use serde_json::{Value, json};
 
+mod edit;
 mod outputs;
+mod sources;
 
+use self::edit::{Edits, Plan};
+use super::built_in::BUILT_IN;
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
 use super::sampling::Sampling;
 use super::{Exit, class_of, flag, print, read_model};
@@ -16,31 +21,36 @@ use crate::report::Picture;
 use crate::report::animation::save_gif;
 use crate::report::film::Film;
 use crate::report::grid;
+use crate::report::sheet::sheet;
+use crate::sample::Moment;
 use crate::{Error, Result};
+
+/// The flags that the library names as fields.
+const FLAGS: [&str; 4] = ["class", "guidance", "guidance_interval", "sampler"];
 
 /// The flags of `sample`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Picture i of a seed is one fixed picture: alone or among others, whatever the batch size and the \
-threads.\n\nExamples:\n  ancestral sample\n      60 digits from the model in the tree, one column per \
+threads.\n\nExamples:\n  ancestral sample\n      60 digits from the model in the program, one column per \
 digit\n  ancestral sample --sampler unipc --steps 8\n      the same digits in an eighth of the time\n  ancestral sample --count 1 --first-index 17 --out 17.png\n      the 18th of them alone\n  ancestral \
 sample --class 7 --guidance 3\n      sevens, and nothing like other digits\n  ancestral sample --steps \
 1000\n      Algorithm 2 in full\n  ancestral sample --npy pictures.npy\n      float32 (n, c, h, w) \
 for numpy.load\n  ancestral sample --count 8 --strip strip.png --animation film.gif\n      the reverse \
 process")]
 pub struct Args {
-    /// A run, a diffusers pipeline folder, or a bare U-Net folder
-    #[arg(long, value_name = "DIR", default_value = "data/models/digits")]
+    /// A run, a diffusers pipeline folder, or a bare network folder; the word `built-in` is the model of digits in the program
+    #[arg(long, value_name = "DIR", default_value = BUILT_IN)]
     model: PathBuf,
-    /// Pictures to draw
-    #[arg(long, value_name = "N", default_value_t = 60, value_parser = clap::value_parser!(u32).range(1..=65536))]
-    count: u32,
+    /// Pictures to draw, or of each picture that is edited [default: 60; 4 of an edit, 8 on the way to another picture]
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..=65536))]
+    count: Option<u32>,
     #[command(flatten)]
     sampling: Sampling,
     /// The index of the first picture
     #[arg(long, value_name = "I", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 48))]
     first_index: u64,
-    /// The class of every picture, by number or name, for a conditional model [default: all in turn]
+    /// The class of every picture, by number or name, for a conditional model [default: all in turn; none of an edit]
     #[arg(long, value_name = "K")]
     class: Option<String>,
     /// The grid of all pictures
@@ -67,32 +77,64 @@ pub struct Args {
     /// Print one JSON object: settings, files, the SHA-256 of the pictures
     #[arg(long)]
     json: bool,
+    #[command(flatten)]
+    edits: Edits,
+}
+
+/// Pictures, and what is written of them.
+struct Drawn {
+    /// The class that was asked for.
+    class: Option<usize>,
+    /// Shape (n, h, w, c).
+    pictures: Array4<f32>,
+    /// The settings.
+    json: Value,
+    /// Of an edit: the images of the grid row by row, the names of its columns, and how many rows.
+    sheet: Option<(Array4<f32>, Vec<String>, usize)>,
 }
 
 /// Draws pictures and writes what was asked for.
 pub fn run(args: &Args) -> Result<Exit> {
     let model = read_model(&args.model)?;
-    let settings = args.sampling.settings(&model, class_of(&model, args.class.as_deref())?)?;
     let (height, width, channels) = model.image_shape()?;
     if channels != 1 && channels != 3 {
         return Err(Error::value("in_channels", "1 (grey) or 3 (colour), for pictures", channels));
     }
     let scale = args.scale.map_or(scale_for(height), usize::from);
-    check_count(args.count as usize, (height, width, channels), scale)?;
-    outputs::check(args)?;
-    let mut film = Film::new(settings.chain.len(), args.strip.is_some(), args.animation.is_some());
-    let indices = args.first_index..args.first_index + u64::from(args.count);
-    let pictures =
-        in_batches(&model, &settings, indices.clone(), args.sampling.batch_size as usize, |first, moment| {
-            film.watch(first, moment)
-        })
-        .map_err(|error| flag(error, &["class", "guidance"]))?;
-    let all_classes = if args.class.is_none() { columns_for(&model) } else { None };
+    let check = |count: usize| {
+        check_count(count, (height, width, channels), scale)?;
+        outputs::check(args)
+    };
+    let new_film = |steps: usize| Film::new(steps, args.strip.is_some(), args.animation.is_some());
+    let (drawn, film) = if args.edits.from.is_empty() {
+        let settings = args.sampling.settings(&model, class_of("--class", &args.class, &model)?)?;
+        let count = args.count.unwrap_or(60);
+        check(count as usize)?;
+        let mut film = new_film(settings.chain.len());
+        let indices = args.first_index..args.first_index + u64::from(count);
+        let batch = args.sampling.batch_size as usize;
+        let watch = |first: usize, moment: &Moment| film.watch(first, moment);
+        let pictures = in_batches(&model, &settings, indices, batch, watch).map_err(|e| flag(e, &FLAGS))?;
+        let json = args.sampling.to_json(&model, &settings);
+        (Drawn { class: settings.class, pictures, json, sheet: None }, film)
+    } else {
+        let plan = Plan::new(&model, args)?;
+        check(plan.pictures())?;
+        let mut film = new_film(plan.steps());
+        (plan.run(|first, moment| film.watch(first, moment)).map_err(|e| flag(e, &FLAGS))?, film)
+    };
+    let Drawn { class, pictures, json, sheet: named } = drawn;
+    let all_classes = if args.class.is_none() && named.is_none() { columns_for(&model) } else { None };
     let columns = args.columns.map(|n| n as usize).or(all_classes);
     let mut files = vec![args.out.clone()];
-    grid(&pictures, columns, 2, scale).save_png(&args.out)?;
+    match named {
+        None => grid(&pictures, columns, 2, scale).save_png(&args.out)?,
+        Some((images, names, rows)) => {
+            sheet(&images, &names, &vec![String::new(); rows], scale).save_png(&args.out)?;
+        }
+    }
     if let Some(folder) = &args.singles {
-        for (picture, index) in pictures.outer_iter().zip(indices) {
+        for (picture, index) in pictures.outer_iter().zip(args.first_index..) {
             let file = folder.join(format!("{index:06}.png"));
             Picture::new(picture).save_png(&file)?;
             files.push(file);
@@ -116,11 +158,11 @@ pub fn run(args: &Args) -> Result<Exit> {
     if args.json {
         let (n, h, w, c) = pictures.dim();
         let files: Vec<_> = files.iter().map(|file| file.to_string_lossy()).collect();
-        let mut settings_of = args.sampling.to_json(&model, &settings);
+        let mut settings_of = json;
         let object = settings_of.as_object_mut().expect("an object");
         let others = json!({
             "model": args.model.to_string_lossy(), "count": n, "height": h, "width": w, "channels": c,
-            "first_index": args.first_index, "class": settings.class, "files": files, "sha256": sha256,
+            "first_index": args.first_index, "class": class, "files": files, "sha256": sha256,
         });
         object.extend(others.as_object().expect("an object").clone());
         print(settings_of)?;

@@ -114,10 +114,10 @@ pub fn run(args: &Args) -> Result<Exit> {
     note(&format!("{parameters} parameters, {steps} steps of {batch_size} images, into {}", out.display()));
 
     let metrics = Metrics::open(&out.join("metrics.jsonl"), trainer.state().step)?;
-    let mut run = Run { metrics, out, trainer, checkpoint_minutes: args.checkpoint_minutes };
+    let mut run = Run { metrics, out, trainer, validation, checkpoint_minutes: args.checkpoint_minutes };
     let ended = run.train(args.stop_at.unwrap_or(u64::MAX)).map_err(|error| run.with_advice(error))?;
     if ended {
-        return run.finish(&validation).map_err(|error| run.with_advice(error));
+        return run.finish().map_err(|error| run.with_advice(error));
     }
     let (step, out) = (run.trainer.state().step, run.out.display());
     note(&format!("stopped after step {step} with a checkpoint; go on with: ancestral train --resume --out {out}"));

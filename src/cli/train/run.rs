@@ -14,7 +14,7 @@ use super::super::pictures::{columns_for, in_batches, scale_for};
 use super::super::progress::{Progress, note};
 use super::super::{Exit, print};
 use crate::checkpoint::{pipeline, resume, weights};
-use crate::data;
+use crate::data::Dataset;
 use crate::report::grid;
 use crate::report::plot::loss_curve;
 use crate::sample::Settings;
@@ -23,9 +23,13 @@ use crate::train::metrics::Metrics;
 use crate::train::power_ema::WIDTHS;
 use crate::{Error, Result, atomic};
 
+/// The most images whose loss is computed while training.
+const MOST_TO_VALIDATE: usize = 128;
+
 /// A run under way: what is trained, and the folder that it lives in.
 pub(super) struct Run {
     pub trainer: Trainer,
+    pub validation: Dataset,
     pub out: PathBuf,
     pub metrics: Metrics,
     /// A checkpoint at least as often.
@@ -45,7 +49,11 @@ impl Run {
             && self.trainer.state().step < stop_at
             && !stop.load(Ordering::Relaxed)
         {
-            let report = self.trainer.step()?;
+            let mut report = self.trainer.step()?;
+            if config.validate_every > 0 && report.step % config.validate_every == 0 {
+                let images = config.evaluation_images.min(MOST_TO_VALIDATE);
+                report.validation_loss = Some(self.trainer.loss_on(&self.validation, images)?);
+            }
             self.metrics.push(&report)?;
             if config.post_hoc_every > 0 && (report.step % config.post_hoc_every == 0 || report.step == config.steps) {
                 self.snapshot(report.step)?;
@@ -122,7 +130,6 @@ impl Run {
         let settings = Settings {
             seed: config.seed,
             chain: model.scheduler().chain(config.sample_steps)?,
-            guidance: if model.guides() { config.sample_guidance } else { 1.0 },
             ..Settings::new(&model)?
         };
         let pictures = in_batches(&model, &settings, 0..config.sample_count as u64, 64, |_, _| {})?;
@@ -131,15 +138,15 @@ impl Run {
 
     fn plot(&self) -> Result<()> {
         let title = format!("Training loss: {}", self.trainer.config().objective.words());
-        loss_curve(&title, self.metrics.losses(), &[], &self.out.join("loss.svg"))
+        loss_curve(&title, self.metrics.losses(), self.metrics.validation(), &self.out.join("loss.svg"))
     }
 
     /// The model folder, the last pictures and plots, the evaluation, and what is printed at the end.
-    pub fn finish(&mut self, validation: &data::Dataset) -> Result<Exit> {
+    pub fn finish(&mut self) -> Result<Exit> {
         let (model, sha256) = (self.trainer.pipeline()?, self.checkpoint()?);
         self.draw_grid(&self.out.join("samples.png"))?;
         self.plot()?;
-        let state = self.trainer.state();
+        let (state, validation) = (self.trainer.state(), &self.validation);
         let mut subjects = vec![Subject { name: "raw weights", weights: &state.weights }];
         subjects.extend(state.ema.as_ref().map(|weights| Subject { name: "EMA weights", weights }));
         let results = eval::evaluate_all(&model, &subjects, validation, self.trainer.config().evaluation_images)?;

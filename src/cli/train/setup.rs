@@ -88,11 +88,7 @@ fn from_model(mut config: Config, folder: &Path) -> Result<Start> {
     let model = read_model(folder)?;
     let scheduler = model.scheduler();
     config.model = model.network().config();
-    let schedule = &mut config.schedule;
-    schedule.beta_schedule = scheduler.schedule.curve();
-    schedule.num_train_timesteps = scheduler.schedule.t_max();
-    (schedule.beta_start, schedule.beta_end) = (scheduler.schedule.beta_start(), scheduler.schedule.beta_end());
-    schedule.prediction_type = scheduler.prediction;
+    config.set_noise(scheduler);
     if model.null_class().is_none() {
         config.label_dropout = 0.0;
     }

@@ -7,7 +7,7 @@ use super::diffusion::{row, scheduler_of, tables};
 use super::{Request, Results, named};
 use crate::Result;
 use crate::denoise::{Estimate, Output};
-use crate::diffusion::{Form, Level};
+use crate::diffusion::{Form, Level, Prediction};
 use crate::golden::precision::Precision;
 use crate::layers::{flat, shaped};
 use crate::numerics::Real;
@@ -185,7 +185,12 @@ struct Recalled<'a, F> {
 impl<F: Precision> Walk<F> for Recalled<'_, F> {
     fn see(&mut self, x: &Array4<F>, level: Level) -> Result<Estimate<F>> {
         match self.past.next() {
-            Some(seen) => Ok(Estimate { x_0_hat: seen.clone(), eps_hat: seen, log_variance: None }),
+            Some(seen) => Ok(Estimate {
+                x_0_hat: seen.clone(),
+                eps_hat: seen,
+                prediction: Prediction::Epsilon, // not asked for by those that look back
+                log_variance: None,
+            }),
             None => self.now.see(x, level),
         }
     }

@@ -71,6 +71,11 @@ pub fn cos(x: f64) -> f64 {
     libm::cos(x)
 }
 
+/// The angle in [0, π] whose cosine is x, in f64; NaN outside of [−1, 1].
+pub fn acos(x: f64) -> f64 {
+    libm::acos(x)
+}
+
 /// tanh x in f64.
 pub fn tanh(x: f64) -> f64 {
     libm::tanh(x)

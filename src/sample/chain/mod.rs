@@ -9,7 +9,9 @@ mod sigmas;
 
 use self::sigmas::Table;
 use super::conventions::{Lists, Next};
+use super::timesteps::{cut_off, respaced};
 use super::{Choice, FinalSigma, Sampler, SamplerOptions, Sigmas, Spacing, Transition, timesteps};
+use crate::diffusion::schedule::linspace;
 use crate::diffusion::{Form, Level, Process, Schedule};
 use crate::{Error, Result};
 
@@ -34,9 +36,24 @@ pub fn chain(
     if let Some(pair) = timesteps.windows(2).find(|pair| pair[0] <= pair[1]) {
         return Err(Error::value("timesteps", "times that descend", format!("{} before {}", pair[0], pair[1])));
     }
+    Ok(through(schedule, timesteps, timesteps.len(), sampler, options))
+}
+
+/// The same for times that were checked, the last of a list of `steps`.
+fn through(
+    schedule: &Schedule,
+    timesteps: &[usize],
+    steps: usize,
+    sampler: Sampler,
+    options: &SamplerOptions,
+) -> Vec<Transition> {
+    let stride = match options.conventions.ddim_goes_to {
+        Next::OneStrideBefore => Some(schedule.t_max() / steps),
+        Next::OfTheList => None,
+    };
     match sampler {
-        Sampler::Ddpm | Sampler::Ddim | Sampler::DdimInverse => Ok(in_time(schedule, timesteps, sampler, options)),
-        Sampler::Pndm => pndm(schedule, timesteps, options),
+        Sampler::Ddpm | Sampler::Ddim | Sampler::DdimInverse => in_time(schedule, timesteps, stride, sampler, options),
+        Sampler::Pndm => pndm(schedule, timesteps, stride, options),
         _ => {
             let table = Table::of(schedule);
             let levels = timesteps.iter().map(|&t| match schedule.process() {
@@ -45,7 +62,7 @@ pub fn chain(
                 }
                 _ => table.level(sampler, t as f64 - 1.0),
             });
-            Ok(in_sigma(sampler, levels.collect(), last_sigma(sampler, options, &table)))
+            in_sigma(sampler, levels.collect(), last_sigma(sampler, options, &table))
         }
     }
 }
@@ -57,33 +74,61 @@ pub fn chain(
 /// If not 1 ≤ `steps` ≤ T, or the offset shifts the first time beyond T.
 pub fn spread(
     schedule: &Schedule,
-    (steps, spacing, offset): (usize, Spacing, usize),
+    spread: (usize, Spacing, usize),
     sampler: Sampler,
     options: &SamplerOptions,
 ) -> Result<Vec<Transition>> {
-    let list = timesteps(spacing, schedule.t_max(), steps, offset);
+    spread_last(schedule, spread, spread.0, sampler, options)
+}
+
+/// The last `kept` steps of that chain, at least one: where a picture starts that is not all noise.
+///
+/// # Errors
+/// As [`spread`](fn@spread); if not 1 ≤ `kept` ≤ `steps`.
+pub fn spread_last(
+    schedule: &Schedule,
+    (steps, spacing, offset): (usize, Spacing, usize),
+    kept: usize,
+    sampler: Sampler,
+    options: &SamplerOptions,
+) -> Result<Vec<Transition>> {
+    if kept != steps && !(1..steps).contains(&kept) {
+        return Err(Error::value("number of steps that are kept", format!("1 to {steps}"), kept));
+    }
+    let last = |mut levels: Vec<Level>| levels.split_off(levels.len().saturating_sub(kept));
+    let t_max = schedule.t_max();
+    let list = match options.conventions.lists {
+        Lists::Respaced => respaced(t_max, steps),
+        Lists::CutOff => cut_off(t_max, steps),
+        Lists::Shared | Lists::OfTheClass | Lists::LinearInLogSigma => timesteps(spacing, t_max, steps, offset),
+    };
     let in_time = matches!(sampler, Sampler::Ddpm | Sampler::Ddim | Sampler::DdimInverse | Sampler::Pndm);
     if !in_time && options.conventions.lists == Lists::OfTheClass {
         let table = Table::of(schedule);
         let (levels, end) = of_class::levels(&table, (steps, spacing, offset), sampler, options)?;
-        return Ok(in_sigma(sampler, levels, end));
+        return Ok(in_sigma(sampler, last(levels), end));
     }
+    let list = list?;
     if options.sigmas != Sigmas::OfTimes && sampler.takes(Choice::Sigmas) {
-        list?;
         let table = Table::of(schedule);
         let ratios = sigmas::spread(options.sigmas, table.most(), table.least(), steps);
         let levels = ratios.into_iter().map(|ratio| table.level_at(sampler, table.time(ratio), ratio)).collect();
-        return Ok(in_sigma(sampler, levels, last_sigma(sampler, options, &table)));
+        return Ok(in_sigma(sampler, last(levels), last_sigma(sampler, options, &table)));
     }
     if let Process::Edm { .. } = schedule.process()
         && !in_time
     {
-        list?;
         let table = Table::of(schedule);
         let levels = table.edm(sampler, steps);
-        return Ok(in_sigma(sampler, levels, last_sigma(sampler, options, &table)));
+        return Ok(in_sigma(sampler, last(levels), last_sigma(sampler, options, &table)));
     }
-    chain(schedule, &list?, sampler, options)
+    if options.conventions.lists == Lists::LinearInLogSigma && schedule.process() == Process::Betas && !in_time {
+        let table = Table::of(schedule);
+        let times = linspace(0.0, (t_max - 1) as f64, steps).into_iter().rev();
+        let levels = times.map(|time| table.level_at(sampler, time, table.sigma_by_log(time))).collect();
+        return Ok(in_sigma(sampler, last(levels), last_sigma(sampler, options, &table)));
+    }
+    Ok(through(schedule, &list[steps - kept..], steps, sampler, options))
 }
 
 /// Where a chain in sigma ends.
@@ -114,13 +159,16 @@ fn in_sigma(sampler: Sampler, mut levels: Vec<Level>, end: f64) -> Vec<Transitio
 }
 
 /// The chain of a sampler that speaks of ᾱ.
-fn in_time(schedule: &Schedule, timesteps: &[usize], sampler: Sampler, options: &SamplerOptions) -> Vec<Transition> {
+fn in_time(
+    schedule: &Schedule,
+    timesteps: &[usize],
+    stride: Option<usize>,
+    sampler: Sampler,
+    options: &SamplerOptions,
+) -> Vec<Transition> {
     // The classes of diffusers that may end one step short are those that step by strides.
     let by_strides = sampler.takes(Choice::SetAlphaToOne);
-    let stride = match options.conventions.ddim_goes_to {
-        Next::OneStrideBefore if by_strides => Some(schedule.t_max() / timesteps.len()),
-        _ => None,
-    };
+    let stride = stride.filter(|_| by_strides);
     let level = |t: usize| schedule.level(t).in_form(Form::VariancePreserving);
     let end = if by_strides && !options.set_alpha_to_one { level(1) } else { Level::CLEAN };
     let next = timesteps.iter().skip(1).copied().chain([0]);
@@ -140,36 +188,33 @@ fn in_time(schedule: &Schedule, timesteps: &[usize], sampler: Sampler, options: 
 }
 
 /// PNDM's chain: a transition for each evaluation.
-fn pndm(schedule: &Schedule, timesteps: &[usize], options: &SamplerOptions) -> Result<Vec<Transition>> {
+fn pndm(schedule: &Schedule, timesteps: &[usize], stride: Option<usize>, options: &SamplerOptions) -> Vec<Transition> {
     let n = timesteps.len();
-    let strides = options.conventions.ddim_goes_to == Next::OneStrideBefore;
-    let stride = schedule.t_max() / n;
     let level = |t: usize| schedule.level(t).in_form(Form::VariancePreserving);
     let end = if options.set_alpha_to_one { Level::CLEAN } else { level(1) };
     let before = |t: usize, less: usize| if t > less { level(t - less) } else { end };
-    let next = |i: usize| match timesteps.get(i + 1) {
-        _ if strides => before(timesteps[i], stride),
-        Some(&next) => level(next),
-        None => end,
+    let next = |i: usize| match (stride, timesteps.get(i + 1)) {
+        (Some(stride), _) => before(timesteps[i], stride),
+        (None, Some(&next)) => level(next),
+        (None, None) => end,
     };
     let simple = |i: usize| Transition { from: level(timesteps[i]), to: next(i) };
     if !options.runge_kutta {
         let mut chain: Vec<Transition> = (0..n).map(simple).collect();
         if n > 1 {
             // The second evaluation takes the first step again, from where that began.
-            let start =
-                if strides { level((timesteps[1] + stride).min(schedule.t_max())) } else { level(timesteps[0]) };
+            let start = level(stride.map_or(timesteps[0], |stride| (timesteps[1] + stride).min(schedule.t_max())));
             let again = Transition { from: start.fed(level(timesteps[1]).time), to: level(timesteps[1]) };
             chain.insert(1, again);
             chain[0].to = chain[0].to.fed(again.from.time);
         }
-        return Ok(chain);
+        return chain;
     }
     let whole = 3.min(n - 1);
     let mut chain = Vec::new();
     for i in 0..whole {
         let (t, t_next) = (timesteps[i], timesteps[i + 1]);
-        let half = if strides { stride / 2 } else { (t - t_next) / 2 };
+        let half = stride.unwrap_or(t - t_next) / 2;
         // In strides the network is fed half a stride above the next time, whatever ᾱ is.
         let middle = before(t, half).fed(level((t_next + half).min(t)).time);
         let middle_again = level((t_next + half).min(t));
@@ -182,7 +227,7 @@ fn pndm(schedule: &Schedule, timesteps: &[usize], options: &SamplerOptions) -> R
         ]);
     }
     chain.extend((whole..n).map(simple));
-    Ok(chain)
+    chain
 }
 
 #[cfg(test)]

@@ -3,7 +3,7 @@
 //! | class | times of N steps | times of sigmas | where it ends |
 //! |---|---|---|---|
 //! | Euler, Heun, LMS | N; `linspace` not rounded | as they are, between the first and the last σ of the times | 0 |
-//! | DPM-Solver, UniPC, DEIS | N + 1, the last left out | rounded (Karras, λ) or cut off (exponential), between σ(T) and σ(1) | as its config says; DEIS at σ(1) or where it is |
+//! | DPM-Solver, UniPC, DEIS | N + 1, the last left out | rounded (Karras, λ) or cut off (exponential, beta), between σ(T) and σ(1) | as its config says; DEIS at σ(1) or where it is |
 
 use super::sigmas::{self, Table};
 use crate::diffusion::schedule::linspace;
@@ -22,9 +22,15 @@ pub(super) fn levels(
     let schedule = table.schedule;
     match schedule.process() {
         Process::Flow { shift } => return Ok((flow(schedule.t_max(), shift, spread.0, sampler, options), 0.0)),
-        Process::Edm { sigma_min, .. } => {
+        Process::Edm { sigma_min, rho, .. } => {
             let end = if options.final_sigma == FinalSigma::SigmaMin { sigma_min } else { 0.0 };
-            return Ok((table.edm(sampler, spread.0), end));
+            // One step that is even in ln σ is taken from the least.
+            let one_of_exponential = spread.0 == 1 && rho.is_none();
+            let levels = match one_of_exponential {
+                true => vec![table.level_at(sampler, 0.0, sigma_min)],
+                false => table.edm(sampler, spread.0),
+            };
+            return Ok((levels, end));
         }
         Process::Betas => {}
     }
@@ -48,7 +54,7 @@ pub(super) fn levels(
         if in_lambda { (table.most(), table.least()) } else { (table.sigma(times[0]), table.sigma(times[n - 1])) };
     let ratios = sigmas::spread(options.sigmas, most, least, n);
     let cosine = sampler == Sampler::DpmMultistep && schedule.curve() == BetaSchedule::Cosine;
-    let rounded = options.sigmas != Sigmas::Exponential && !cosine;
+    let rounded = !matches!(options.sigmas, Sigmas::Exponential | Sigmas::Beta) && !cosine;
     let time = |ratio: f64| match (in_lambda, rounded) {
         (false, _) => table.time(ratio),
         (true, true) => table.time(ratio).round_ties_even(),

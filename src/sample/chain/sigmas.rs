@@ -3,11 +3,12 @@
 use crate::diffusion::schedule::linspace;
 use crate::diffusion::schedule::process::between;
 use crate::diffusion::{Level, Process, Schedule};
-use crate::numerics::elementary::ln;
+use crate::numerics::elementary::{exp, ln};
+use crate::numerics::incomplete_beta::beta_quantile;
 use crate::sample::{Sampler, Sigmas};
 
-/// The least ᾱ of a level whose σ is asked for, as in k-diffusion: noise alone has none.
-const LEAST_ALPHA_BAR: f64 = 1.0 / 16_777_216.0;
+/// ᾱ of noise alone where its σ is asked for, which would be infinite: as in diffusers.
+const OF_NOISE_ALONE: f64 = 1.0 / 16_777_216.0;
 
 /// ρ of Karras et al. 2022, Eq. 5.
 const RHO: f64 = 7.0;
@@ -22,7 +23,7 @@ impl<'a> Table<'a> {
     pub(super) fn of(schedule: &'a Schedule) -> Self {
         let sigma = |t: usize| {
             let alpha_bar = schedule.alpha_bar(t);
-            let alpha_bar = if alpha_bar < LEAST_ALPHA_BAR { LEAST_ALPHA_BAR } else { alpha_bar };
+            let alpha_bar = if alpha_bar == 0.0 { OF_NOISE_ALONE } else { alpha_bar };
             ((1.0 - alpha_bar) / alpha_bar).sqrt()
         };
         Table { schedule, sigmas: (1..=schedule.t_max()).map(sigma).collect() }
@@ -38,6 +39,15 @@ impl<'a> Table<'a> {
             self.sigmas[below]
         } else {
             (self.sigmas[above] - self.sigmas[below]) * share + self.sigmas[below]
+        }
+    }
+
+    /// The same on the line between their logarithms.
+    pub(super) fn sigma_by_log(&self, time: f64) -> f64 {
+        let below = time as usize;
+        match (time - below as f64, self.sigmas.get(below + 1)) {
+            (share, Some(&above)) if share > 0.0 => exp((1.0 - share) * ln(self.sigmas[below]) + share * ln(above)),
+            _ => self.sigmas[below],
         }
     }
 
@@ -87,8 +97,15 @@ impl<'a> Table<'a> {
     }
 }
 
+/// The parameters of the beta distribution (Lee et al. 2024, Beta Sampling is All You Need), as in diffusers.
+const BETA: (f64, f64) = (0.6, 0.6);
+
 /// `n` ratios from `most` down to `least`; of one step alone, `most`.
 pub(super) fn spread(sigmas: Sigmas, most: f64, least: f64, n: usize) -> Vec<f64> {
+    if sigmas == Sigmas::Beta {
+        let quantiles = linspace(0.0, 1.0, n).into_iter().map(|share| beta_quantile(1.0 - share, BETA));
+        return quantiles.map(|quantile| least + quantile * (most - least)).collect();
+    }
     let rho = (sigmas == Sigmas::Karras).then_some(RHO);
     linspace(0.0, 1.0, n).into_iter().map(|share| between(most, least, rho, share)).collect()
 }
@@ -116,7 +133,7 @@ mod tests {
 
     #[test]
     fn spread_ratios_start_and_end_where_they_should_and_one_step_starts_at_the_top() {
-        for sigmas in [Sigmas::Karras, Sigmas::Exponential, Sigmas::Lambdas] {
+        for sigmas in [Sigmas::Karras, Sigmas::Exponential, Sigmas::Lambdas, Sigmas::Beta] {
             let list = spread(sigmas, 80.0, 0.002, 9);
             assert!((list[0] / 80.0 - 1.0).abs() < 1e-14 && (list[8] / 0.002 - 1.0).abs() < 1e-12, "{list:?}");
             assert!(list.windows(2).all(|pair| pair[0] > pair[1]));

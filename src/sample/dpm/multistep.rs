@@ -43,7 +43,7 @@ pub fn multistep<F: Real>(
         let (name, value) = integrated(options.algorithm, &estimate);
         seen.truncate(2);
         seen.push_front((transition.from.lambda(), value.clone()));
-        let short = options.lower_order_final && chain.len() < LONG;
+        let short = options.lower_order_final && options.conventions.short_chains_end_low && chain.len() < LONG;
         let first = left == 1 && (options.euler_at_final || short || transition.to.is_clean());
         let most = if first {
             1

@@ -1,0 +1,69 @@
+//! LaTeX in the words of a chapter, as MathML.
+
+use math_core::{LatexToMathML, MathCoreConfig, MathDisplay};
+
+/// The text with everything between `\(` and `\)` (in a line) or `\[` and `\]` (a line of its own) as MathML.
+///
+/// # Errors
+/// A formula that is not closed, or that the converter does not know, with the formula.
+pub(super) fn to_mathml(text: &str) -> Result<String, String> {
+    let converter = LatexToMathML::new(MathCoreConfig::default()).map_err(|_| "the converter does not start")?;
+    let mut out = String::with_capacity(2 * text.len());
+    let mut rest = text;
+    while let Some(at) = rest.find(['\\']) {
+        let (before, from) = rest.split_at(at);
+        out += before;
+        let (close, display) = match from.as_bytes().get(1) {
+            Some(b'(') => ("\\)", MathDisplay::Inline),
+            Some(b'[') => ("\\]", MathDisplay::Block),
+            _ => {
+                out.push('\\');
+                rest = &from[1..];
+                continue;
+            }
+        };
+        let end =
+            from.find(close).ok_or_else(|| format!("a formula is not closed: {}", &from[..from.len().min(60)]))?;
+        let latex = &from[2..end];
+        out += &converter.convert_with_local_counter(latex, display).map_err(|error| format!("{latex}: {}", error))?;
+        rest = &from[end + 2..];
+    }
+    Ok(accents_joined(&(out + rest)))
+}
+
+/// Letters under an accent as one character, x̂: without a font for mathematics browsers put an accent of its own anywhere.
+fn accents_joined(mathml: &str) -> String {
+    const OPEN: &str = "<mover accent=\"true\"><mi>";
+    let mut out = String::with_capacity(mathml.len());
+    let mut rest = mathml;
+    while let Some((before, after)) = rest.split_once(OPEN) {
+        out += before;
+        let joined = after.split_once("</mover>").and_then(|(inner, tail)| {
+            let (letter, accent) = inner.split_once("</mi><mo")?;
+            let accent = accent.split_once('>')?.1.strip_suffix("</mo>")?;
+            let mark = [("\u{302}", '\u{302}'), ("\u{303}", '\u{303}'), ("\u{af}", '\u{304}')];
+            let (_, mark) = mark.into_iter().find(|(of, _)| *of == accent)?;
+            Some((format!("<mi class=\"accented\">{letter}{mark}</mi>"), tail))
+        });
+        let (written, tail) = joined.unwrap_or_else(|| (OPEN.to_string(), after));
+        out += &written;
+        rest = tail;
+    }
+    out + rest
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn formulas_become_mathml_and_other_text_stays() {
+        let html = to_mathml(r"so \(\sqrt{\bar\alpha_t}\) is a\b").expect("a formula");
+        assert!(
+            html.starts_with("so <math") && html.contains("<msqrt>") && html.ends_with(r"</math> is a\b"),
+            "{html}"
+        );
+        assert!(html.contains("<mi class=\"accented\">α\u{304}</mi>"), "{html}");
+        assert!(to_mathml(r"\(x").is_err() && to_mathml(r"\(\nosuchcommand\)").is_err());
+    }
+}

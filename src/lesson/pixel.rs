@@ -1,0 +1,86 @@
+//! Chapter 4: one number of the image in one step, with everything that it is made of.
+
+use ndarray::Array4;
+use serde::Serialize;
+
+use crate::layers::flat;
+use crate::sample::Step;
+
+/// One number of the image in one step.
+#[derive(Clone, Debug, Serialize)]
+pub struct PixelStep {
+    /// Its place in the picture, (h, w, c) in a row.
+    pub place: usize,
+    /// From this t.
+    pub t: usize,
+    /// To this one.
+    pub t_prev: usize,
+    /// ᾱ at t.
+    pub alpha_bar: f64,
+    /// √ᾱ.
+    pub signal: f64,
+    /// √(1−ᾱ).
+    pub sigma: f64,
+    /// It at t.
+    pub x_t: f32,
+    /// What the network said.
+    pub output: f32,
+    /// The noise that x_t and the clipped x̂₀ leave.
+    pub eps_hat: f32,
+    /// The image that follows from that, clipped where the model clips.
+    pub x_0_hat: f32,
+    /// The noise drawn.
+    pub z: f32,
+    /// What x̂₀ is multiplied by.
+    pub weight_x_0: f64,
+    /// What x_t is multiplied by.
+    pub weight_x_t: f64,
+    /// What z is multiplied by.
+    pub weight_z: f64,
+    /// Their product.
+    pub product_x_0: f32,
+    /// Theirs.
+    pub product_x_t: f32,
+    /// Theirs.
+    pub product_z: f32,
+    /// The sum: it after the step.
+    pub x_s: f32,
+    /// The sum without noise.
+    pub without_z: f32,
+}
+
+impl PixelStep {
+    /// The number at `place` of the one image of a step of three terms.
+    pub fn of(step: &Step<f32>, output: &Array4<f32>, x_s: &Array4<f32>, place: usize) -> Self {
+        let (from, to) = (step.transition.from, step.transition.to);
+        let at = |x: &Array4<f32>| flat(x)[place];
+        let term = |name: &str| {
+            let term = step.terms.iter().find(|term| term.name == name).expect("a term of ddpm");
+            (term.weight, at(term.value), term.weight as f32 * at(term.value))
+        };
+        let (weight_x_0, x_0_hat, product_x_0) = term("x_0_hat");
+        let (weight_x_t, x_t, product_x_t) = term("x_t");
+        let (weight_z, z, product_z) = term("z");
+        PixelStep {
+            place,
+            t: from.t() as usize,
+            t_prev: to.t() as usize,
+            alpha_bar: from.alpha_bar,
+            signal: from.signal(),
+            sigma: from.sigma(),
+            x_t,
+            output: at(output),
+            eps_hat: at(&step.estimate.eps_hat),
+            x_0_hat,
+            z,
+            weight_x_0,
+            weight_x_t,
+            weight_z,
+            product_x_0,
+            product_x_t,
+            product_z,
+            x_s: at(x_s),
+            without_z: product_x_0 + product_x_t,
+        }
+    }
+}
