@@ -163,7 +163,7 @@ def q_sample(x_0, eps, t, **config):
 
 def oracle(x_t, sigma, form="variance_preserving", data=None, data_labels=None, labels=None, means=None, variances=None, weights=None):
     """The exact E[x_0 | x_t] of a set of images (Karras et al. 2022, Eq. 57), or of a mixture of Gaussians with its score and density."""
-    a = {"variance_preserving": np.sqrt(1 - sigma**2), "variance_exploding": 1.0, "flow": 1 - sigma}[form]
+    a = {"variance_preserving": np.sqrt(max(1 - sigma**2, 0)), "variance_exploding": 1.0, "flow": 1 - sigma}[form]
     real, shape, x = x_t.dtype.type, x_t.shape, x_t.reshape(len(x_t), -1)
     a, b = real(a), real(sigma)
 

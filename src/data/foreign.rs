@@ -127,7 +127,7 @@ fn get_mnist(folder: &Path) -> String {
     format!(
         "they are to be had so:\n    mkdir -p {folder}\n    for f in train-images-idx3 train-labels-idx1 t10k-images-idx3 \
          t10k-labels-idx1; do\n      curl -fo {folder}/$f-ubyte.gz \
-         https://ossci-datasets.s3.amazonaws.com/mnist/$f-ubyte.gz\n    done\n  or give, with --data, {READ}, which need no file"
+         https://ossci-datasets.s3.amazonaws.com/mnist/$f-ubyte.gz\n    done\n  or give, with --data, {READ}, which needs no file"
     )
 }
 

@@ -31,8 +31,6 @@ const SOURCES: &[(&str, &str)] = sources! {
 pub struct Excerpt {
     /// `src/diffusion/posterior.rs`.
     pub path: &'static str,
-    /// The line of the file that it begins with, from 1.
-    pub line: usize,
     /// Its lines, without the indentation that all share.
     pub text: String,
 }
@@ -53,7 +51,7 @@ pub fn excerpt(path: &str, start: &str) -> Option<Excerpt> {
         2 + lines[first + 1..].iter().position(|line| indent(line) == depth && closes(line))?
     };
     let text: Vec<&str> = lines[first..first + length].iter().map(|line| line.get(depth..).unwrap_or("")).collect();
-    Some(Excerpt { path, line: first + 1, text: text.join("\n") })
+    Some(Excerpt { path, text: text.join("\n") })
 }
 
 #[cfg(test)]

@@ -51,7 +51,7 @@ pub fn paid(subject: &Subject) -> Result<Paid> {
     };
     let times = (1..=schedule.t_max()).collect();
     let settings = BitsSettings { images: PICTURES, times, variance, cdf: Cdf::Erf };
-    let reading = Reading { prediction: scheduler.prediction, variance, clip: scheduler.clip, cdf: Cdf::Erf };
+    let reading = Reading { prediction: scheduler.prediction, variance, clip: subject.clip(), cdf: Cdf::Erf };
     let label = |class: Option<usize>| subject.label_of(class);
     let bits = bits_of_denoiser(&subject.network(), schedule, subject.data, &label, (&settings, reading), |_| {})?;
     let terms: Vec<f64> = bits.terms.iter().map(|term| term.mean).collect();

@@ -1,10 +1,10 @@
 //! Chapter 4: one number of the image in one step, with everything that it is made of.
 
-use ndarray::Array4;
 use serde::Serialize;
 
+use super::chain::tensor;
 use crate::layers::flat;
-use crate::sample::Step;
+use crate::trace::StepRecord;
 
 /// One number of the image in one step.
 #[derive(Clone, Debug, Serialize)]
@@ -51,26 +51,25 @@ pub struct PixelStep {
 
 impl PixelStep {
     /// The number at `place` of the one image of a step of three terms.
-    pub fn of(step: &Step<f32>, output: &Array4<f32>, x_s: &Array4<f32>, place: usize) -> Self {
-        let (from, to) = (step.transition.from, step.transition.to);
-        let at = |x: &Array4<f32>| flat(x)[place];
+    pub fn of(step: &StepRecord, place: usize) -> Self {
+        let at = |name: &str| flat(tensor(step, name))[place];
         let term = |name: &str| {
-            let term = step.terms.iter().find(|term| term.name == name).expect("a term of ddpm");
-            (term.weight, at(term.value), term.weight as f32 * at(term.value))
+            let weight = step.terms.iter().find(|term| term.name == name).expect("a term of ddpm").weight;
+            (weight, at(name), weight as f32 * at(name))
         };
         let (weight_x_0, x_0_hat, product_x_0) = term("x_0_hat");
         let (weight_x_t, x_t, product_x_t) = term("x_t");
         let (weight_z, z, product_z) = term("z");
         PixelStep {
             place,
-            t: from.t() as usize,
-            t_prev: to.t() as usize,
-            alpha_bar: from.alpha_bar,
-            signal: from.signal(),
-            sigma: from.sigma(),
+            t: step.from.t as usize,
+            t_prev: step.to.t as usize,
+            alpha_bar: step.from.alpha_bar,
+            signal: step.from.signal,
+            sigma: step.from.sigma,
             x_t,
-            output: at(output),
-            eps_hat: at(&step.estimate.eps_hat),
+            output: at("output"),
+            eps_hat: at("eps_hat"),
             x_0_hat,
             z,
             weight_x_0,
@@ -79,7 +78,7 @@ impl PixelStep {
             product_x_0,
             product_x_t,
             product_z,
-            x_s: at(x_s),
+            x_s: at("x_s"),
             without_z: product_x_0 + product_x_t,
         }
     }

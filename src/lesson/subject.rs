@@ -94,6 +94,12 @@ impl<'a> Subject<'a> {
         self.model.scheduler().sight()
     }
 
+    /// The range that x̂₀ is clipped to. Thresholding whose quantile may be no more than 1 clips to [−1, 1] and divides by 1.
+    pub fn clip(&self) -> Option<f64> {
+        let scheduler = self.model.scheduler();
+        scheduler.threshold.map_or(scheduler.clip, |threshold| Some(1.0).filter(|_| threshold.most == 1.0))
+    }
+
     /// What the network is told of picture `i`.
     pub fn label(&self, i: usize) -> Option<usize> {
         self.label_of(self.data.label(i).map(|class| class as usize))

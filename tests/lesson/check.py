@@ -158,7 +158,7 @@ def check_damage(browser, page, record):
 
 
 def check_fragment(browser, record):
-    t = record["chain"]["steps"][5 % len(record["chain"]["steps"])]["t"]
+    t = record["chain"]["steps"][5 % len(record["chain"]["steps"])]["from"]["t"]
     browser.open(PAGE, fragment=f"#c4&t={t}&pixel=3,5&picture=1")
     found = browser.run("[state.t, state.row, state.column, state.picture, document.getElementById('c4').getBoundingClientRect().top < innerHeight]")
     check(found == [t, 3, 5, 1, True], "the address holds chapter, t, pixel and picture", found)
@@ -186,8 +186,12 @@ def check_judge(browser, record):
 
 def check_without_scripts(browser):
     browser.call("Emulation.setScriptExecutionDisabled", value=True)
+    browser.events.clear()
     browser.call("Page.navigate", url="file://" + str(Path(PAGE).resolve()))
-    time.sleep(1.5)
+    end = time.monotonic() + 30
+    while time.monotonic() < end and all(event["method"] != "Page.loadEventFired" for event in browser.events):
+        time.sleep(0.1)
+        browser.call("Page.getFrameTree")  # events come with answers
     root = browser.call("DOM.getDocument", depth=-1)["root"]["nodeId"]
     image = browser.call("DOM.querySelector", nodeId=root, selector="#c0 img")["nodeId"]
     box = browser.call("DOM.getBoxModel", nodeId=image)["model"]

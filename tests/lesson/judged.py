@@ -17,7 +17,7 @@ def step(record, k, shift=0, variance="tilde", noise_at_end=False, clip=True, fo
     """x_s of step k, in float64."""
     bars = numbers(record, "tables.alpha_bar")
     of = record["chain"]["steps"][k]
-    t, s = of["t"], of["t_prev"]
+    t, s = int(of["from"]["t"]), int(of["to"]["t"])
     bar, bar_s = bars[min(t + shift, len(bars) - 1)], bars[max(s + shift, 0) if s else 0]
     x = numbers(record, "chain.x_start" if k == 0 else f"chain.steps.{k - 1}.x_s")
     said, z = numbers(record, f"chain.steps.{k}.output"), numbers(record, f"chain.steps.{k}.z")

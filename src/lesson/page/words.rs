@@ -19,9 +19,9 @@ pub(super) fn add_to(environment: &mut Environment, record: Value) {
     });
     environment.add_function("source", |path: String, start: String| {
         let found = excerpt(&path, &start).ok_or_else(|| fault(format!("no `{start}` in {path}")))?;
-        let (line, text) = (found.line, escaped(&found.text));
+        let text = escaped(&found.text);
         Ok::<_, Error>(format!(
-            "<figure class=\"source\"><figcaption>The program: <code>{path}</code>, from line {line}</figcaption>\
+            "<figure class=\"source\"><figcaption>The program: <code>{path}</code></figcaption>\
              <pre tabindex=\"0\"><code>{text}</code></pre></figure>"
         ))
     });

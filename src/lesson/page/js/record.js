@@ -9,6 +9,12 @@ try {
   record = null;
 }
 
+// The steps of the chain in short: `explain --json` and traces have them under the same names.
+for (const step of record?.chain?.steps ?? []) {
+  Object.assign(step, { t: step.from.t, t_prev: step.to.t, signal: step.from.signal, sigma: step.from.sigma });
+  step.weights = Object.fromEntries(step.terms.map(({ name, weight }) => [name, weight]));
+}
+
 /** What stands at `a.b.2.c`. */
 function at(key) {
   return key.split(".").reduce((value, part) => (value == null ? undefined : value[part]), record);
