@@ -38,8 +38,7 @@ pub struct Tensor {
 /// A network that the page cannot run: a transformer, a U-Net with other blocks than most, or a large one.
 pub fn network(subject: &Subject) -> Result<PageNetwork> {
     let refused = |found: &str| {
-        let expected =
-            "a grey U-Net of at most 1.5 million parameters, with time added, no fixed scales and padding all around";
+        let expected = "a U-Net of at most 1.5 million parameters, without fixed scales and with padding all around";
         Err(Error::value("--with-network", expected, found))
     };
     let NetworkConfig::UNet(config) = subject.model.network().config() else { return refused("a transformer") };
@@ -47,8 +46,7 @@ pub fn network(subject: &Subject) -> Result<PageNetwork> {
     if layout.count() > MOST_PARAMETERS {
         return refused(&format!("{} parameters", layout.count()));
     }
-    let usual = config.resnet_time_scale_shift == "default"
-        && config.downsample_padding == 1
+    let usual = config.downsample_padding == 1
         && config.mid_block_scale_factor == 1.0
         && config.mid_block_type.is_some()
         && !config.center_input_sample

@@ -76,15 +76,20 @@ class PageNetwork {
   resnet(x, name, emb) {
     const silu = (image) => ({ ...image, data: image.data.map((v) => v / (1 + Math.exp(-v))) });
     let h = this.conv(silu(this.norm(x, name + ".norm1")), name + ".conv1");
-    const time = this.linear(emb, name + ".time_emb_proj"), channels = time.length;
-    h = { ...h, data: h.data.map((v, i) => v + time[i % channels]) };
-    h = this.conv(silu(this.norm(h, name + ".norm2")), name + ".conv2");
+    const time = this.linear(emb, name + ".time_emb_proj"), channels = h.data.length / (h.h * h.w);
+    if (time.length === channels) {
+      h = this.norm({ ...h, data: h.data.map((v, i) => v + time[i % channels]) }, name + ".norm2");
+    } else { // the first half of time scales, the second shifts
+      h = this.norm(h, name + ".norm2");
+      h.data.forEach((v, i) => { h.data[i] = v * (1 + time[i % channels]) + time[channels + (i % channels)]; });
+    }
+    h = this.conv(silu(h), name + ".conv2");
     const beside = this.has(name + ".conv_shortcut") ? this.conv(x, name + ".conv_shortcut") : x;
     return { ...h, data: h.data.map((v, i) => v + beside.data[i]) };
   }
 
   attention(x, name) {
-    const tokens = x.h * x.w, normed = this.norm(x, name + ".group_norm").data;
+    const tokens = x.h * x.w, normed = this.has(name + ".group_norm") ? this.norm(x, name + ".group_norm").data : x.data;
     const [q, k, v] = ["to_q", "to_k", "to_v"].map((part) => this.linear(normed, `${name}.${part}`));
     const inner = q.length / tokens, d = this.config.attention_head_dim ?? inner, out = new Float32Array(q.length);
     for (let head = 0; head < inner; head += d) for (let i = 0; i < tokens; i++) {
