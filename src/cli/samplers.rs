@@ -79,7 +79,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
     let names: Vec<String> = ["solution"].into_iter().chain(rows.iter().map(|row| row.0)).map(String::from).collect();
     let columns: Vec<String> = args.steps.iter().map(|steps| format!("{steps} steps")).collect();
-    sheet(&side_by_side(&cells), &columns, &names, scale_for(solution.dim().1)).save_png(&args.out)?;
+    sheet(&side_by_side(&cells), "", &columns, &names, scale_for(solution.dim().1)).save_png(&args.out)?;
     if args.json {
         print(to_json(args, &rows))?;
     } else {

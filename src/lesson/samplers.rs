@@ -13,7 +13,7 @@ use crate::layers::flat;
 use crate::numerics::parallel;
 use crate::numerics::sum::sum_of_squares;
 use crate::pipeline::Scheduler;
-use crate::sample::{Conventions, Sampler, SamplerOptions, Settings, Spacing, Walk, draw};
+use crate::sample::{Sampler, SamplerOptions, Settings, Spacing, Walk, draw};
 
 /// One sampler, in chains of several lengths.
 #[derive(Clone, Debug, Serialize)]
@@ -132,7 +132,7 @@ pub fn samplers(subject: &Subject) -> Result<Samplers> {
 /// The picture of the chapter by a chain of `n` steps.
 fn picture(subject: &Subject, &(name, sampler, eta, _): &(&str, Sampler, f64, bool), n: usize) -> Result<Array4<f32>> {
     let model = subject.model;
-    let options = SamplerOptions { eta, conventions: Conventions::PAPER, ..SamplerOptions::default() };
+    let options = SamplerOptions { eta, ..SamplerOptions::default() };
     let learned = model.scheduler().options.variance.is_learned();
     let variance = if learned { model.scheduler().options.variance } else { Variance::FixedSmall };
     let options = SamplerOptions { variance, ..options };

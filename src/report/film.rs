@@ -2,7 +2,7 @@
 
 use ndarray::{Array4, Axis, concatenate};
 
-use super::strip::{Column, strip};
+use super::sheet::sheet;
 use super::{Picture, grid};
 use crate::sample::Moment;
 
@@ -62,14 +62,22 @@ impl Film {
         }
     }
 
-    /// x_t above x̂₀ of the first 8 pictures at up to 11 moments, and the pictures at last.
-    pub fn strip(&self, pictures: &Array4<f32>, scale: usize) -> Picture {
-        let shown = self.frames.iter().filter(|frame| self.of_strip.contains(&frame.step));
-        let shown = shown.map(|frame| (frame.t, at_most(&frame.x_t, STRIP.0), at_most(&frame.x_0_hat, STRIP.0)));
+    /// Picture by picture, x_t above its own x̂₀, for the first 8 pictures at up to 11 moments, and the pictures at last.
+    pub fn strip(&self, pictures: &Array4<f32>, title: &str, scale: usize) -> Picture {
+        let shown: Vec<&Frame> = self.frames.iter().filter(|frame| self.of_strip.contains(&frame.step)).collect();
         let last = at_most(pictures, STRIP.0);
-        let shown: Vec<_> = shown.chain([(0, last.clone(), last)]).collect();
-        let columns: Vec<Column> = shown.iter().map(|(t, x_t, x_0_hat)| Column { t: *t, x_t, x_0_hat }).collect();
-        strip(&columns, GAP, scale)
+        let mut images = Vec::new();
+        for i in 0..last.dim().0 {
+            let row = |of: fn(&Frame) -> &Array4<f32>| {
+                let moments = shown.iter().map(move |frame| of(frame).index_axis(Axis(0), i));
+                moments.chain([last.index_axis(Axis(0), i)])
+            };
+            images.extend(row(|frame| &frame.x_t).chain(row(|frame| &frame.x_0_hat)));
+        }
+        let images = ndarray::stack(Axis(0), &images).expect("pictures of one shape");
+        let columns: Vec<String> = shown.iter().map(|frame| frame.t).chain([0]).map(|t| t.to_string()).collect();
+        let rows: Vec<String> = (0..2 * last.dim().0).map(|row| ["x_t", "x_0_hat"][row % 2].into()).collect();
+        sheet(&images, title, &columns, &rows, scale)
     }
 
     /// The grid of the first 64 pictures at up to 60 moments, and at last.
@@ -86,4 +94,29 @@ fn at_most(x: &Array4<f32>, n: usize) -> Array4<f32> {
 
 fn join(a: &Array4<f32>, b: &Array4<f32>) -> Array4<f32> {
     concatenate(Axis(0), &[a.view(), b.view()]).expect("pictures of one shape")
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::report::pixels::level;
+
+    #[test]
+    fn strip_puts_each_picture_above_its_own_prediction_and_moments_in_columns() {
+        let (h, w) = (20, 40);
+        let of = |value: f32| Array4::from_shape_fn((2, h, w, 1), |(n, ..)| value + 0.1 * n as f32);
+        let frame = |step, t, value| Frame { step, t, x_t: of(value), x_0_hat: of(value + 0.5) };
+        let frames = vec![frame(1, 1000, -0.8), frame(2, 500, -0.4)];
+        let film = Film { of_strip: vec![1, 2], of_animation: Vec::new(), frames };
+        let mut strip = film.strip(&of(0.4), "ddim", 1);
+        // Two lines of text above; at the left seven letters of 7 pixels and two gaps of 8.
+        let (top, left) = (2 * 16 + 4, 7 * 7 + 2 * 8);
+        let expected = [[-0.8, -0.4, 0.4], [-0.3, 0.1, 0.4], [-0.7, -0.3, 0.5], [-0.2, 0.2, 0.5]];
+        for (row, values) in expected.iter().enumerate() {
+            for (column, &value) in values.iter().enumerate() {
+                let found = strip.pixel_mut(top + row * (h + 4) + 1, left + column * (w + 8) + 1)[0];
+                assert!(found.abs_diff(level(value)) <= 1, "row {row}, column {column}: {found}");
+            }
+        }
+    }
 }

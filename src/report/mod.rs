@@ -5,8 +5,7 @@
 //! | [`pixels`] | an image in [−1, 1] as a PNG file |
 //! | [`grid`](grid()) | many images side by side |
 //! | `sheet` | images in rows and columns that have names (feature `plot`) |
-//! | [`strip`] | the reverse process, one column for each moment |
-//! | [`film`] | what is kept of a reverse process for a strip or an animation |
+//! | `film` | what is kept of a reverse process for a strip or an animation (feature `plot`) |
 //! | [`animation`] | pictures one after another, as a GIF file |
 //! | `plot` | the loss by step, the error by timestep, as SVG files (feature `plot`) |
 //! | `cost` | what an image costs in bits, as an SVG file (feature `plot`) |
@@ -19,6 +18,7 @@ pub mod breakdown;
 #[cfg(feature = "plot")]
 #[allow(clippy::disallowed_methods)] // as for `plot`
 pub mod cost;
+#[cfg(feature = "plot")]
 pub mod film;
 mod grid;
 pub mod pixels;
@@ -27,10 +27,8 @@ pub mod pixels;
 pub mod plot;
 #[cfg(feature = "plot")]
 pub mod sheet;
-pub mod strip;
 pub mod table;
 
-mod glyphs;
 #[cfg(feature = "plot")]
 #[allow(clippy::disallowed_methods)] // a point's place in a plot is for the eye; no computed value depends on it
 mod panel;

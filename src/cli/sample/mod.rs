@@ -93,6 +93,19 @@ struct Drawn {
     sheet: Option<(Array4<f32>, Vec<String>, usize)>,
 }
 
+/// What made the pictures, in a line.
+fn caption(settings: &Value) -> String {
+    let word = |name: &str| settings[name].as_str().map_or(settings[name].to_string(), String::from);
+    let mut caption = format!("{}, {} steps, seed {}", word("sampler"), word("steps"), word("seed"));
+    if settings["guidance"] != json!(1.0) {
+        caption += &format!(", guidance {}", word("guidance"));
+    }
+    if let [least, most] = settings["guidance_interval"].as_array().map_or(&[][..], Vec::as_slice) {
+        caption += &format!(" where sigma/signal is in {least} to {most}");
+    }
+    caption
+}
+
 /// Draws pictures and writes what was asked for.
 pub fn run(args: &Args) -> Result<Exit> {
     let model = read_model(&args.model)?;
@@ -130,7 +143,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     match named {
         None => grid(&pictures, columns, 2, scale).save_png(&args.out)?,
         Some((images, names, rows)) => {
-            sheet(&images, &names, &vec![String::new(); rows], scale).save_png(&args.out)?;
+            sheet(&images, "", &names, &vec![String::new(); rows], scale).save_png(&args.out)?;
         }
     }
     if let Some(folder) = &args.singles {
@@ -145,7 +158,7 @@ pub fn run(args: &Args) -> Result<Exit> {
         files.push(path.clone());
     }
     if let Some(path) = &args.strip {
-        film.strip(&pictures, scale).save_png(path)?;
+        film.strip(&pictures, &caption(&json), scale).save_png(path)?;
         files.push(path.clone());
     }
     if let Some(path) = &args.animation {

@@ -160,7 +160,7 @@ impl Config {
     /// Takes over the noise and the prediction of this scheduler, and its sampler where a run can have it. A table of betas of
     /// its own, or one that was rescaled to end without signal, is beyond a config: [`scheduler`](Config::scheduler) then gives
     /// another schedule.
-    pub(crate) fn set_noise(&mut self, scheduler: &Scheduler) {
+    pub fn set_noise(&mut self, scheduler: &Scheduler) {
         let noise = &scheduler.schedule;
         self.schedule = ScheduleConfig {
             beta_schedule: noise.curve(),
