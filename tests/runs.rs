@@ -192,6 +192,7 @@ fn sampling_refuses_files_and_options_that_it_would_get_wrong() {
         ("--out a.png --eta 0.5", &["--eta", "ddpm"]),
         ("--out a.png --sampler ddim --variance large", &["--variance", "ddim"]),
         ("--out a.png --class sun", &["--class", "sun"]),
+        ("--out a.png --sampler ddim-inverse", &["--sampler", "--from IMAGE --invert"]),
     ] {
         place.refuses(&format!("{sample} {flags}"), words);
     }

@@ -73,6 +73,11 @@ impl Sampling {
     /// A flag that the sampler has no use for, or a value out of its range.
     pub fn settings(&self, model: &Pipeline, class: Option<usize>) -> Result<Settings> {
         let scheduler = self.scheduler(model, None)?;
+        if scheduler.sampler == Sampler::DdimInverse {
+            let expected = "a sampler that goes from noise to pictures, such as ddim; `sample --from IMAGE --invert` goes the \
+                            other way";
+            return Err(Error::value("--sampler", expected, scheduler.sampler.entry().name));
+        }
         let chain = self.chain(&scheduler, 1.0)?;
         Ok(self.settings_of(model, &scheduler, chain, class))
     }
