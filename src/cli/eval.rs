@@ -22,7 +22,8 @@ use crate::{Error, Result, atomic};
 #[command(after_help = "\
 Every image is looked at once in each of ten bins of t, with one fixed noise: the same grid for every \
 model. R2 compares with always saying 0; linear MSE is the error of the best multiple of x_t, which \
-needs no network; MSE of x_0 is the error of the image that the predicted noise implies.\n\nExamples:\n  ancestral eval\n  ancestral eval --model runs/digits --images 1000 \
+needs no network; MSE of x_0 is the error of the image that the predicted noise implies.\n\nExamples:\n  ancestral \
+eval\n  ancestral eval --model runs/digits --images 1000 \
 --json\n  ancestral eval --bits-per-dim --images 64\n      the variational bound, by timestep\n  \
 ancestral eval --bits-per-dim --steps 100")]
 pub struct Args {

@@ -11,7 +11,7 @@ use super::progress::{Progress, note};
 use super::sampling::Sampling;
 use super::{Exit, class_of, flag, print, read_model};
 use crate::diffusion::Process;
-use crate::explain::{Explanation, Pixel, jumping, remembers, steps_from, text};
+use crate::explain::{Explanation, Pixel, jumping, steps_from, text};
 use crate::pipeline::Pipeline;
 use crate::sample::{Sampler, Settings};
 use crate::trace::Trace;
@@ -88,7 +88,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
     // One step by itself is told of best: Algorithm 2 in the place of a multistep method.
     let scheduler = model.scheduler();
-    let alone = scheduler.schedule.process() == Process::Betas && remembers(scheduler.sampler);
+    let alone = scheduler.schedule.process() == Process::Betas && !scheduler.sampler.is_memoryless();
     let usual = if alone { Sampler::Ddpm } else { scheduler.sampler };
     let settings = args.sampling.with_usual(usual, t_max).settings(&model, class)?;
     let t = args.t.unwrap_or(t_max);

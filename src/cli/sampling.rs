@@ -91,7 +91,7 @@ impl Sampling {
         class: Option<usize>,
     ) -> Settings {
         let none = scheduler.options.conventions.guidance_of_none;
-        let guidance = self.guidance.unwrap_or(model.guidance().weight - 1.0 + none);
+        let guidance = self.guidance.unwrap_or(model.guidance().weight + (none - 1.0));
         Settings {
             seed: self.seed,
             sampler: scheduler.sampler,

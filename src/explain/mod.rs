@@ -19,9 +19,10 @@ use serde::Serialize;
 pub use line::{Line, Section, text};
 
 use crate::denoise::Denoiser;
+use crate::diffusion::Level;
 use crate::layers::Prepared;
 use crate::pipeline::Pipeline;
-use crate::sample::{Sampler, Settings, Transition, draw};
+use crate::sample::{Settings, Transition, draw};
 use crate::trace::{Place, StepRecord};
 use crate::{Error, Result};
 
@@ -77,7 +78,7 @@ pub fn steps_from(
 ) -> Result<Vec<StepRecord>> {
     let at = place_of(&settings.chain, t)?;
     let mut settings = settings.clone();
-    if !remembers(settings.sampler) {
+    if settings.sampler.is_memoryless() {
         settings.chain.truncate(at + most);
     }
     let mut steps: Vec<StepRecord> = Vec::new();
@@ -101,7 +102,7 @@ pub fn jumping(model: &Pipeline, mut settings: Settings, (t, t_prev): (usize, us
     if t_prev >= t {
         return Err(Error::value("--t-prev", format!("0 to {}: a step goes towards the image", t - 1), t_prev));
     }
-    if remembers(settings.sampler) {
+    if !settings.sampler.is_memoryless() {
         let expected =
             format!("no such flag with {}, whose steps depend on those before", settings.sampler.entry().name);
         return Err(Error::value("--t-prev", expected, t_prev));
@@ -128,12 +129,6 @@ fn place_of(chain: &[Transition], t: usize) -> Result<usize> {
         );
         Error::value("--t", expected, t)
     })
-}
-
-/// Whether a step depends on more than x_t: on the steps before, or on how long the chain is.
-pub fn remembers(sampler: Sampler) -> bool {
-    use Sampler::{Ddim, Ddpm, EdmEuler, Euler, EulerAncestral, FlowEuler};
-    !matches!(sampler, Ddpm | Ddim | Euler | EulerAncestral | FlowEuler | EdmEuler)
 }
 
 impl Explanation {
@@ -181,6 +176,12 @@ impl Explanation {
     }
 }
 
+/// The level at which the network looked: one of the step's ends.
+fn seen_level(settings: &Settings, step: &StepRecord) -> Level {
+    let Transition { from, to } = settings.chain[step.number - 1];
+    if step.seen == Place::from(to) { to } else { from }
+}
+
 /// Asks the network once more for the class and for no class, where guidance did.
 fn asked(
     model: &Pipeline,
@@ -192,12 +193,8 @@ fn asked(
     let Some(guidance) = settings.guidance_of(model).filter(|_| model.guides()) else { return Ok(None) };
     let class = settings.class.or_else(|| Some((index % model.classes()? as u64) as usize));
     let Some(label) = model.label(class) else { return Ok(None) };
-    let Transition { from, to } = settings.chain[step.number - 1];
-    let level = [from, to].into_iter().find(|level| step.seen == Place::from(*level)).unwrap_or(from);
+    let level = seen_level(settings, step);
     let weight = guidance.at(level);
-    if weight == 1.0 {
-        return Ok(None);
-    }
     let weights = Prepared::new(model.weights());
     let x = step.tensor("x_seen").or(step.tensor("x_t")).expect("every step starts from x_t");
     let says = |label: usize| Ok(at(&model.denoiser(&weights).predict(x, &[level], Some(&[label]))?.value));

@@ -18,7 +18,7 @@ pub(super) fn sections(
     let form = settings.sampler.entry().form;
     vec![
         levels(step, form),
-        network(explanation, model),
+        network(explanation, model, settings),
         seen(explanation, model, settings),
         weights::weights(step, before, settings),
         sum(explanation),
@@ -89,7 +89,7 @@ fn word(prediction: Prediction) -> (&'static str, &'static str) {
     }
 }
 
-fn network(explanation: &Explanation, model: &Pipeline) -> Section {
+fn network(explanation: &Explanation, model: &Pipeline, settings: &Settings) -> Section {
     let (t, output) = (name_of(&explanation.step.seen), f64::from(explanation.value("output")));
     let prediction = model.scheduler().prediction;
     let (name, about) = word(prediction);
@@ -97,16 +97,8 @@ fn network(explanation: &Explanation, model: &Pipeline) -> Section {
     let mut lines = vec![shown];
     let level = &explanation.step.seen;
     let time = if level.time.fract() == 0.0 { format!("{}", level.time) } else { format!("{:.6}", level.time) };
-    let factor = match prediction {
-        Prediction::Flow => level.signal + level.sigma,
-        Prediction::Edm(_) => 0.0,
-        _ => level.signal.hypot(level.sigma),
-    };
-    let fed = match factor {
-        0.0 => format!("x_{t}, scaled to unit variance,"),
-        factor if (factor - 1.0).abs() < 1e-9 => format!("x_{t}"),
-        factor => format!("x_{t} / {}", number(factor)),
-    };
+    let scale = prediction.input_scale(super::seen_level(settings, &explanation.step));
+    let fed = if scale == 1.0 { format!("x_{t}") } else { format!("{} x_{t}", number(scale)) };
     let source = format!("it is fed all of {fed} and the time {time}, and says {about}");
     match explanation.asked {
         None => lines.push(Line::new(name, "", "", output)),

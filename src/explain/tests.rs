@@ -5,7 +5,7 @@ use super::*;
 use crate::checkpoint::pipeline;
 use crate::diffusion::Prediction;
 use crate::pipeline::Scheduler;
-use crate::sample::{SamplerOptions, Spacing};
+use crate::sample::{Sampler, SamplerOptions, Spacing};
 
 fn root() -> PathBuf {
     PathBuf::from(env!("CARGO_MANIFEST_DIR"))

@@ -1,6 +1,7 @@
 //! Known mistakes, each with the values that it gives: what a tolerance has to reject, and a backend's error to be named.
 
 mod likelihood;
+mod rounding;
 mod samplers;
 mod transformer;
 
@@ -11,6 +12,7 @@ use super::case::{Case, Tensor};
 use super::ops::{Results, evaluate};
 use crate::Result;
 use crate::evaluate::quality::frechet::{Gaussian, Reference};
+use rounding::{half_inputs, rounded_inputs};
 
 /// A mistake that implementations are known to make.
 #[derive(Clone, Copy)]
@@ -312,42 +314,6 @@ fn input<'a>(case: &'a mut Case, name: &str) -> &'a mut ArrayD<f32> {
         Some(Tensor::F32(x)) => x,
         _ => panic!("no float32 input {name}"),
     }
-}
-
-/// With everything that is multiplied rounded to so many bits behind the point, ties to even; biases are added and stay.
-fn rounded_inputs(case: &Case, bits: u32) -> Result<Results<f64>> {
-    multiplied(case, |x| round_to_bits(x, bits))
-}
-
-fn half_inputs(case: &Case) -> Result<Results<f64>> {
-    // Below 2⁻¹⁴ float16 has a fixed spacing of 2⁻²⁴; adding and taking away 1.5 · 2⁻¹ rounds to it in float32.
-    multiplied(case, |x| if x.abs() < 6.103_515_6e-5 { (x + 0.75) - 0.75 } else { round_to_bits(x, 10) })
-}
-
-fn round_to_bits(x: f32, bits: u32) -> f32 {
-    let dropped = 23 - bits;
-    let (half, odd) = (1u32 << (dropped - 1), x.to_bits() >> dropped & 1);
-    f32::from_bits((x.to_bits() + half - 1 + odd) & (u32::MAX << dropped))
-}
-
-fn multiplied(case: &Case, round: impl Fn(f32) -> f32) -> Result<Results<f64>> {
-    let mut wrong = case.clone();
-    for (name, tensor) in &mut wrong.tensors {
-        if let Tensor::F32(x) = tensor
-            && name != "input.bias"
-        {
-            x.mapv_inplace(&round);
-        }
-    }
-    let mut results = evaluate(&wrong)?;
-    // The gradient of a bias is no product: it is summed in float32.
-    let right = evaluate::<f64>(case)?;
-    for ((name, values), (_, right)) in results.iter_mut().zip(right) {
-        if name == "grad.bias" {
-            *values = right;
-        }
-    }
-    Ok(results)
 }
 
 /// The kernel mirrored, and its gradient mirrored back.

@@ -71,7 +71,7 @@ impl Settings {
             options: scheduler.options,
             chain: scheduler.chain(scheduler.usual_steps())?,
             class: None,
-            guidance: model.guidance().weight - 1.0 + scheduler.options.conventions.guidance_of_none,
+            guidance: model.guidance().weight + (scheduler.options.conventions.guidance_of_none - 1.0),
             guidance_interval: model.guidance().interval,
         })
     }

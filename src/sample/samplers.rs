@@ -119,6 +119,18 @@ impl Sampler {
         Sampler::ALL.iter().copied().find(|sampler| sampler.entry().class == class)
     }
 
+    /// Whether a step follows from where x is alone, and not from the steps before or the length of the chain.
+    pub fn is_memoryless(self) -> bool {
+        use Sampler::{Ddim, Ddpm, EdmEuler, Euler, EulerAncestral, FlowEuler};
+        matches!(self, Ddpm | Ddim | Euler | EulerAncestral | FlowEuler | EdmEuler)
+    }
+
+    /// The names of those whose steps follow from x alone, for a message.
+    pub(crate) fn memoryless_names() -> String {
+        let all = Sampler::ALL.iter().filter(|sampler| sampler.is_memoryless());
+        all.map(|sampler| sampler.entry().name).collect::<Vec<_>>().join(", ")
+    }
+
     /// Whether it takes an option.
     pub fn takes(self, choice: Choice) -> bool {
         self.entry().takes.contains(&choice)

@@ -107,7 +107,7 @@ impl Edit {
     fn can(&self, sampler: Sampler, options: &SamplerOptions) -> bool {
         match self {
             Edit::Renoise => sampler != Sampler::DdimInverse,
-            Edit::Inpaint { .. } => edit::is_memoryless(sampler),
+            Edit::Inpaint { .. } => sampler.is_memoryless(),
             _ => sampler != Sampler::DdimInverse && edit::is_deterministic(sampler, options),
         }
     }
@@ -117,9 +117,7 @@ impl Edit {
         match self {
             Edit::Renoise => "a sampler that walks down; --invert walks up and down".into(),
             Edit::Inpaint { .. } => {
-                let all = Sampler::ALL.iter().filter(|sampler| edit::is_memoryless(**sampler));
-                let names: Vec<&str> = all.map(|sampler| sampler.entry().name).collect();
-                format!("one whose steps need no memory with --mask: {}", names.join(", "))
+                format!("one whose steps need no memory with --mask: {}", Sampler::memoryless_names())
             }
             _ => "one that draws no noise, such as ddim with --eta 0: the same noise must give the same picture".into(),
         }

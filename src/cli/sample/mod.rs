@@ -33,9 +33,10 @@ const FLAGS: [&str; 4] = ["class", "guidance", "guidance_interval", "sampler"];
 #[command(after_help = "\
 Picture i of a seed is one fixed picture: alone or among others, whatever the batch size and the \
 threads.\n\nExamples:\n  ancestral sample\n      60 digits from the model in the program, one column per \
-digit\n  ancestral sample --sampler unipc --steps 8\n      the same digits in an eighth of the time\n  ancestral sample --count 1 --first-index 17 --out 17.png\n      the 18th of them alone\n  ancestral \
-sample --class 7 --guidance 3\n      sevens, and nothing like other digits\n  ancestral sample --steps \
-1000\n      Algorithm 2 in full\n  ancestral sample --npy pictures.npy\n      float32 (n, c, h, w) \
+digit\n  ancestral sample --sampler unipc --steps 8\n      the same digits in less than half of the \
+time\n  ancestral sample --count 1 --first-index 17 --out 17.png\n      the 18th of them alone\n  ancestral \
+sample --class 7 --guidance 3\n      sevens, and nothing like other digits\n  ancestral sample --sampler ddpm \
+--steps 1000\n      Algorithm 2 in full\n  ancestral sample --npy pictures.npy\n      float32 (n, c, h, w) \
 for numpy.load\n  ancestral sample --count 8 --strip strip.png --animation film.gif\n      the reverse \
 process")]
 pub struct Args {

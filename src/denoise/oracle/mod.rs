@@ -1,8 +1,8 @@
 //! Denoisers that need no network: what is known of x₀ exactly, where the distribution of images is.
 //!
 //! # Derivation
-//! At a level x = a·x₀ + b·ε, a for signal and b for sigma. Of all guesses of x₀ the one with the least expected squared error is the
-//! mean of the posterior, which a network is trained towards:
+//! At a level x = a·x₀ + b·ε, a for signal and b for sigma. Of all guesses of x₀ the one with the least expected squared
+//! error is the mean of the posterior, which a network is trained towards:
 //!
 //! ```text
 //! D(x) = E[x₀ | x] = ∫ x₀·p(x₀)·N(x; a·x₀, b²·I) dx₀ / p(x)
@@ -17,8 +17,8 @@
 //! since |x|² is the same for all k. So it is attention with the set as keys and values, and two products of matrices:
 //! [`Empirical`].
 //!
-//! A mixture Σ_k w_k·N(μ_k, Σ_k) is at each level a mixture again, p(x) = Σ_k w_k·N(x; a·μ_k, C_k) with C_k = a²·Σ_k + b²·I. The
-//! posterior of a component is that of two Gaussians (Bishop 2006, Eq. 2.116):
+//! A mixture Σ_k w_k·N(μ_k, Σ_k) is at each level a mixture again, p(x) = Σ_k w_k·N(x; a·μ_k, C_k) with
+//! C_k = a²·Σ_k + b²·I. The posterior of a component is that of two Gaussians (Bishop 2006, Eq. 2.116):
 //!
 //! ```text
 //! r_k   ∝ w_k·N(x; a·μ_k, C_k)
@@ -31,8 +31,8 @@
 //! Both meet Tweedie's formula (Efron 2011), a·D(x) = x + b²·∇ln p(x).
 //!
 //! # Hazards
-//! Exponentials are of differences from the greatest, so that none overflows and one is 1. The greatest is taken before the factor a/b²,
-//! which is without bounds where there is little noise. In float32, x·y_k is off by some 2⁻²⁴·|x|·|y_k|: two images that are nearer to
+//! Exponentials are of differences from the greatest, so that none overflows and one is 1. The greatest is taken before the
+//! factor a/b², which is without bounds where there is little noise. In float32, x·y_k is off by some 2⁻²⁴·|x|·|y_k|: two images that are nearer to
 //! each other than b/√a, and both to x, may get shares that are off by that over b². Other images get 0 or 1 there in any precision.
 //!
 //! # Tests

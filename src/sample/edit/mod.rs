@@ -162,10 +162,8 @@ pub fn inpaint(
     if known.dim() != (h, w, c) {
         return Err(Error::value("mask", format!("{:?}", (h, w, c)), format!("{:?}", known.dim())));
     }
-    if !is_memoryless(settings.sampler) {
-        let all: Vec<&str> =
-            Sampler::ALL.iter().filter(|s| is_memoryless(**s)).map(|sampler| sampler.entry().name).collect();
-        return Err(Error::value("sampler", all.join(", "), settings.sampler.entry().name));
+    if !settings.sampler.is_memoryless() {
+        return Err(Error::value("sampler", Sampler::memoryless_names(), settings.sampler.entry().name));
     }
     let x_t = match start {
         Start::Noise => first_x(model, settings, sources.indices)?,
@@ -175,12 +173,6 @@ pub fn inpaint(
     walk(model, settings, sources.walkers(model, settings), watch, |walk| {
         repaint(&settings.chain, x_t, known, (settings.sampler, &settings.options), walk)
     })
-}
-
-/// Whether a step follows from where x is, and not from what was seen before.
-pub fn is_memoryless(sampler: Sampler) -> bool {
-    use Sampler::{Ddim, Ddpm, EdmEuler, Euler, EulerAncestral, FlowEuler};
-    matches!(sampler, Ddpm | Ddim | Euler | EulerAncestral | FlowEuler | EdmEuler)
 }
 
 /// Whether the same noise gives the same picture, as a way back from a picture to its noise needs.
