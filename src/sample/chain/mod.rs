@@ -97,6 +97,8 @@ pub fn spread_last(
     }
     let last = |mut levels: Vec<Level>| levels.split_off(levels.len().saturating_sub(kept));
     let t_max = schedule.t_max();
+    // Refuses a number of steps that no list has, before any is made.
+    timesteps(Spacing::Trailing, t_max, steps, 0)?;
     let list = match options.conventions.lists {
         Lists::Respaced => respaced(t_max, steps),
         Lists::CutOff => cut_off(t_max, steps),

@@ -99,8 +99,6 @@ fn of_n_plus_1(
     sampler: Sampler,
     options: &SamplerOptions,
 ) -> Result<Vec<f64>> {
-    // Refuses a number of steps that no list has.
-    timesteps(Spacing::Trailing, t_max, n, 0)?;
     let last = match sampler {
         Sampler::DpmMultistep | Sampler::DpmSinglestep => t_max - table.below_lambda(options.lambda_min),
         _ => t_max,

@@ -33,3 +33,18 @@ fn chain_of_times_that_no_sampler_can_visit_is_refused() {
         assert!(refusal.starts_with("timesteps: ") && refusal.contains(word), "{refusal}");
     }
 }
+
+#[test]
+fn numbers_of_steps_that_a_schedule_does_not_have_are_refused_whatever_the_process_and_the_dialect() {
+    let flow = Schedule::of_process(Process::Flow { shift: 1.0 }, 10).unwrap();
+    let edm = Process::Edm { sigma_min: 0.002, sigma_max: 80.0, rho: Some(7.0) };
+    let edm = Schedule::of_process(edm, 10).unwrap();
+    for (schedule, sampler) in [(schedule(), Sampler::Heun), (flow, Sampler::FlowEuler), (edm, Sampler::EdmDpm)] {
+        for conventions in [Conventions::ANCESTRAL, Conventions::DIFFUSERS] {
+            let options = SamplerOptions { conventions, ..SamplerOptions::default() };
+            let of =
+                |steps| spread(&schedule, (steps, Spacing::Trailing, 0), sampler, &options).map(|chain| chain.len());
+            assert!(of(0).is_err() && of(11).is_err() && of(10).is_ok(), "{sampler:?}: {:?} {:?}", of(11), of(10));
+        }
+    }
+}
