@@ -123,6 +123,50 @@ fn formulas_and_constants_of_the_page_of_bits_are_the_functions() {
     }
 }
 
+/// The numbers of a constant in a source file.
+fn constants(source: &str, name: &str) -> Vec<f64> {
+    let (_, rest) = source.split_once(&format!("const {name}: ")).expect(name);
+    let (_, value) = rest.split_once(" = ").expect("a value");
+    let value = value.split(';').next().expect("an end").replace('_', "");
+    match value.strip_prefix("f32::from") {
+        Some(bits) => {
+            let bits = u32::from_str_radix(bits.trim_start_matches("bits(0x").trim_end_matches(')'), 16);
+            vec![f32::from_bits(bits.expect("bits")).into()]
+        }
+        None => value.trim_matches(['[', ']']).split(", ").map(|number| number.parse().expect("a number")).collect(),
+    }
+}
+
+/// The sweep above sees no last digit of the highest coefficients.
+#[test]
+fn constants_of_the_page_of_bits_are_those_of_the_source() {
+    let page = Page::new().0;
+    let [exp, tanh, gelu] = [
+        include_str!("../../src/numerics/elementary/exp.rs"),
+        include_str!("../../src/numerics/elementary/tanh.rs"),
+        include_str!("../../src/layers/activation.rs"),
+    ];
+    let one = |source, name| constants(source, name)[0];
+    let mut expected = vec![
+        ("LOG2_E".to_string(), std::f64::consts::LOG2_E),
+        ("R".into(), one(exp, "ROUNDER")),
+        ("LN2_HI".into(), one(exp, "LN2_HI")),
+        ("LN2_LO".into(), one(exp, "LN2_LO")),
+        ("A".into(), one(gelu, "GELU_A")),
+        ("B".into(), one(gelu, "GELU_B")),
+        ("B3".into(), 3.0 * one(gelu, "GELU_B")),
+    ];
+    for (letter, source) in [('Q', exp), ('P', tanh)] {
+        let coefficients = constants(source, &letter.to_string()).into_iter().enumerate();
+        expected.extend(coefficients.map(|(i, coefficient)| (format!("{letter}{i}"), coefficient)));
+    }
+    let page: Vec<(String, u32)> = page.into_iter().map(|(name, value)| (name.into(), value.to_bits())).collect();
+    let mut expected: Vec<(String, u32)> =
+        expected.into_iter().map(|(name, value)| (name, (value as f32).to_bits())).collect();
+    expected.sort();
+    assert_eq!(page, expected);
+}
+
 #[test]
 fn checkpoints_of_the_page_of_bits_are_what_the_program_computes() {
     let mut found = numbers();
