@@ -157,7 +157,8 @@ impl<F: Real, D: Denoiser<F>, C: ClassGradient<F>> Denoiser<F> for Steered<'_, D
             let [of_x_0, of_eps] = [scale * (sigma * sigma / signal), -(scale * sigma)].map(F::from_f64);
             let changes = [of_x_0, of_eps].map(|w| gradient.iter().map(|&g| w * g).collect::<Vec<F>>());
             // v is an angle, and so of variance-preserving levels alone.
-            let form = if output.prediction == Prediction::V { level.in_form(Form::VariancePreserving) } else { *level };
+            let form =
+                if output.prediction == Prediction::V { level.in_form(Form::VariancePreserving) } else { *level };
             let change = output.prediction.target(form.marginal(), &changes[0], &changes[1]);
             said.iter_mut().zip(change).for_each(|(said, change)| *said += change);
         }
@@ -211,7 +212,8 @@ mod tests {
     fn a_denoiser_of_all_classes_steered_by_bayes_rule_is_that_of_the_class() {
         let whole = GaussianMixture::new(components().to_vec()).expect("valid");
         let forms = [Form::VariancePreserving, Form::VarianceExploding, Form::Flow];
-        let predictions = [Prediction::Epsilon, Prediction::Sample, Prediction::V, Prediction::Flow, Prediction::Edm(0.5)];
+        let predictions =
+            [Prediction::Epsilon, Prediction::Sample, Prediction::V, Prediction::Flow, Prediction::Edm(0.5)];
         for (form, prediction) in forms.into_iter().flat_map(|form| predictions.map(|prediction| (form, prediction))) {
             let level = Level::new(form, 3.0, 0.6, 0.8);
             let said = |mixture: &GaussianMixture, x: &Array4<f64>, levels: &[Level]| -> Result<Output<f64>> {

@@ -69,7 +69,11 @@ pub fn classify_noisy(
             (-f64::from(of_label), log_p.iter().all(|&other| other <= of_label))
         });
         let mean = |of: fn(&(f64, bool)) -> f64| read.iter().map(of).sum::<f64>() / images as f64;
-        AtLevel { ratio, accuracy: mean(|(_, right)| f64::from(u8::from(*right))), cross_entropy: mean(|(loss, _)| *loss) }
+        AtLevel {
+            ratio,
+            accuracy: mean(|(_, right)| f64::from(u8::from(*right))),
+            cross_entropy: mean(|(loss, _)| *loss),
+        }
     };
     Ok(RATIOS.map(at).to_vec())
 }

@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::denoise::steered::{Steering, Told};
 use crate::denoise::NetworkDenoiser;
+use crate::denoise::steered::{Steering, Told};
 use crate::layers::{ParameterVector, Weights};
 use crate::models::Network;
 use crate::{Error, Result};

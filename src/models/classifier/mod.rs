@@ -126,12 +126,7 @@ impl Classifier {
     ///
     /// # Panics
     /// If x has other channels than the network, or there is not an angle for each image.
-    pub fn forward<F: Real>(
-        &self,
-        w: &dyn Weights<F>,
-        x: Array4<F>,
-        angles: Option<&[f64]>,
-    ) -> (Reading<F>, Tape<F>) {
+    pub fn forward<F: Real>(&self, w: &dyn Weights<F>, x: Array4<F>, angles: Option<&[f64]>) -> (Reading<F>, Tape<F>) {
         let clean = vec![0.0; x.dim().0];
         let embedded = self.level.as_ref().map(|level| level.forward(w, angles.unwrap_or(&clean)));
         let (silu_emb, level) = embedded.unzip();
