@@ -162,6 +162,15 @@ inline void layer_links(Page &page) {
     by_softmax.add(ds);
     page.check("selftest: layers.softmax", by_softmax.digest());
 
+    Attention attention(2);
+    Link attention_forward, attention_backward;
+    Images q = images_of(Images(2, 19, 1, 6), 1), dq, dk, dv;
+    attention_forward.add(attention.forward(q, images_of(Images(2, 17, 1, 6), 2), images_of(Images(2, 17, 1, 6), 3)).v);
+    attention.backward(images_of(q, 4), dq, dk, dv);
+    for (const Images &gradient : {dq, dk, dv}) attention_backward.add(gradient.v);
+    page.check("selftest: layers.attention_forward", attention_forward.digest());
+    page.check("selftest: layers.attention_backward", attention_backward.digest());
+
     Images wide = each(images_of(Images(1001, 1, 1, 1), 1), [](float x, size_t) { return 4 * x; }), dy = images_of(wide, 2);
     by_silu.add(silu(wide).v);
     by_silu.add(silu_gradient(wide, dy).v);

@@ -79,7 +79,7 @@ struct AttentionBlock {
     SelfAttention attention;
     AttentionBlock(Parameters &p, const std::string &name, const Config &config, size_t channels, bool normed) : normed(normed) {
         if (normed) norm = GroupNorm(p, name + ".group_norm", config.groups, channels);
-        attention = SelfAttention(p, name, channels);
+        attention = SelfAttention(p, name, channels, 1);
     }
     Images forward(const Images &x) { return attention.forward(normed ? norm.forward(x) : x) + x; }
     Images backward(const Images &dy) {
