@@ -12,7 +12,7 @@
 use ndarray::Array4;
 
 use super::adamw::AdamW;
-use super::gradient::{Zeros, over_microbatches};
+use super::gradient::{Zeros, over_microbatches, own_images};
 use super::learning_rate::{Decay, learning_rate};
 use super::step::{Descent, State, StepReport};
 use crate::data::{Dataset, Order};
@@ -111,7 +111,8 @@ impl ClassifierTrainer {
         let indices: Vec<usize> = (0..recipe.batch_size as u64).map(|i| self.order.index_at(first + i)).collect();
         let labels: Vec<usize> =
             self.data.labels_of(&indices).expect("checked").into_iter().map(|label| label as usize).collect();
-        let x = moved(&self.data.batch(&indices), recipe, n);
+        let own = own_images(indices.len());
+        let x = moved(&self.data.batch(&indices[own.clone()]), recipe, (n, own.start));
         let (sum, grads) = loss_and_gradient(&self.classifier, &self.state.weights, &x, &labels, &self.zeros);
         let lr = learning_rate(n, recipe.steps, recipe.lr, recipe.steps / 20, Decay::Cosine);
         let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 };
@@ -123,7 +124,7 @@ impl ClassifierTrainer {
 /// The mean cross-entropy of a batch and its gradient.
 ///
 /// # Shapes
-/// x (n, h, w, c), labels (n).
+/// x (n, h, w, c), labels (n); among several ranks each has its [`own_images`] in x, and all labels.
 ///
 /// # Panics
 /// If there is not one label for each image, or x has other channels than the network.
@@ -134,26 +135,24 @@ pub fn loss_and_gradient<F: Real>(
     labels: &[usize],
     zeros: &Zeros<F>,
 ) -> (f64, ParameterVector<F>) {
-    let (count, outcome) = (
-        labels.len(),
-        over_microbatches(labels.len(), w, zeros, |w, range, grads| {
-            let images = x.slice(ndarray::s![range.clone(), .., .., ..]).to_owned();
-            let (reading, tape) = classifier.forward(w, images);
-            let (loss, dz) = cross_entropy(&reading.logits, &labels[range], labels.len());
-            classifier.parameter_gradients(w, tape, dz, grads);
-            Ok((loss, Vec::new()))
-        }),
-    );
+    let (count, first) = (labels.len(), own_images(labels.len()).start);
+    let outcome = over_microbatches(count, w, zeros, |w, range, grads| {
+        let images = x.slice(ndarray::s![range.start - first..range.end - first, .., .., ..]).to_owned();
+        let (reading, tape) = classifier.forward(w, images);
+        let (loss, dz) = cross_entropy(&reading.logits, &labels[range], labels.len());
+        classifier.parameter_gradients(w, tape, dz, grads);
+        Ok((loss, Vec::new()))
+    });
     let sum = outcome.expect("no microbatch has an error");
     (sum.loss / count as f64, sum.grads)
 }
 
-/// The images of step n, each moved by up to `max_shift` pixels each way; what comes in at an edge repeats it.
-fn moved(x: &Array4<f32>, recipe: &ClassifierRecipe, n: u64) -> Array4<f32> {
+/// Images of step n from the `first` on, each moved by up to `max_shift` pixels each way; what comes in at an edge repeats it.
+fn moved(x: &Array4<f32>, recipe: &ClassifierRecipe, (n, first): (u64, usize)) -> Array4<f32> {
     let (count, height, width, channels) = x.dim();
     let size = height * width * channels;
     let mut images = Vec::with_capacity(x.len());
-    for (i, image) in flat(x).chunks_exact(size).enumerate() {
+    for (i, image) in (first..).zip(flat(x).chunks_exact(size)) {
         let mut stream = Stream::keyed(recipe.seed, "classifier.shift", &[n, i as u64]);
         let mut shift = || stream.below(2 * recipe.max_shift as u64 + 1) as isize - recipe.max_shift as isize;
         let (down, right) = (shift(), shift());
@@ -180,13 +179,13 @@ mod tests {
     fn images_are_moved_by_every_shift_and_repeat_their_edge() {
         let recipe = ClassifierRecipe { max_shift: 1, ..ClassifierRecipe::default() };
         let x = Array4::from_shape_fn((200, 2, 3, 1), |(_, y, x, _)| (3 * y + x) as f32);
-        let y = moved(&x, &recipe, 1);
+        let y = moved(&x, &recipe, (1, 0));
         let mut seen: Vec<Vec<u8>> = flat(&y).chunks(6).map(|image| image.iter().map(|&x| x as u8).collect()).collect();
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 9, "nine shifts: {seen:?}");
         assert!(seen.contains(&vec![0, 0, 1, 0, 0, 1]), "down and to the right: {seen:?}");
-        assert_eq!(moved(&x, &ClassifierRecipe { max_shift: 0, ..recipe }, 1), x);
+        assert_eq!(moved(&x, &ClassifierRecipe { max_shift: 0, ..recipe }, (1, 0)), x);
     }
 
     #[test]

@@ -72,6 +72,11 @@ impl Block {
         }
     }
 
+    /// Where its parameters begin.
+    pub(super) fn place(&self) -> usize {
+        self.norm1.weight.start
+    }
+
     /// y.
     ///
     /// # Shapes

@@ -22,7 +22,7 @@ use crate::layers::group_norm::{self, GroupNorm};
 use crate::layers::im2col::Window;
 use crate::layers::linear::{self, Linear};
 use crate::layers::mean_pool::{mean_pool, mean_pool_backward};
-use crate::layers::{Kept, Layout, ParameterVector, Weights};
+use crate::layers::{GradientSink, Kept, Layout, ParameterVector, Weights};
 use crate::models::config_file;
 use crate::numerics::{Real, parallel};
 use block::Block;
@@ -106,7 +106,7 @@ impl Classifier {
         (Reading { features: features.into_owned(), logits }, tape)
     }
 
-    /// Gradients of all parameters from dz = ∂L/∂(logits), added into `grads`.
+    /// Gradients of all parameters from dz = ∂L/∂(logits), added into `grads`, which hears which are final, block by block.
     ///
     /// # Panics
     /// If the tape is not that of a [`forward`](Classifier::forward) pass of this network, or dz has another shape than its logits.
@@ -115,10 +115,10 @@ impl Classifier {
         w: &dyn Weights<F>,
         tape: Tape<F>,
         dz: impl Into<Kept<F, Ix2>>,
-        grads: &mut ParameterVector<F>,
+        grads: &mut dyn GradientSink<F>,
     ) {
         let (dh, conv_in) = self.backward_to_conv_in(w, tape, dz.into(), grads);
-        self.conv_in.parameter_gradients(conv_in, dh, grads);
+        self.conv_in.parameter_gradients(conv_in, dh, grads.grads());
     }
 
     /// Gradients of all parameters from dz = ∂L/∂(logits), added into `grads`; returns ∂L/∂x.
@@ -142,13 +142,15 @@ impl Classifier {
         w: &dyn Weights<F>,
         tape: Tape<F>,
         dz: Kept<F, Ix2>,
-        grads: &mut ParameterVector<F>,
+        grads: &mut dyn GradientSink<F>,
     ) -> (Array4<F>, conv2d::Cache<F>) {
-        let d_features = self.linear.backward(w, tape.linear, dz, grads);
+        let d_features = self.linear.backward(w, tape.linear, dz, grads.grads());
         let dh = mean_pool_backward(tape.size, d_features);
-        let mut dh = self.norm_out.backward_silu(w, tape.norm_out, dh, grads);
+        let mut dh = self.norm_out.backward_silu(w, tape.norm_out, dh, grads.grads());
+        grads.finished(self.norm_out.weight.start);
         for (block, cache) in self.blocks.iter().zip(tape.blocks).rev() {
-            dh = block.backward(w, cache, dh, grads);
+            dh = block.backward(w, cache, dh, grads.grads());
+            grads.finished(block.place());
         }
         (dh, tape.conv_in)
     }
