@@ -35,7 +35,8 @@ pub(super) fn check_programs(ranks: &Ranks) -> Result<()> {
     let file = (format!("the program ({})", std::env::consts::ARCH), format!("SHA-256 {digest}"));
     let contract = format!("{CONTRACT} of version {}", env!("CARGO_PKG_VERSION"));
     ranks.agree(&[("the contract".into(), contract), file])?;
-    note(&format!("{} ranks, {} threads in the first", ranks.count(), rayon::current_num_threads()));
+    let (count, threads) = (ranks.count(), rayon::current_num_threads());
+    note(&format!("{count} ranks; threads of the first: {threads}"));
     Ok(())
 }
 

@@ -35,11 +35,13 @@ pub trait Talk {
     fn most(&self) -> usize;
 }
 
-/// How many processes were started together, as launchers tell them by variables: Open MPI's, MPICH's and Intel's, and PMIx's, which
-/// does not say the number: 2 then stands for several.
+/// How many processes were started together, as launchers tell them by variables: Open MPI's, MPICH's and Intel's, and Slurm's.
 pub fn launched() -> Option<usize> {
     let counts = ["OMPI_COMM_WORLD_SIZE", "PMI_SIZE"];
-    counts.into_iter().find_map(number).or_else(|| std::env::var_os("PMIX_RANK").map(|_| 2))
+    counts
+        .into_iter()
+        .find_map(number)
+        .or_else(|| std::env::var_os("PMIX_RANK").map(|_| number("SLURM_STEP_NUM_TASKS").unwrap_or(1)))
 }
 
 /// How many of them are on this machine, where the launcher says so.

@@ -92,31 +92,44 @@ impl Ranks {
     /// # Errors
     /// Without the feature `mpi`, several processes, of which each would do the whole work; whatever MPI refuses.
     pub fn started() -> Result<Self> {
-        let launched = link::launched();
-        #[cfg(feature = "mpi")]
-        return if launched.is_some() { Ranks::over(mpi::start) } else { Ok(Ranks::alone()) };
-        #[cfg(not(feature = "mpi"))]
-        match launched.filter(|&processes| processes > 1) {
-            Some(processes) => {
-                let expected = "one process: this program was built without MPI. Build it with: cargo build --release \
-                                --features mpi";
-                Err(Error::value("the launcher", expected, format!("{processes} processes")))
-            }
-            None => Ok(Ranks::alone()),
-        }
+        link::launched().map_or(Ok(Ranks::alone()), Ranks::join)
     }
 
-    /// Ranks over a link, which is made and used by a thread of its own.
-    pub(crate) fn over<L: Link>(make: impl FnOnce(Arc<AtomicBool>) -> Result<L> + Send + 'static) -> Result<Self> {
+    #[cfg(feature = "mpi")]
+    fn join(_: usize) -> Result<Self> {
+        Ranks::over(mpi::start)
+    }
+
+    #[cfg(not(feature = "mpi"))]
+    fn join(processes: usize) -> Result<Self> {
+        if processes == 1 {
+            return Ok(Ranks::alone());
+        }
+        let expected = "one process, as this program was built without MPI: cargo build --release --features mpi";
+        Err(Error::value("the launcher", expected, format!("{processes} processes")))
+    }
+
+    /// Ranks over a link, which is made and used by a thread of its own; it is to end all processes when the flag that `make` is given
+    /// is raised.
+    ///
+    /// # Errors
+    /// That of `make`.
+    ///
+    /// # Panics
+    /// If `make` panics.
+    pub fn over<L: Link>(make: impl FnOnce(Arc<AtomicBool>) -> Result<L> + Send + 'static) -> Result<Self> {
         let (jobs, to_do) = mpsc::channel::<Job>();
         let (made, is_made) = mpsc::channel();
         let given_up = Arc::new(AtomicBool::new(false));
         let flag = Arc::clone(&given_up);
-        let carry = move || match make(flag) {
+        let carry = move || match make(Arc::clone(&flag)) {
             Ok(mut link) => {
                 let _ = made.send(Ok((link.rank(), link.ranks())));
                 let mut early = Early::default();
                 to_do.iter().for_each(|job| job(&mut link, &mut early));
+                if flag.load(Ordering::Relaxed) {
+                    link.give_up(); // a panic: the others wait for this rank
+                }
             }
             Err(error) => {
                 let _ = made.send(Err(error));
