@@ -175,7 +175,7 @@ fn training_over_ranks_has_the_bits_of_one_process_and_goes_on_with_another_numb
 
 #[test]
 fn classifier_learned_over_ranks_has_the_bits_of_one_process() {
-    let recipe = ClassifierRecipe { steps: 10, batch_size: 14, ..ClassifierRecipe::default() };
+    let recipe = ClassifierRecipe { steps: 10, batch_size: 14, noisy: true, ..ClassifierRecipe::default() };
     let learn = |ranks: Ranks| {
         let shape = Shape { height: 16, width: 16, channels: 1 };
         let data = shapes::draw(shapes::SEED, Split::Train, shape).expect("drawn");

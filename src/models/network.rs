@@ -133,7 +133,7 @@ impl<F: Real> From<dit::Tape<F>> for Tape<F> {
 mod tests {
     use super::*;
     use crate::layers::GradientSink;
-    use crate::models::{Classifier, ClassifierConfig, Time};
+    use crate::models::Time;
     use crate::numerics::rng::normal;
     use crate::train::Preset;
 
@@ -203,18 +203,5 @@ mod tests {
             network.parameter_gradients(&weights, tape, labels.as_deref(), dy, &mut taking);
             taking.assert_whole(&expected, parts, preset.name());
         }
-    }
-
-    #[test]
-    fn gradients_of_a_classifier_that_are_said_to_be_final_are() {
-        let classifier = Classifier::new(ClassifierConfig::default()).expect("valid");
-        let weights = weights(&classifier.layout);
-        let x = normal((2, 28, 28, 1), 1);
-        let dz = ndarray::arr2(&[[0.1; 10], [-0.3; 10]]);
-        let mut expected = ParameterVector::zeros(weights.0.len());
-        classifier.parameter_gradients(&weights, classifier.forward(&weights, x.clone()).1, dz.clone(), &mut expected);
-        let mut taking = Taking::new(weights.0.len());
-        classifier.parameter_gradients(&weights, classifier.forward(&weights, x).1, dz, &mut taking);
-        taking.assert_whole(&expected, 3, "the classifier");
     }
 }
