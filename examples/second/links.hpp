@@ -1,0 +1,116 @@
+// Links of `ancestral selftest`: of numbers, streams, sums and products. Written from docs/bits.md, section 11.
+#pragma once
+#include "page.hpp"
+
+// Bytes to be hashed, every NaN written as one.
+struct Link {
+    Sha256 hash;
+    void add(float x) {
+        uint32_t word = std::isnan(x) ? 0x7fc00000 : bits<uint32_t>(x);
+        hash.add(&word, 4);
+    }
+    void add(double x) {
+        uint64_t word = std::isnan(x) ? 0x7ff8000000000000 : bits<uint64_t>(x);
+        hash.add(&word, 8);
+    }
+    void add(uint64_t x) { hash.add(&x, 8); }
+    template <class T> void add(const vector<T> &list) {
+        for (const T &x : list) add(x);
+    }
+    std::string digest() { return hex(hash.digest()); }
+};
+
+template <class F, class T> void function_link(Page &page, const std::string &name, F f, const vector<T> &inputs) {
+    Link link;
+    for (T x : inputs) link.add(f(x));
+    page.check("selftest: elementary." + name, link.digest());
+}
+
+inline void elementary_links(Page &page) {
+    vector<float> x;
+    for (uint64_t word = 0; word < uint64_t(1) << 32; word += 1048573) x.push_back(bits<float>(uint32_t(word)));
+    for (int i = -8192; i <= 8191; ++i) x.push_back(float(i) / 650);
+    function_link(page, "exp_f32", [](float x) { return n1::exp(x); }, x);
+    function_link(page, "sigmoid_f32", [](float x) { return n1::sigmoid(x); }, x);
+    function_link(page, "tanh_f32", [](float x) { return n1::tanh(x); }, x);
+    function_link(page, "ln_f32", [](float x) { return f32(msun::ln(x)); }, x);
+    vector<double> y;
+    for (uint64_t i = 0; i < 4096; ++i) y.push_back(bits<double>(i * 4503599627370449));
+    for (int i = -2048; i <= 2047; ++i) y.push_back(double(i) / 97);
+    function_link(page, "exp_f64", [](double x) { return msun::exp(x); }, y);
+    function_link(page, "ln_f64", [](double x) { return msun::ln(x); }, y);
+}
+
+inline void random_links(Page &page) {
+    Link words, uniforms, below, normals32, normals, permutations;
+    for (Stream stream : {Stream(0, ""), Stream(42, "sample.noise", {17, 600}), Stream(~uint64_t(0), "train.t", {1}),
+                          Stream(7, "π", {0, 0, ~uint64_t(0)})})
+        for (int i = 0; i < 256; ++i) words.add(stream.word());
+    Stream stream(1, "selftest");
+    for (int i = 0; i < 1001; ++i) uniforms.add(stream.uniform());
+    for (uint64_t n : {uint64_t(1), uint64_t(2), uint64_t(3), uint64_t(10), uint64_t(1000), uint64_t(60000), uint64_t(1) << 40, (uint64_t(1) << 63) + 1})
+        for (int i = 0; i < 129; ++i) below.add(stream.below(n));
+    normals32.add(stream.normals32(1001));
+    normals.add(stream.normals(1001));
+    for (uint64_t n : {1, 2, 257, 1000}) permutations.add(stream.permutation(n));
+    page.check("selftest: random.words", words.digest());
+    page.check("selftest: random.uniforms", uniforms.digest());
+    page.check("selftest: random.below", below.digest());
+    page.check("selftest: random.normals_f32", normals32.digest());
+    page.check("selftest: random.normals_f64", normals.digest());
+    page.check("selftest: random.permutations", permutations.digest());
+}
+
+inline vector<double> normal(size_t count, uint64_t key) { return Stream(key, "gradient_check").normals(count); }
+
+inline void sum_links(Page &page) {
+    vector<double> v = normal(1000, 1), x;
+    for (double number : v) {
+        double product = number;
+        for (int i = 1; i < 7; ++i) product *= number;
+        x.push_back(product);
+    }
+    vector<float> s(x.begin(), x.end());
+    Link lanes32, lanes64, squares, by_columns, by_tree;
+    for (size_t n : {0, 1, 15, 16, 17, 37, 1000}) {
+        lanes32.add(lanes(n, [&](size_t i) { return double(s[i]); }));
+        lanes64.add(lanes(n, [&](size_t i) { return x[i]; }));
+        squares.add(lanes(n, [&](size_t i) { return double(s[i]) * double(s[i]); }));
+    }
+    for (size_t c = 0; c < 5; ++c) by_columns.add(columns(200, [&](float p, size_t row) { return p + s[row * 5 + c]; }));
+    for (size_t n : {1, 2, 3, 5, 37, 1000})
+        by_tree.add(tree(0, n, [&](size_t i) { return s[i]; }, [](float a, float b) { return a + b; }));
+    page.check("selftest: sums.lanes_f32", lanes32.digest());
+    page.check("selftest: sums.lanes_f64", lanes64.digest());
+    page.check("selftest: sums.squares_f32", squares.digest());
+    page.check("selftest: sums.columns", by_columns.digest());
+    page.check("selftest: sums.tree", by_tree.digest());
+}
+
+template <class F> vector<F> numbers_of(size_t count, uint64_t key) {
+    vector<double> z = normal(count, key);
+    return vector<F>(z.begin(), z.end());
+}
+
+template <class F> void product_link(Page &page, const std::string &name, size_t m, size_t n, size_t k) {
+    vector<F> a = numbers_of<F>(m * k, 1), b = numbers_of<F>(k * n, 2), bias = numbers_of<F>(n, 3), c(m * n);
+    vector<F> onto = numbers_of<F>(m * n, 4), turned = transposed(k, m, a.data());
+    Link link;
+    product(m, k, n, a.data(), b.data(), c.data());
+    link.add(c);
+    product(m, k, n, a.data(), b.data(), c.data(), false, bias.data());
+    link.add(c);
+    product(m, k, n, a.data(), b.data(), onto.data(), true);
+    link.add(onto);
+    product(m, k, n, turned.data(), b.data(), c.data());
+    link.add(c);
+    page.check("selftest: products." + name + std::to_string(k), link.digest());
+}
+
+inline void links(Page &page) {
+    elementary_links(page);
+    random_links(page);
+    sum_links(page);
+    for (size_t k : {1, 27, 255, 256, 257, 576}) product_link<float>(page, "f32_k_", 7, 19, k);
+    product_link<double>(page, "f64_k_", 5, 11, 257);
+}
