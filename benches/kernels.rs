@@ -75,7 +75,7 @@ fn training_step(criterion: &mut Criterion) {
         let x_t = normal((config.batch_size, h, w, config.model.channels().0), 1).mapv(|x| x as f32);
         let time = (0..config.batch_size).map(|n| n as f64).collect();
         let labels = config.model.labels().map(|_| vec![0; config.batch_size]);
-        let batch = Batch { target: x_t.clone(), x_t, time, labels, weight: None, bound: None };
+        let batch = Batch { target: x_t.clone(), x_t, time, labels, weight: None, bound: None, share: None };
         let clip_norm = config.optimizer.clip_norm;
         let descent = Descent { adamw: config.optimizer.adamw(), clip_norm, ema_decay: 0.0 };
         let (mut state, zeros) = (State::<f32>::new(network.layout().initial(config.seed), false), Zeros::default());

@@ -166,6 +166,14 @@ impl Real for Noisy {
     fn is_finite(self) -> bool {
         self.0.is_finite()
     }
+    fn to_words(numbers: &[Self], words: &mut Vec<u32>) {
+        numbers.iter().for_each(|x| f64::to_words(&[x.0], words));
+    }
+    fn from_words(words: &[u32], numbers: &mut [Self]) {
+        let mut exact = vec![0.0; numbers.len()];
+        f64::from_words(words, &mut exact);
+        numbers.iter_mut().zip(exact).for_each(|(number, x)| *number = Noisy(x));
+    }
 }
 
 #[cfg(test)]

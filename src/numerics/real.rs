@@ -47,6 +47,13 @@ pub trait Real:
     fn tanh<P: Fused>(self) -> Self;
     /// Neither infinite nor NaN.
     fn is_finite(self) -> bool;
+    /// Adds the bits of these numbers to words of 32 bits, of a number the lower word first.
+    fn to_words(numbers: &[Self], words: &mut Vec<u32>);
+    /// The numbers that [`to_words`](Real::to_words) made these words of.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    fn from_words(words: &[u32], numbers: &mut [Self]);
 }
 
 macro_rules! real {
@@ -86,6 +93,19 @@ macro_rules! real {
             #[inline(always)]
             fn is_finite(self) -> bool {
                 $type::is_finite(self)
+            }
+            fn to_words(numbers: &[Self], words: &mut Vec<u32>) {
+                const WORDS: usize = size_of::<$type>() / size_of::<u32>();
+                let bits = numbers.iter().map(|x| u64::from(x.to_bits()));
+                words.extend(bits.flat_map(|bits| (0..WORDS).map(move |i| (bits >> (32 * i)) as u32)));
+            }
+            fn from_words(words: &[u32], numbers: &mut [Self]) {
+                const WORDS: usize = size_of::<$type>() / size_of::<u32>();
+                assert_eq!(words.len(), WORDS * numbers.len(), "the words of as many numbers");
+                for (number, words) in numbers.iter_mut().zip(words.chunks_exact(WORDS)) {
+                    let bits = words.iter().rev().fold(0, |bits: u64, &word| bits << 32 | u64::from(word));
+                    *number = $type::from_bits(bits as _);
+                }
             }
         }
     };

@@ -100,7 +100,7 @@ fn gradient_of_every_objective_equals_differences_along_random_directions() {
         let alone = gradient::loss(&network, &w, &batch).expect("a loss");
         assert!((alone - loss).abs() <= 1e-14 * loss.abs(), "added up in another order: {alone} {loss}");
         let weights = batch.weight.as_ref().expect("weights");
-        let mean = by_image.iter().zip(weights).map(|(loss, weight)| loss * weight / 3.0).sum::<f64>();
+        let mean = by_image.iter().zip(weights).map(|((_, loss), weight)| loss * weight / 3.0).sum::<f64>();
         assert!((mean - loss).abs() < 1e-12 * loss.abs().max(1.0), "{:?}: {mean} {loss}", config.objective);
         for direction in 0..3 {
             let mut d = vec![0.0f64; count];

@@ -34,7 +34,7 @@ use crate::layers::linear::Linear;
 use crate::layers::resample::{
     concat_channels, split_channels, upsample_nearest_2x_backward, upsample_nearest_2x_padded,
 };
-use crate::layers::{Layout, ParameterVector, Weights, add_to};
+use crate::layers::{GradientSink, Layout, ParameterVector, Weights, add_to};
 use crate::numerics::Real;
 use crate::numerics::buffer_pool::{self, Kept};
 use attention_block::AttentionBlock;
@@ -176,20 +176,20 @@ impl UNet {
         mut tape: Tape<F>,
         labels: Option<&[usize]>,
         dy: Kept<F, Ix4>,
-        grads: &mut ParameterVector<F>,
+        grads: &mut dyn GradientSink<F>,
         wants_dx: bool,
     ) -> Option<Array4<F>> {
         let (dh, d_silu_emb) = self.backward_to_conv_in(w, &mut tape, dy, grads);
         let mut dx = None;
         if wants_dx {
-            dx = Some(self.conv_in.backward(w, tape.pop_conv(), dh, grads));
+            dx = Some(self.conv_in.backward(w, tape.pop_conv(), dh, grads.grads()));
         } else {
-            self.conv_in.parameter_gradients(tape.pop_conv(), dh, grads);
+            self.conv_in.parameter_gradients(tape.pop_conv(), dh, grads.grads());
         }
         if self.config.center_input_sample {
             dx.iter_mut().for_each(|dx| dx.mapv_inplace(|dx| dx + dx));
         }
-        self.embed_backward(w, tape, labels, d_silu_emb, grads);
+        self.embed_backward(w, tape, labels, d_silu_emb, grads.grads());
         dx
     }
 
@@ -199,16 +199,17 @@ impl UNet {
         w: &dyn Weights<F>,
         tape: &mut Tape<F>,
         dy: Kept<F, Ix4>,
-        grads: &mut ParameterVector<F>,
+        grads: &mut dyn GradientSink<F>,
     ) -> (Array4<F>, Array2<F>) {
         let mut d_silu_emb = Array2::zeros((dy.dim().0, self.config.time_channels()));
-        let dh = self.conv_out.backward(w, tape.pop_conv(), dy, grads);
-        let mut dh = self.conv_norm_out.backward_silu(w, tape.pop_norm(), dh, grads);
+        let dh = self.conv_out.backward(w, tape.pop_conv(), dy, grads.grads());
+        let mut dh = self.conv_norm_out.backward_silu(w, tape.pop_norm(), dh, grads.grads());
+        grads.finished(self.conv_norm_out.weight.start);
 
         let mut d_kept = Vec::new();
         for level in self.up.iter().rev() {
             if let Some(double) = &level.resample {
-                dh = upsample_nearest_2x_backward(double.backward(w, tape.pop_conv(), dh, grads));
+                dh = upsample_nearest_2x_backward(double.backward(w, tape.pop_conv(), dh, grads.grads()));
             }
             for blocks in level.blocks.iter().rev() {
                 let d_both = run_blocks_backward(blocks, w, tape, dh, &mut d_silu_emb, grads);
@@ -225,7 +226,7 @@ impl UNet {
         for level in self.down.iter().rev() {
             if let Some(half) = &level.resample {
                 add_gradient(&mut dh, take());
-                dh = half.backward(w, tape.pop_conv(), dh, grads);
+                dh = half.backward(w, tape.pop_conv(), dh, grads.grads());
             }
             for blocks in level.blocks.iter().rev() {
                 add_gradient(&mut dh, take());
@@ -286,10 +287,12 @@ fn run_blocks_backward<F: Real>(
     tape: &mut Tape<F>,
     mut dh: Array4<F>,
     d_silu_emb: &mut Array2<F>,
-    grads: &mut ParameterVector<F>,
+    grads: &mut dyn GradientSink<F>,
 ) -> Array4<F> {
     if let Some(attention) = attention {
-        dh = attention.backward(w, tape.pop_attention(), dh, grads);
+        dh = attention.backward(w, tape.pop_attention(), dh, grads.grads());
     }
-    res.backward(w, tape.pop_res(), dh, d_silu_emb, grads)
+    let dx = res.backward(w, tape.pop_res(), dh, d_silu_emb, grads.grads());
+    grads.finished(res.place());
+    dx
 }

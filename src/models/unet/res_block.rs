@@ -110,6 +110,11 @@ impl ResBlock {
         }
     }
 
+    /// Where its parameters begin.
+    pub(super) fn place(&self) -> usize {
+        self.norm1.weight.start
+    }
+
     /// y of the equations above; `silu_emb` is silu(emb).
     ///
     /// # Shapes
