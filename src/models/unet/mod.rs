@@ -273,7 +273,7 @@ fn run_blocks<F: Real>(
     let (mut y, cache) = res.forward(w, h, silu_emb.clone(), key, &mut tape.trace);
     tape.res(cache);
     if let Some(attention) = attention {
-        let (attended, cache) = attention.forward(w, y, &mut tape.trace);
+        let (attended, cache) = attention.forward(w, y, tape.keeps, &mut tape.trace);
         tape.attention(cache);
         y = attended;
     }
