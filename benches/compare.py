@@ -3,6 +3,7 @@
 Needs:   cargo build --release, and a Python with what benches/peer_pytorch.py needs (this script itself needs nothing);
          for --rust-peers also: cargo build --release in benches/peers
 Run:     python3 benches/compare.py --python /path/to/python-with-torch --compile --rust-peers --threads 2
+         python3 benches/compare.py --onnx-peers --workloads mnist-forward,dit-s-2-forward-1 (needs what benches/peer_onnx.py does)
          python3 benches/compare.py --rounds 1 --seconds 0 --workloads sample-1,sample-64 (minutes)
 
 The programs alternate, round by round, so that all see the same minutes of a machine whose clock moves. A time is the
@@ -25,10 +26,14 @@ WORKLOADS = {  # preset, mode, batch size
     "mnist-forward-1": ("mnist", "forward", 1),
     "cifar10-train": ("cifar10", "train", 4),
     "cifar10-forward": ("cifar10", "forward", 4),
+    "dit-s-2-train": ("dit-s-2", "train", 8),
+    "dit-s-2-forward": ("dit-s-2", "forward", 16),
+    "dit-s-2-forward-1": ("dit-s-2", "forward", 1),
     "sample-1": ("mnist", "sample", 1),
     "sample-64": ("mnist", "sample", 64),
 }
 ON_REQUEST = ("sample-1", "sample-64")  # not among the defaults: a chain of 64 digits takes minutes
+ONNX_PEERS = ("openvino", "onnxruntime")  # for predictions alone
 RUST_PEERS = ("burn", "candle")  # which have the network of one preset, and no chain
 
 
@@ -63,6 +68,7 @@ def main():
     parser.add_argument("--compile", action="store_true", help="also measure torch.compile")
     parser.add_argument("--channels-last", action="store_true", help="also measure PyTorch with channels last")
     parser.add_argument("--rust-peers", action="store_true", help="also measure the programs of benches/peers")
+    parser.add_argument("--onnx-peers", action="store_true", help="also measure OpenVINO and ONNX Runtime")
     parser.add_argument("--python", default=sys.executable, help="the interpreter with torch; default: this one")
     parser.add_argument("--binary", default="target/release/ancestral", help="default target/release/ancestral")
     args = parser.parse_args()
@@ -78,8 +84,11 @@ def main():
     torch = {f"PyTorch {name}": [args.python, str(HERE / "peer_pytorch.py"), *flags] for name, flags in variants.items()}
     rust = {name: [str(HERE / "peers/target/release" / name)] for name in RUST_PEERS if args.rust_peers}
 
+    onnx = [args.python, str(HERE / "peer_onnx.py"), "--engine"]
+    onnx = {name: [*onnx, name] for name in ONNX_PEERS if args.onnx_peers}
+
     columns = ["workload", "ancestral s", "GFLOP/s", "of peak", "MB"]
-    for peer in ["PyTorch", *rust]:
+    for peer in ["PyTorch", *onnx, *rust]:
         columns += [f"{peer} s", "ratio", "MB"]
     print("| " + " | ".join(columns) + " |\n|---" + "|--:" * (len(columns) - 1) + "|")
     versions = set()
@@ -89,6 +98,8 @@ def main():
         flags += ["--threads", str(args.threads), "--seconds", str(args.seconds)]
         programs = {"ancestral": [args.binary, "bench", "--json", "--preset", preset]}
         programs |= {peer: [*command, "--preset", preset] for peer, command in torch.items()}
+        if mode == "forward":
+            programs |= {peer: [*command, "--preset", preset] for peer, command in onnx.items()}
         if preset == "mnist" and mode != "sample":
             programs |= rust
         results = {program: [] for program in programs}
@@ -104,7 +115,7 @@ def main():
         cells = [f"{name}, batch {batch_size}", seconds(our_s), f"{median(ours, 'gflops'):.1f}"]
         cells += [f"{100 * median(ours, 'peak_fraction'):.0f} %", megabytes(ours)]
         best = min(torch, key=lambda program: median(results[program], "median_s"))
-        for program in [best, *rust]:
+        for program in [best, *onnx, *rust]:
             if program not in results:
                 cells += ["", "", ""]
                 continue

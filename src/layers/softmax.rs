@@ -17,54 +17,92 @@
 
 use crate::numerics::Real;
 use crate::numerics::instruction_set::every_instruction_set;
-use crate::numerics::sum::{sum, sum_by};
+use crate::numerics::sum::{sum, sum_of_products};
+
+/// Each row of `width` scores becomes probabilities, in place.
+///
+/// # Panics
+/// If `width` is 0.
+pub fn softmax<F: Real>(scores: &mut [F], width: usize) {
+    scaled_softmax(scores, width, width, None);
+}
+
+/// ds = p (dp − Σ dp p), each row of `width`; dp becomes ds in place.
+///
+/// # Panics
+/// If `width` is 0.
+pub fn softmax_backward<F: Real>(p: &[F], dp: &mut [F], width: usize) {
+    scaled_softmax_backward(p, dp, width, width, None);
+}
 
 every_instruction_set! {
-    /// Each row of `width` scores becomes probabilities, in place.
-    pub fn softmax<F>(scores: &mut [F], width: usize) {
-        for row in scores.chunks_mut(width) {
-            let max = greatest(row);
+    /// Softmax of the scores times a positive scale, if there is one, of rows of `width` numbers that begin `stride` apart; each
+    /// product is rounded.
+    pub(crate) fn scaled_softmax<F>(scores: &mut [F], width: usize, stride: usize, scale: Option<F>) {
+        let scaled = |s: F| scale.map_or(s, |scale| s * scale);
+        for row in scores.chunks_mut(stride) {
+            let row = &mut row[..width];
+            // A product with a positive number keeps the order, so the greatest product is that of the greatest.
+            let [least, greatest] = extremes(row);
+            let max = scaled(greatest);
+            let near = scaled(least) - max > F::from_f64(-NEAR);
             for s in row.iter_mut() {
-                *s = (*s - max).exp::<P>();
+                *s = (scaled(*s) - max).exp_of_nonpositive::<P>();
             }
             let total = F::from_f64(sum(row));
-            for s in row.iter_mut() {
-                *s /= total;
+            if P::HARDWARE && near {
+                let reciprocal = F::one() / total;
+                for s in row.iter_mut() {
+                    *s = s.quotient::<P>(total, reciprocal);
+                }
+            } else {
+                for s in row.iter_mut() {
+                    *s /= total;
+                }
             }
         }
     }
 }
+
+/// Scores that are all within this of the greatest have exponentials of 2⁻⁶⁰ or more: e⁻⁴¹ > 2⁻⁶⁰.
+const NEAR: f64 = 41.0;
 
 /// The greatest of a row, as 16 lanes go through it side by side: no order changes which it is. Of two zeros it may be either,
 /// and a NaN may be passed over; but the exponentials are the same, and a row with a NaN is all NaN.
 #[inline(always)]
 pub(crate) fn greatest<F: Real>(row: &[F]) -> F {
+    extremes(row)[1]
+}
+
+/// The least and the greatest, likewise.
+#[inline(always)]
+fn extremes<F: Real>(row: &[F]) -> [F; 2] {
+    let less = |m: F, s: F| if s < m { s } else { m };
     let greater = |m: F, s: F| if s > m { s } else { m };
     let (chunks, rest) = row.as_chunks::<16>();
-    let mut lanes = [row[0]; 16];
+    let (mut low, mut high) = ([row[0]; 16], [row[0]; 16]);
     for chunk in chunks {
         for i in 0..16 {
-            lanes[i] = greater(lanes[i], chunk[i]);
+            low[i] = less(low[i], chunk[i]);
+            high[i] = greater(high[i], chunk[i]);
         }
     }
-    let mut max = row[0];
-    for &s in lanes.iter().chain(rest) {
-        max = greater(max, s);
+    let (mut least, mut greatest) = (row[0], row[0]);
+    for (&low, &high) in low.iter().chain(rest).zip(high.iter().chain(rest)) {
+        (least, greatest) = (less(least, low), greater(greatest, high));
     }
-    max
+    [least, greatest]
 }
 
 every_instruction_set! {
-    /// ds = p (dp − Σ dp p), each row of `width`; dp becomes ds in place.
-    pub fn softmax_backward<F>(p: &[F], dp: &mut [F], width: usize) {
-        let mut products = vec![0.0; width];
-        for (p, dp) in p.chunks(width).zip(dp.chunks_mut(width)) {
-            for ((product, &p), &dp) in products.iter_mut().zip(p).zip(dp.iter()) {
-                *product = dp.to_f64() * p.to_f64();
-            }
-            let mean = F::from_f64(sum_by(&products, |p| p));
+    /// The gradient of [`scaled_softmax`]: ds = p (dp − Σ dp p) scale, of rows as there; dp becomes ds in place.
+    pub(crate) fn scaled_softmax_backward<F>(p: &[F], dp: &mut [F], width: usize, stride: usize, scale: Option<F>) {
+        let scaled = |s: F| scale.map_or(s, |scale| s * scale);
+        for (p, dp) in p.chunks(stride).zip(dp.chunks_mut(stride)) {
+            let (p, dp) = (&p[..width], &mut dp[..width]);
+            let mean = F::from_f64(sum_of_products(dp, p));
             for (dp, &p) in dp.iter_mut().zip(p) {
-                *dp = p * (*dp - mean);
+                *dp = scaled(p * (*dp - mean));
             }
         }
     }
@@ -75,6 +113,7 @@ mod tests {
     use super::*;
     use crate::layers::gradient_check::check;
     use crate::layers::{ParameterVector, flat, flat_mut};
+    use crate::numerics::Native;
     use crate::numerics::rng::normal;
 
     /// 37 scores are two rows of lanes and five. An exponential of 400 overflows, so the greatest must be found.
@@ -112,5 +151,55 @@ mod tests {
         let mut p = [400.0f32, -400.0, 399.0, 400.0, 0.0];
         softmax(&mut p, 5);
         assert!((p.iter().sum::<f32>() - 1.0).abs() < 2e-7 && p[0] == p[3] && p[1] == 0.0, "{p:?}");
+    }
+
+    /// Of both types: quotients of spread numbers, and of numbers side by side, where the first q is most often wrong.
+    #[test]
+    fn quotient_by_a_reciprocal_has_the_bits_of_the_division() {
+        fn in_precision<F: Real>(next: impl Fn(F, usize) -> F) {
+            let spread =
+                normal(2000, 1).mapv(|x| F::from_f64(crate::numerics::elementary::exp(4.0 * x - 20.0).min(1.0)));
+            for b in normal(500, 2).mapv(|x| F::from_f64(1.0 + crate::numerics::elementary::exp(6.0 * x.abs()))) {
+                let y = F::one() / b;
+                let beside_b = (0..50).map(|i| next(F::from_f64(0.5) / b * b, i));
+                for a in spread.iter().copied().chain(beside_b) {
+                    assert_eq!(a.quotient::<Native>(b, y), a / b, "{a} / {b}");
+                }
+            }
+        }
+        in_precision::<f32>(|x, i| f32::from_bits(x.to_bits() - i as u32));
+        in_precision::<f64>(|x, i| f64::from_bits(x.to_bits() - i as u64));
+    }
+
+    /// Rows that are divided by the reciprocal, rows that are not (a score further than [`NEAR`] from the greatest), and what is beside them.
+    #[test]
+    fn softmax_with_a_scale_has_the_bits_of_its_definition() {
+        fn in_precision<F: Real>() {
+            for (spread, scale) in [(1.0, 0.125), (60.0, 0.3), (400.0, 1.0)] {
+                let (width, stride) = (37, 41);
+                let scores = normal(9 * stride, 1).mapv(|x| F::from_f64(spread * x)).to_vec();
+                let dp = normal(9 * stride, 2).mapv(F::from_f64).to_vec();
+                let scale = F::from_f64(scale);
+                let (mut p, mut ds) = (scores.clone(), dp.clone());
+                scaled_softmax(&mut p, width, stride, Some(scale));
+                scaled_softmax_backward(&p, &mut ds, width, stride, Some(scale));
+                for row in 0..9 {
+                    let row = row * stride..(row + 1) * stride;
+                    let (scores, dp) = (&scores[row.clone()], &dp[row.clone()]);
+                    let s: Vec<F> = scores[..width].iter().map(|&s| s * scale).collect();
+                    let max = s.iter().copied().fold(s[0], |m, s| if s > m { s } else { m });
+                    let e: Vec<F> = s.iter().map(|&s| (s - max).exp::<Native>()).collect();
+                    let total = F::from_f64(sum(&e));
+                    let mut expected: Vec<F> = e.iter().map(|&e| e / total).collect();
+                    let mean = F::from_f64(sum_of_products(&dp[..width], &expected));
+                    let d: Vec<F> = expected.iter().zip(dp).map(|(&p, &dp)| p * (dp - mean) * scale).collect();
+                    expected.extend(&scores[width..]);
+                    assert_eq!(p[row.clone()], expected, "{} spread by {spread}", F::NAME);
+                    assert_eq!(ds[row], [&d, &dp[width..]].concat(), "{} spread by {spread}", F::NAME);
+                }
+            }
+        }
+        in_precision::<f32>();
+        in_precision::<f64>();
     }
 }
