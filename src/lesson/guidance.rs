@@ -100,7 +100,7 @@ pub fn guidance(subject: &Subject) -> Result<Option<GuidedPictures>> {
             let schedule = subject.schedule();
             let mut times = (1..=schedule.t_max()).filter(|&t| (least..=most).contains(&schedule.level(t).ratio()));
             let first = times.next()?;
-            Some((first, times.last().unwrap_or(first)))
+            Some((first, times.next_back().unwrap_or(first)))
         }),
         pictures: Numbers::picture(concatenate(Axis(0), &views).expect("pictures of one shape").view()),
         with: Numbers::image(subject.see(&x_t, level, Some(label))?.value.view()),

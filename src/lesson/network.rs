@@ -1,5 +1,6 @@
 //! The network itself, for a page that runs it: weights rounded to 12 bits, which keeps the page of the model in the tree below
-//! 3.2 million bytes. The page says how far its output is from the program's.
+//! 3.2 million bytes. Of that model's output they move the root mean square by at most 0.0013 (8 bits: 0.023), on the pictures and
+//! at the times of the page, which says how far it is off.
 
 use serde::Serialize;
 
@@ -103,7 +104,7 @@ mod tests {
         assert_eq!(bytes.len(), 12);
         let back = |i: usize| {
             let [a, b, c] = [0, 1, 2].map(|k| i16::from(bytes[i / 2 * 3 + k]));
-            let bits = if i % 2 == 0 { a | (b & 15) << 8 } else { b >> 4 | c << 4 };
+            let bits = if i.is_multiple_of(2) { a | (b & 15) << 8 } else { b >> 4 | c << 4 };
             if bits > 2047 { bits - 4096 } else { bits }
         };
         assert_eq!((0..7).map(back).collect::<Vec<_>>(), found);
