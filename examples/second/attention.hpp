@@ -2,6 +2,21 @@
 #pragma once
 #include "layers.hpp"
 
+// Section 4, `Softmax`, in place.
+inline void softmax(float *row, size_t n) {
+    float max = row[0];
+    for (size_t i = 1; i < n; ++i) max = row[i] > max ? row[i] : max;
+    for (size_t i = 0; i < n; ++i) row[i] = n1::exp(row[i] - max);
+    float total = f32(lanes(n, [&](size_t i) { return double(row[i]); }));
+    for (size_t i = 0; i < n; ++i) row[i] = row[i] / total;
+}
+
+// Its gradient: p is the softmax, `row` dp and then ds.
+inline void softmax_gradient(const float *p, float *row, size_t n) {
+    float mean = f32(lanes(n, [&](size_t i) { return double(row[i]) * double(p[i]); }));
+    for (size_t i = 0; i < n; ++i) row[i] = p[i] * (row[i] - mean);
+}
+
 // Section 4, `Self-attention` of one head, the tokens being the pixels of an image.
 struct SelfAttention {
     Linear to_q, to_k, to_v, to_out;
@@ -30,13 +45,6 @@ struct SelfAttention {
         }
         return to_out.forward(o);
     }
-    static void softmax(float *row, size_t n) {
-        float max = row[0];
-        for (size_t i = 1; i < n; ++i) max = row[i] > max ? row[i] : max;
-        for (size_t i = 0; i < n; ++i) row[i] = n1::exp(row[i] - max);
-        float total = f32(lanes(n, [&](size_t i) { return double(row[i]); }));
-        for (size_t i = 0; i < n; ++i) row[i] = row[i] / total;
-    }
     Images backward(const Images &dy) {
         Images o = to_out.backward(dy), dq = q, dk = k, dv = v;
         size_t tokens = dy.h * dy.w;
@@ -46,12 +54,8 @@ struct SelfAttention {
             vector<float> ds(tokens * tokens);
             product(tokens, tokens, d, transposed(tokens, tokens, p.data()).data(), &o.v[at], &dv.v[at]);
             product(tokens, d, tokens, &o.v[at], transposed(tokens, d, &v.v[at]).data(), ds.data());
-            for (size_t i = 0; i < tokens; ++i) {
-                const float *share = &p[i * tokens];
-                float *row = &ds[i * tokens];
-                float mean = f32(lanes(tokens, [&](size_t j) { return double(row[j]) * double(share[j]); }));
-                for (size_t j = 0; j < tokens; ++j) row[j] = share[j] * (row[j] - mean) * scale();
-            }
+            for (size_t i = 0; i < tokens; ++i) softmax_gradient(&p[i * tokens], &ds[i * tokens], tokens);
+            for (float &x : ds) x = x * scale();
             product(tokens, tokens, d, ds.data(), &k.v[at], &dq.v[at]);
             product(tokens, tokens, d, transposed(tokens, tokens, ds.data()).data(), &q.v[at], &dk.v[at]);
         }

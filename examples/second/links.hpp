@@ -1,4 +1,4 @@
-// Links of `ancestral selftest`: of numbers, streams, sums and products. Written from docs/bits.md, section 11.
+// Links of `ancestral selftest`: of numbers, streams, sums, products and those layers that the U-Net of section 5 has. Written from docs/bits.md, section 11.
 #pragma once
 #include "page.hpp"
 
@@ -38,6 +38,8 @@ inline void elementary_links(Page &page) {
     for (uint64_t i = 0; i < 4096; ++i) y.push_back(bits<double>(i * 4503599627370449));
     for (int i = -2048; i <= 2047; ++i) y.push_back(double(i) / 97);
     function_link(page, "exp_f64", [](double x) { return msun::exp(x); }, y);
+    function_link(page, "sigmoid_f64", [](double x) { return msun::sigmoid(x); }, y);
+    function_link(page, "tanh_f64", [](double x) { return msun::tanh(x); }, y);
     function_link(page, "ln_f64", [](double x) { return msun::ln(x); }, y);
 }
 
@@ -107,7 +109,70 @@ template <class F> void product_link(Page &page, const std::string &name, size_t
     page.check("selftest: products." + name + std::to_string(k), link.digest());
 }
 
+// numbers(shape, key)
+inline Images images_of(Images shape, uint64_t key) {
+    shape.v = numbers_of<float>(shape.v.size(), key);
+    return shape;
+}
+
+inline void convolution_links(Page &page, const std::string &name, size_t side, size_t stride, size_t in) {
+    Parameters p;
+    Convolution layer(p, name, side, in, 7, stride);
+    p.w = numbers_of<float>(p.w.size(), 5);
+    Link forward, input, weight;
+    Images y = layer.forward(images_of(Images(2, 6, 8, in), 1));
+    forward.add(y.v);
+    input.add(layer.backward(images_of(y, 2)).v);
+    weight.add(p.g);
+    page.check("selftest: layers." + name + "_forward", forward.digest());
+    page.check("selftest: layers." + name + "_input_gradient", input.digest());
+    page.check("selftest: layers." + name + "_weight_gradient", weight.digest());
+}
+
+inline void layer_links(Page &page) {
+    convolution_links(page, "conv_3x3", 3, 1, 29);
+    convolution_links(page, "conv_1x1", 1, 1, 5);
+    convolution_links(page, "conv_1x1_stride_2", 1, 2, 5);
+
+    Parameters of_linear, of_norm;
+    Link by_linear, norm_forward, norm_backward, by_softmax, by_silu, by_gelu;
+    Linear linear(of_linear, "linear", 37, 11);
+    of_linear.w = numbers_of<float>(of_linear.w.size(), 5);
+    by_linear.add(linear.forward(images_of(Images(9, 1, 1, 37), 1)).v);
+    by_linear.add(linear.backward(images_of(Images(9, 1, 1, 11), 2)).v);
+    by_linear.add(of_linear.g);
+    page.check("selftest: layers.linear", by_linear.digest());
+
+    GroupNorm norm(of_norm, "norm", 2, 6);
+    of_norm.w = numbers_of<float>(of_norm.w.size(), 5);
+    Images x = images_of(Images(3, 5, 7, 6), 1);
+    norm_forward.add(norm.forward(each(x, [](float x, size_t) { return x * 3 + 10; })).v);
+    norm_backward.add(norm.backward(images_of(x, 2)).v);
+    norm_backward.add(of_norm.g);
+    page.check("selftest: layers.group_norm_forward", norm_forward.digest());
+    page.check("selftest: layers.group_norm_backward", norm_backward.digest());
+
+    vector<float> p = numbers_of<float>(9 * 37, 1), ds = numbers_of<float>(9 * 37, 2);
+    for (float &s : p) s = 5 * s;
+    for (size_t row = 0; row < 9; ++row) {
+        softmax(&p[row * 37], 37);
+        softmax_gradient(&p[row * 37], &ds[row * 37], 37);
+    }
+    by_softmax.add(p);
+    by_softmax.add(ds);
+    page.check("selftest: layers.softmax", by_softmax.digest());
+
+    Images wide = each(images_of(Images(1001, 1, 1, 1), 1), [](float x, size_t) { return 4 * x; }), dy = images_of(wide, 2);
+    by_silu.add(silu(wide).v);
+    by_silu.add(silu_gradient(wide, dy).v);
+    by_gelu.add(each(wide, [](float x, size_t) { return n1::gelu(x); }).v);
+    by_gelu.add(each(wide, [&](float x, size_t i) { return dy.v[i] * n1::gelu_slope(x); }).v);
+    page.check("selftest: layers.silu", by_silu.digest());
+    page.check("selftest: layers.gelu", by_gelu.digest());
+}
+
 inline void links(Page &page) {
+    layer_links(page);
     elementary_links(page);
     random_links(page);
     sum_links(page);

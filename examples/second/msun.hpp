@@ -62,6 +62,31 @@ inline double expm1(double x) {
     return k < 20 ? (r - e + (1 - two_to(-k))) * two_to(k) : (r - (e + two_to(-k)) + 1) * two_to(k);
 }
 
+inline double tanh(double x) {
+    double a = std::fabs(x), t;
+    uint32_t size = high_word(a);
+    if (size > 0x40340000) {
+        t = 1 - 0 / a;
+    } else if (size > 0x3fe193ea) {
+        t = 1 - 2 / (expm1(2 * a) + 2);
+    } else if (size > 0x3fd058ae) {
+        t = expm1(2 * a);
+        t = t / (t + 2);
+    } else if (size >= 0x00100000) {
+        t = expm1(-2 * a);
+        t = -t / (t + 2);
+    } else {
+        t = a;
+    }
+    return std::signbit(x) ? -t : t;
+}
+
+// Section 3, f64.
+inline double sigmoid(double x) {
+    double z = exp(-std::fabs(x));
+    return (x < 0 ? z : 1) / (1 + z);
+}
+
 inline double ln(double x) {
     const double G1 = 6.666666666666735130e-01, G2 = 3.999999999940941908e-01, G3 = 2.857142874366239149e-01,
                  G4 = 2.222219843214978396e-01, G5 = 1.818357216161805012e-01, G6 = 1.531383769920937332e-01,

@@ -147,4 +147,10 @@ inline float gelu(float x) {
     const float A = 0x1.988454p-1f, B = 0x1.6e4e26p-5f;
     return 0.5f * x * (1 + tanh(A * (x + B * x * x * x)));
 }
+
+inline float gelu_slope(float x) {
+    const float A = 0x1.988454p-1f, B = 0x1.6e4e26p-5f, B3 = 0x1.12ba9ep-3f;
+    float h = tanh(A * (x + B * x * x * x));
+    return 0.5f * (1 + h) + 0.5f * x * (1 - h * h) * (A * (1 + B3 * x * x));
+}
 } // namespace n1
