@@ -17,48 +17,74 @@ inline void softmax_gradient(const float *p, float *row, size_t n) {
     for (size_t i = 0; i < n; ++i) row[i] = p[i] * (row[i] - mean);
 }
 
-// Section 4, `Self-attention` of one head, the tokens being the pixels of an image.
+// Section 4, `Attention`: of every image and head. q and k may differ in tokens, which are the pixels.
+struct Attention {
+    size_t heads = 1;
+    Images q, k, v;
+    vector<vector<float>> shares; // of each image and head, (tokens of q, tokens of k)
+    explicit Attention(size_t heads = 1) : heads(heads) {}
+    float scale() const { return f32(1 / std::sqrt(double(q.c / heads))); }
+
+    // The rows of image n in the channels of a head, and these put where they are from.
+    vector<float> part(const Images &x, size_t n, size_t head) const {
+        size_t tokens = x.h * x.w, d = x.c / heads;
+        vector<float> rows(tokens * d);
+        for (size_t i = 0; i < tokens; ++i) std::memcpy(&rows[i * d], &x.v[(n * tokens + i) * x.c + head * d], d * sizeof(float));
+        return rows;
+    }
+    void put(Images &x, size_t n, size_t head, const vector<float> &rows) const {
+        size_t tokens = x.h * x.w, d = x.c / heads;
+        for (size_t i = 0; i < tokens; ++i) std::memcpy(&x.v[(n * tokens + i) * x.c + head * d], &rows[i * d], d * sizeof(float));
+    }
+    Images forward(const Images &q_, const Images &k_, const Images &v_) {
+        q = q_, k = k_, v = v_;
+        size_t tokens = q.h * q.w, others = k.h * k.w, d = q.c / heads;
+        Images o = q;
+        shares.clear();
+        for (size_t n = 0; n < q.n; ++n)
+            for (size_t head = 0; head < heads; ++head) {
+                vector<float> s(tokens * others), rows(tokens * d);
+                product(tokens, d, others, part(q, n, head).data(), transposed(others, d, part(k, n, head).data()).data(), s.data());
+                for (float &x : s) x = x * scale();
+                for (size_t i = 0; i < tokens; ++i) softmax(&s[i * others], others);
+                product(tokens, others, d, s.data(), part(v, n, head).data(), rows.data());
+                put(o, n, head, rows);
+                shares.push_back(s);
+            }
+        return o;
+    }
+    void backward(const Images &d_out, Images &dq, Images &dk, Images &dv) const {
+        dq = q, dk = k, dv = v;
+        size_t tokens = q.h * q.w, others = k.h * k.w, d = q.c / heads;
+        for (size_t n = 0; n < q.n; ++n)
+            for (size_t head = 0; head < heads; ++head) {
+                const vector<float> &p = shares[n * heads + head], o = part(d_out, n, head);
+                vector<float> ds(tokens * others), of_q(tokens * d), of_k(others * d), of_v(others * d);
+                product(others, tokens, d, transposed(tokens, others, p.data()).data(), o.data(), of_v.data());
+                product(tokens, d, others, o.data(), transposed(others, d, part(v, n, head).data()).data(), ds.data());
+                for (size_t i = 0; i < tokens; ++i) softmax_gradient(&p[i * others], &ds[i * others], others);
+                for (float &x : ds) x = x * scale();
+                product(tokens, others, d, ds.data(), part(k, n, head).data(), of_q.data());
+                product(others, tokens, d, transposed(tokens, others, ds.data()).data(), part(q, n, head).data(), of_k.data());
+                put(dq, n, head, of_q), put(dk, n, head, of_k), put(dv, n, head, of_v);
+            }
+    }
+};
+
+// Section 4, `Self-attention`.
 struct SelfAttention {
     Linear to_q, to_k, to_v, to_out;
-    size_t d = 0;
-    Images q, k, v;
-    vector<vector<float>> shares; // (tokens, tokens) of each image
+    Attention attention;
     SelfAttention() = default;
-    SelfAttention(Parameters &p, const std::string &name, size_t d)
-        : to_q(p, name + ".to_q", d, d), to_k(p, name + ".to_k", d, d), to_v(p, name + ".to_v", d, d),
-          to_out(p, name + ".to_out.0", d, d, First::zeros), d(d) {}
-    float scale() const { return f32(1 / std::sqrt(double(d))); }
-
+    SelfAttention(Parameters &p, const std::string &name, size_t channels, size_t heads)
+        : to_q(p, name + ".to_q", channels, channels), to_k(p, name + ".to_k", channels, channels),
+          to_v(p, name + ".to_v", channels, channels), to_out(p, name + ".to_out.0", channels, channels, First::zeros), attention(heads) {}
     Images forward(const Images &h) {
-        q = to_q.forward(h), k = to_k.forward(h), v = to_v.forward(h);
-        size_t tokens = h.h * h.w;
-        Images o = h;
-        shares.clear();
-        for (size_t n = 0; n < h.n; ++n) {
-            size_t at = n * tokens * d;
-            vector<float> s(tokens * tokens);
-            product(tokens, d, tokens, &q.v[at], transposed(tokens, d, &k.v[at]).data(), s.data());
-            for (float &x : s) x = x * scale();
-            for (size_t i = 0; i < tokens; ++i) softmax(&s[i * tokens], tokens);
-            product(tokens, tokens, d, s.data(), &v.v[at], &o.v[at]);
-            shares.push_back(s);
-        }
-        return to_out.forward(o);
+        return to_out.forward(attention.forward(to_q.forward(h), to_k.forward(h), to_v.forward(h)));
     }
     Images backward(const Images &dy) {
-        Images o = to_out.backward(dy), dq = q, dk = k, dv = v;
-        size_t tokens = dy.h * dy.w;
-        for (size_t n = 0; n < dy.n; ++n) {
-            size_t at = n * tokens * d;
-            const vector<float> &p = shares[n];
-            vector<float> ds(tokens * tokens);
-            product(tokens, tokens, d, transposed(tokens, tokens, p.data()).data(), &o.v[at], &dv.v[at]);
-            product(tokens, d, tokens, &o.v[at], transposed(tokens, d, &v.v[at]).data(), ds.data());
-            for (size_t i = 0; i < tokens; ++i) softmax_gradient(&p[i * tokens], &ds[i * tokens], tokens);
-            for (float &x : ds) x = x * scale();
-            product(tokens, tokens, d, ds.data(), &k.v[at], &dq.v[at]);
-            product(tokens, tokens, d, transposed(tokens, tokens, ds.data()).data(), &q.v[at], &dk.v[at]);
-        }
+        Images dq, dk, dv;
+        attention.backward(to_out.backward(dy), dq, dk, dv);
         Images through_q = to_q.backward(dq), through_k = to_k.backward(dk), through_v = to_v.backward(dv);
         return through_q + through_k + through_v;
     }

@@ -1,4 +1,4 @@
-// Links of `ancestral selftest`: of numbers, streams, sums, products and those layers that the U-Net of section 5 has. Written from docs/bits.md, section 11.
+// Links of `ancestral selftest`: of numbers, streams, sums, products, layers and a network.
 #pragma once
 #include "page.hpp"
 
@@ -162,6 +162,15 @@ inline void layer_links(Page &page) {
     by_softmax.add(ds);
     page.check("selftest: layers.softmax", by_softmax.digest());
 
+    Attention attention(2);
+    Link attention_forward, attention_backward;
+    Images q = images_of(Images(2, 19, 1, 6), 1), dq, dk, dv;
+    attention_forward.add(attention.forward(q, images_of(Images(2, 17, 1, 6), 2), images_of(Images(2, 17, 1, 6), 3)).v);
+    attention.backward(images_of(q, 4), dq, dk, dv);
+    for (const Images &gradient : {dq, dk, dv}) attention_backward.add(gradient.v);
+    page.check("selftest: layers.attention_forward", attention_forward.digest());
+    page.check("selftest: layers.attention_backward", attention_backward.digest());
+
     Images wide = each(images_of(Images(1001, 1, 1, 1), 1), [](float x, size_t) { return 4 * x; }), dy = images_of(wide, 2);
     by_silu.add(silu(wide).v);
     by_silu.add(silu_gradient(wide, dy).v);
@@ -171,7 +180,54 @@ inline void layer_links(Page &page) {
     page.check("selftest: layers.gelu", by_gelu.digest());
 }
 
+// A network with all that `tiny` has not, and its training.
+inline void network_links(Page &page) {
+    Config config{"network", 8, {4, 8}, 2, 5, 0.2, false, false, 3, 10, 9, 4, 0.1, 0.01, 0.9};
+    auto check = [&](const std::string &name, auto... numbers) {
+        Link link;
+        (link.add(numbers), ...);
+        page.check("selftest: network." + name, link.digest());
+    };
+    Unet net(config);
+    net.p.w = numbers_of<float>(net.p.w.size(), 1);
+    for (float &w : net.p.w) w = f32(0.3) * w;
+    Images x = images_of(Images(9, 8, 8, 1), 2), target = images_of(x, 3);
+    vector<double> times;
+    vector<size_t> labels;
+    for (size_t i = 0; i < 9; ++i) times.push_back(double(111 * i)), labels.push_back(i % 5);
+    check("forward", net.forward(x, times, labels).v);
+    auto parts = [](const Images &all) {
+        vector<Images> list;
+        for (size_t i = 0; i < all.n; i += 4) {
+            list.emplace_back(std::min<size_t>(4, all.n - i), all.h, all.w, all.c);
+            std::copy_n(all.v.begin() + long(i * all.h * all.w * all.c), list.back().v.size(), list.back().v.begin());
+        }
+        return list;
+    };
+    Part all = loss_and_gradient(net, parts(x), parts(target), times, labels, {1, 1, 0});
+    check("loss", all.loss);
+    check("gradient", all.gradient);
+
+    Data data = shapes(31, 8);
+    Trainer trainer(config, data);
+    for (unsigned n = 1; n <= 10; ++n) {
+        trainer.step(n);
+        check("loss_of_step_" + std::to_string(n), trainer.loss, trainer.norm, trainer.lr);
+        check("weights_after_step_" + std::to_string(n), trainer.net.p.w);
+    }
+    check("moments", trainer.m, trainer.v);
+    check("average", trainer.average);
+    trainer.net.p.w = trainer.average;
+    for (std::string name : {"ddim", "ddpm"}) {
+        Sampler sampler{trainer.net, name, 4, name == "ddim" ? 1.0 : 2.0, 0, INFINITY, 3};
+        vector<Step> steps = sampler.draw(5);
+        for (size_t i = 0; i < 4; ++i) check(name + "_before_step_" + std::to_string(i + 1), steps[i].before.v);
+        check(name + "_pictures", steps.back().x.v);
+    }
+}
+
 inline void links(Page &page) {
+    network_links(page);
     layer_links(page);
     elementary_links(page);
     random_links(page);

@@ -59,19 +59,19 @@ static Trainer &train(Page &page, Trainer &trainer, unsigned steps) {
 }
 
 static void all_of_tiny(Page &page) {
-    Data data = shapes();
-    page.check("SHA-256 of the pixels of the first image of `shapes`", sha256(shape(0)));
+    Data data = shapes(4096, 16);
+    page.check("SHA-256 of the pixels of the first image of `shapes`", sha256(shape(0, 16)));
     Trainer trainer(tiny(), data);
     Unet &net = train(page, trainer, 3).net;
     net.p.w = trainer.average;
-    page.check("`tiny`: SHA-256 of pictures 0 and 1 of it, `ddim`, 4 steps", sha256(Sampler{net, "ddim", 4, false}.draw(2).back().x.v));
-    page.check("`tiny`: SHA-256 of pictures 0 and 1 of it, `ddpm`, 10 steps", sha256(Sampler{net, "ddpm", 10, false}.draw(2).back().x.v));
+    page.check("`tiny`: SHA-256 of pictures 0 and 1 of it, `ddim`, 4 steps", sha256(Sampler{net, "ddim", 4}.draw(2).back().x.v));
+    page.check("`tiny`: SHA-256 of pictures 0 and 1 of it, `ddpm`, 10 steps", sha256(Sampler{net, "ddpm", 10}.draw(2).back().x.v));
 }
 
 static void trained_digits(Page &page, const std::string &folder) {
     Unet net(digits());
     load_model(net.p, read_file(folder + "/unet/diffusion_pytorch_model.safetensors"));
-    Sampler sampler{net, "dpm-multistep", 20, true};
+    Sampler sampler{net, "dpm-multistep", 20, 2.1, 0.9, 20};
     Level start = sampler.levels()[0];
     vector<Step> steps = sampler.draw(2);
     std::string run = "`digits` in the tree: ";

@@ -12,14 +12,15 @@ struct Level {
 
 struct Step {
     vector<double> weights; // of x^0, x, z (ddpm); x^0, eps^, z (ddim); x, x^0, x^0 one step before (dpm-multistep)
-    Images x;               // after the step
+    Images before, x;       // before and after the step
 };
 
 struct Sampler {
     Unet &net;
     std::string name;
     size_t steps;
-    bool guided; // weight 2.1 where sigma / signal is 0.9 to 20
+    double guidance = 1, least = 0, most = INFINITY; // where sigma / signal is from least to most
+    uint64_t first = 0;                              // picture's number
 
     vector<Level> levels() const {
         vector<Level> list;
@@ -39,20 +40,20 @@ struct Sampler {
         size_t classes = net.config.classes ? net.config.classes - 1 : 1;
         vector<double> times(x.n, double(level.t - 1));
         vector<size_t> labels;
-        for (size_t i = 0; i < x.n; ++i) labels.push_back(i % classes);
+        for (size_t i = 0; i < x.n; ++i) labels.push_back((first + i) % classes);
         Images told = net.forward(x, times, labels);
         double ratio = level.sigma / level.signal;
-        if (!guided || ratio < 0.9 || ratio > 20) return told;
+        if (guidance == 1 || ratio < least || ratio > most) return told;
         Images none = net.forward(x, times, vector<size_t>(x.n, classes));
-        return each(none, [&](float none, size_t i) { return none + f32(2.1) * (told.v[i] - none); });
+        return each(none, [&](float none, size_t i) { return none + f32(guidance) * (told.v[i] - none); });
     }
 
-    // Pictures 0 to count - 1: x after each step.
+    // Pictures from the first on: x after each step.
     vector<Step> draw(size_t count) {
         size_t size = net.config.side * net.config.side;
-        Images x(count, net.config.side, net.config.side, 1), before;
+        Images x(count, net.config.side, net.config.side, 1), x_0_before;
         for (uint64_t picture = 0; picture < count; ++picture) {
-            vector<float> z = Stream(42, "sample.x_T", {picture}).normals32(size);
+            vector<float> z = Stream(42, "sample.x_T", {first + picture}).normals32(size);
             std::copy(z.begin(), z.end(), x.v.begin() + long(picture * size));
         }
         vector<Level> list = levels();
@@ -68,11 +69,11 @@ struct Sampler {
             Images eps = each(x, [&](float x, size_t j) { return (x - a * x_0.v[j]) / b; });
             Images z = x;
             for (uint64_t picture = 0; picture < count; ++picture) {
-                vector<float> noise = Stream(42, "sample.noise", {picture, now.t}).normals32(size);
+                vector<float> noise = Stream(42, "sample.noise", {first + picture, now.t}).normals32(size);
                 std::copy(noise.begin(), noise.end(), z.v.begin() + long(picture * size));
             }
             vector<double> w = weights(i == 0 ? nullptr : &list[i - 1], now, next);
-            vector<const Images *> terms = {&x, &x_0, &before};
+            vector<const Images *> terms = {&x, &x_0, &x_0_before};
             if (name == "ddpm") terms = {&x_0, &x, &z};
             if (name == "ddim") terms = {&x_0, &eps, &z};
             Images to = each(x, [&](float, size_t j) { // `A step`
@@ -80,9 +81,9 @@ struct Sampler {
                 for (size_t k = 1; k < w.size(); ++k) sum = sum + f32(w[k]) * terms[k]->v[j];
                 return sum;
             });
-            before = x_0;
+            done.push_back({w, x, to});
+            x_0_before = x_0;
             x = to;
-            done.push_back({w, x});
         }
         return done;
     }

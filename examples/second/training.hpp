@@ -25,16 +25,16 @@ inline vector<float> pixels(const vector<uint8_t> &bytes) {
     return image;
 }
 
-// Section 6, `shapes`: image i of those for training, 16 x 16 x 1.
-inline vector<uint8_t> shape(uint64_t i) {
+// Section 6, `shapes`: image i of those for training, side x side x 1.
+inline vector<uint8_t> shape(uint64_t i, int64_t side) {
     Stream stream(0, "data.shapes", {0, i});
     auto within = [&](uint64_t a, uint64_t b) { return int64_t(a + stream.below(b - a + 1)); };
-    const int64_t size = 8 * 16;
+    const int64_t size = 8 * side;
     int64_t radius = within(size / 5, size * 3 / 8), cy = within(uint64_t(radius), uint64_t(size - radius)),
             cx = within(uint64_t(radius), uint64_t(size - radius)), bg = within(0, 95), fg = within(128, 255);
     vector<uint8_t> image;
-    for (int64_t row = 0; row < 16; ++row)
-        for (int64_t column = 0; column < 16; ++column) {
+    for (int64_t row = 0; row < side; ++row)
+        for (int64_t column = 0; column < side; ++column) {
             int64_t inside = 0;
             for (int64_t k = 0; k < 16; ++k) {
                 int64_t y = 8 * row - cy + 2 * (k / 4) + 1, x = 8 * column - cx + 2 * (k % 4) + 1;
@@ -54,9 +54,9 @@ struct Data {
     vector<size_t> labels;
 };
 
-inline Data shapes() {
+inline Data shapes(uint64_t count, int64_t side) {
     Data data;
-    for (uint64_t i = 0; i < 4096; ++i) data.images.push_back(pixels(shape(i))), data.labels.push_back(i % 4);
+    for (uint64_t i = 0; i < count; ++i) data.images.push_back(pixels(shape(i, side))), data.labels.push_back(i % 4);
     return data;
 }
 
@@ -77,29 +77,59 @@ inline uint64_t draw_time(const Config &config, Stream stream) {
     return goal - g(low) <= g(high) - goal ? low : high;
 }
 
+struct Part {
+    double loss;
+    vector<float> gradient;
+};
+
+// Section 7, `Loss`: of microbatches x and what they should become.
+inline Part loss_and_gradient(Unet &net, const vector<Images> &x, const vector<Images> &target, const vector<double> &times,
+                              const vector<size_t> &labels, Place place) {
+    vector<float> &g = net.p.g;
+    double count = double(times.size() * net.config.side * net.config.side);
+    auto leaf = [&](size_t i) {
+        std::fill(g.begin(), g.end(), 0.0f);
+        place.first = 4 * i;
+        size_t end = 4 * i + x[i].n;
+        Images y = net.forward(x[i], {&times[4 * i], &times[0] + end}, {&labels[4 * i], &labels[0] + end}, &place);
+        double squares = lanes(y.v.size(), [&](size_t j) {
+            double d = double(y.v[j]) - double(target[i].v[j]);
+            return d * d;
+        });
+        net.backward(each(y, [&](float y, size_t j) { return f32(2.0 / count) * (y - target[i].v[j]); }));
+        return Part{squares, g};
+    };
+    Part all = tree(0, x.size(), leaf, [](Part a, const Part &b) {
+        for (size_t i = 0; i < a.gradient.size(); ++i) a.gradient[i] = a.gradient[i] + b.gradient[i];
+        return Part{a.loss + b.loss, a.gradient};
+    });
+    return {all.loss / count, all.gradient};
+}
+
 struct Trainer {
     Unet net;
     const Data &data;
     vector<float> m, v, average;
-    vector<uint64_t> order; // of epoch 0, in which all checkpoints are
-    double loss = 0, norm = 0;
+    double loss = 0, norm = 0, lr = 0;
 
     Trainer(const Config &config, const Data &data) : net(config), data(data) {
         net.draw_first_values(42);
         average = net.p.w;
         m.resize(average.size());
         v.resize(average.size());
-        order = Stream(42, "train.order", {0}).permutation(data.images.size());
     }
 
     // Section 7, `Times` and `Images`; section 6, `Labels`.
     Batch batch(uint64_t n) const {
         const Config &config = net.config;
-        size_t side = config.side;
+        size_t side = config.side, all = data.images.size();
         Batch b;
-        for (uint64_t i = 0; i < 16; ++i) {
-            if (i % 4 == 0) b.x_0.emplace_back(4, side, side, 1), b.x_t.push_back(b.x_0.back()), b.target.push_back(b.x_0.back());
-            size_t image = order.at((n - 1) * 16 + i), t = draw_time(config, Stream(42, "train.t", {n, i}));
+        vector<uint64_t> order;
+        for (uint64_t i = 0; i < config.batch; ++i) {
+            uint64_t position = (n - 1) * config.batch + i;
+            if (i == 0 || position % all == 0) order = Stream(42, "train.order", {position / all}).permutation(all);
+            if (i % 4 == 0) b.x_0.emplace_back(std::min<size_t>(4, config.batch - i), side, side, 1), b.x_t.push_back(b.x_0.back()), b.target.push_back(b.x_0.back());
+            size_t image = order[position % all], t = draw_time(config, Stream(42, "train.t", {n, i}));
             bool hidden = Stream(42, "train.label_dropout", {n, i}).uniform() < config.label_dropout;
             b.times.push_back(t);
             b.labels.push_back(hidden ? config.classes - 1 : data.labels[image]);
@@ -118,32 +148,12 @@ struct Trainer {
     // Section 7 from `Loss` on, and AdamW.
     void step(unsigned n) {
         Batch b = batch(n);
-        Parameters &p = net.p;
-        double count = double(16 * net.config.side * net.config.side);
-        struct Part {
-            double loss;
-            vector<float> gradient;
-        };
-        auto leaf = [&](size_t i) {
-            vector<double> times;
-            for (size_t j = 4 * i; j < 4 * i + 4; ++j) times.push_back(double(b.times[j] - 1));
-            std::fill(p.g.begin(), p.g.end(), 0.0f);
-            const Images &target = b.target[i];
-            Images y = net.forward(b.x_t[i], times, vector<size_t>(&b.labels[4 * i], &b.labels[4 * i] + 4));
-            double squares = lanes(y.v.size(), [&](size_t j) {
-                double d = double(y.v[j]) - double(target.v[j]);
-                return d * d;
-            });
-            net.backward(each(y, [&](float y, size_t j) { return f32(2.0 / count) * (y - target.v[j]); }));
-            return Part{squares, p.g};
-        };
-        Part all = tree(0, 4, leaf, [](Part a, const Part &b) {
-            for (size_t i = 0; i < a.gradient.size(); ++i) a.gradient[i] = a.gradient[i] + b.gradient[i];
-            return Part{a.loss + b.loss, a.gradient};
-        });
-        loss = all.loss / count;
+        vector<double> times;
+        for (size_t t : b.times) times.push_back(double(t - 1));
+        Part all = loss_and_gradient(net, b.x_t, b.target, times, b.labels, {42, n, 0});
+        loss = all.loss;
         double squares = 0;
-        for (const Tensor &tensor : p.list)
+        for (const Tensor &tensor : net.p.list)
             squares += lanes(tensor.size, [&](size_t i) { return double(all.gradient[tensor.at + i]) * double(all.gradient[tensor.at + i]); });
         norm = std::sqrt(squares);
         update(n, all.gradient);
@@ -151,12 +161,13 @@ struct Trainer {
 
     void update(unsigned n, const vector<float> &gradient) {
         const Config &config = net.config;
-        double shrink = 1.0 / (norm + 1e-6), warm_up = config.warm_up_steps, lr = 2e-3;
+        double shrink = 1.0 / (norm + 1e-6), warm_up = config.warm_up_steps;
+        lr = 2e-3;
         double x = (n - warm_up) / (config.steps - warm_up + 1);
         lr = n < config.warm_up_steps ? lr * n / warm_up : lr * 0.5 * (1.0 + msun::cos(M_PI * x));
-        float clip = f32(shrink < 1 ? shrink : 1), decay = f32(1 - lr * 0.0), c1 = f32(1 - 0.9), beta2 = f32(0.999), c2 = f32(1 - 0.999);
+        float clip = f32(shrink < 1 ? shrink : 1), decay = f32(1 - lr * config.weight_decay), c1 = f32(1 - 0.9), beta2 = f32(0.999), c2 = f32(1 - 0.999);
         float root = f32(1 / std::sqrt(1 - power(0.999, n))), eps = f32(1e-8), size = f32(-lr / (1 - power(0.9, n)));
-        double i = n - 1, d = std::min(0.999, (1 + i) / (10 + i));
+        double i = n - 1, d = std::min(config.ema_decay, (1 + i) / (10 + i));
         vector<float> &w = net.p.w;
         for (size_t j = 0; j < w.size(); ++j) {
             float g = clip * gradient[j];

@@ -1,18 +1,40 @@
-// The U-Net and its gradient. Written from docs/bits.md, section 5; nothing of it is there but what `tiny` and `digits` have.
+// The U-Net and its gradient, with one resnet a level down. Written from docs/bits.md, section 5.
 #pragma once
 #include "attention.hpp"
 
-// The columns of section 5's table.
+// The columns of the table in section 5, and what is alike in both but another in the selftest (section 11, `network`).
 struct Config {
     std::string name;
-    size_t side;               // images are side x side x 1
-    vector<size_t> channels;   // block_out_channels
-    size_t groups, classes;    // rows of the class table, 0 for none
+    size_t side;                // images are side x side x 1
+    vector<size_t> channels;    // block_out_channels
+    size_t groups, classes;     // rows of the class table, 0 for none
     double label_dropout;
     bool scale_shift, velocity; // v is predicted, else eps
     unsigned warm_up_steps, steps;
+    size_t batch = 16, head_channels = 0; // 0: one head
+    double dropout = 0, weight_decay = 0, ema_decay = 0.999;
     size_t width() const { return 4 * channels[0]; }
 };
+
+// Where a microbatch stands in training: the first of its images in the batch of step n.
+struct Place {
+    uint64_t seed, n, first;
+};
+
+// Section 4, `Dropout`: the factors of x; 1 outside of training.
+inline Images dropout_factors(const Images &x, double p, const Place *place, uint64_t layer) {
+    Images f = each(x, [](float, size_t) { return 1.0f; });
+    size_t size = x.h * x.w * x.c;
+    for (uint64_t i = 0; place && p > 0 && i < x.n; ++i) {
+        Stream stream(place->seed, "train.dropout", {place->n, place->first + i, layer});
+        for (size_t j = 0; j < size; ++j) f.v[i * size + j] = stream.uniform() < p ? 0 : f32(1 / (1 - p));
+    }
+    return f;
+}
+
+inline Images operator*(const Images &a, const Images &b) {
+    return each(a, [&](float a, size_t i) { return a * b.v[i]; });
+}
 
 struct Resnet {
     GroupNorm norm1, norm2;
@@ -20,10 +42,12 @@ struct Resnet {
     Linear time;
     bool scale_shift, has_shortcut;
     size_t out;
-    Images normed1, normed2, u, before_silu;
+    double p;
+    uint64_t layer; // of dropout
+    Images normed1, normed2, u, before_silu, factors;
 
-    Resnet(Parameters &p, const std::string &name, const Config &config, size_t in, size_t out)
-        : scale_shift(config.scale_shift), has_shortcut(in != out), out(out) {
+    Resnet(Parameters &p, const std::string &name, const Config &config, size_t in, size_t out, uint64_t layer)
+        : scale_shift(config.scale_shift), has_shortcut(in != out), out(out), p(config.dropout), layer(layer) {
         norm1 = GroupNorm(p, name + ".norm1", config.groups, in);
         conv1 = Convolution(p, name + ".conv1", 3, in, out);
         time = Linear(p, name + ".time_emb_proj", config.width(), scale_shift ? 2 * out : out);
@@ -34,7 +58,7 @@ struct Resnet {
     // u's number c of the image that element i of h is in.
     float of_time(const Images &h, size_t i, size_t c) const { return u.v[i / (h.h * h.w * h.c) * u.c + c]; }
 
-    Images forward(const Images &x, const Images &e) {
+    Images forward(const Images &x, const Images &e, const Place *place) {
         normed1 = norm1.forward(x);
         Images h = conv1.forward(silu(normed1));
         u = time.forward(e);
@@ -46,12 +70,13 @@ struct Resnet {
         } else {
             before_silu = norm2.forward(each(h, [&](float x, size_t i) { return x + of_time(h, i, i % out); }));
         }
-        h = conv2.forward(silu(before_silu));
+        factors = dropout_factors(h, p, place, layer);
+        h = conv2.forward(silu(before_silu) * factors);
         return h + (has_shortcut ? shortcut.forward(x) : x);
     }
     // The gradient of x; that of e is added to `de`.
     Images backward(const Images &dy, Images &de) {
-        Images dh = silu_gradient(before_silu, conv2.backward(dy)), du = u;
+        Images dh = silu_gradient(before_silu, conv2.backward(dy) * factors), du = u;
         size_t pixels = dy.h * dy.w;
         auto at = [&](size_t n, size_t pixel, size_t c) { return (n * pixels + pixel) * out + c; };
         if (scale_shift) {
@@ -79,7 +104,7 @@ struct AttentionBlock {
     SelfAttention attention;
     AttentionBlock(Parameters &p, const std::string &name, const Config &config, size_t channels, bool normed) : normed(normed) {
         if (normed) norm = GroupNorm(p, name + ".group_norm", config.groups, channels);
-        attention = SelfAttention(p, name, channels);
+        attention = SelfAttention(p, name, channels, config.head_channels ? channels / config.head_channels : 1);
     }
     Images forward(const Images &x) { return attention.forward(normed ? norm.forward(x) : x) + x; }
     Images backward(const Images &dy) {
@@ -109,9 +134,10 @@ struct Unet {
         linear_2 = Linear(p, "time_embedding.linear_2", config.width(), config.width());
         classes = ClassTable(p, "class_embedding", config.classes, config.width());
         vector<size_t> kept = {C[0]};
+        uint64_t layer = 0;
         for (size_t i = 0; i < levels; ++i) {
             std::string block = "down_blocks." + std::to_string(i);
-            down.emplace_back(p, block + ".resnets.0", config, C[i ? i - 1 : 0], C[i]);
+            down.emplace_back(p, block + ".resnets.0", config, C[i ? i - 1 : 0], C[i], layer++);
             kept.push_back(C[i]);
             if (i == last) {
                 attentions.emplace_back(p, block + ".attentions.0", config, C[i], true);
@@ -120,14 +146,14 @@ struct Unet {
                 kept.push_back(C[i]);
             }
         }
-        middle.emplace_back(p, "mid_block.resnets.0", config, C[last], C[last]);
+        middle.emplace_back(p, "mid_block.resnets.0", config, C[last], C[last], layer++);
         attentions.emplace_back(p, "mid_block.attentions.0", config, C[last], !config.scale_shift);
-        middle.emplace_back(p, "mid_block.resnets.1", config, C[last], C[last]);
+        middle.emplace_back(p, "mid_block.resnets.1", config, C[last], C[last], layer++);
         size_t h = C[last];
         for (size_t i = 0; i < levels; ++i) {
             std::string block = "up_blocks." + std::to_string(i);
             for (size_t j = 0; j < 2; ++j) {
-                up.emplace_back(p, block + ".resnets." + std::to_string(j), config, h + kept.back(), C[last - i]);
+                up.emplace_back(p, block + ".resnets." + std::to_string(j), config, h + kept.back(), C[last - i], layer++);
                 kept.pop_back();
                 h = C[last - i];
                 if (i == 0) attentions.emplace_back(p, block + ".attentions." + std::to_string(j), config, h, true);
@@ -154,21 +180,21 @@ struct Unet {
         }
     }
 
-    // `times` are what the network is fed: t - 1.
-    Images forward(const Images &x, const vector<double> &times, const vector<size_t> &labels) {
+    // `times` are what the network is fed: t - 1. Dropout only at a place in training.
+    Images forward(const Images &x, const vector<double> &times, const vector<size_t> &labels, const Place *place = nullptr) {
         before_silu_1 = linear_1.forward(sinusoids(times, config.channels[0]));
         emb = classes.added_to(linear_2.forward(silu(before_silu_1)), labels);
         Images e = silu(emb), h = conv_in.forward(x);
         vector<Images> kept = {h};
         for (size_t i = 0; i < down.size(); ++i) {
-            h = down[i].forward(h, e);
+            h = down[i].forward(h, e, place);
             if (i + 1 == down.size()) h = attentions[0].forward(h);
             kept.push_back(h);
             if (i + 1 < down.size()) kept.push_back(h = downsamplers[i].forward(h));
         }
-        h = middle[1].forward(attentions[1].forward(middle[0].forward(h, e)), e);
+        h = middle[1].forward(attentions[1].forward(middle[0].forward(h, e, place)), e, place);
         for (size_t i = 0; i < up.size(); ++i) {
-            h = up[i].forward(concatenated(h, kept.back()), e);
+            h = up[i].forward(concatenated(h, kept.back()), e, place);
             kept.pop_back();
             if (i < 2) h = attentions[2 + i].forward(h);
             if (i % 2 && i + 1 < up.size()) h = upsamplers[i / 2].forward(doubled(h));
