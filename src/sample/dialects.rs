@@ -89,7 +89,7 @@ const QUESTIONS: [Question; 16] = [
             Lists::LinearInLogSigma => "T to 1 without rounding, linear in ln(sigma)",
         }),
         places: [
-            "Song et al. 2021, Appendix D.3",
+            "Song et al. 2021, Appendix D.2",
             "improved_diffusion/respace.py: space_timesteps",
             "scheduling_*.py: set_timesteps",
             "k_diffusion/external.py: DiscreteSchedule.get_sigmas, t_to_sigma",
@@ -120,7 +120,7 @@ const QUESTIONS: [Question; 16] = [
             FirstNoise::BySpacing => "noise times sigma, or sqrt(sigma^2 + 1) with leading spacing",
         }),
         places: [
-            "Song et al. 2021 (Score-Based), Appendix B: N(0, sigma_max^2), nearly the same",
+            "Song et al. 2021 (Score-Based): the prior N(0, sigma_max^2), nearly the same",
             NOT_THERE,
             "scheduling_euler_discrete.py: init_noise_sigma",
             "k-diffusion's sample.py: sigma_max times randn",
@@ -183,7 +183,7 @@ const QUESTIONS: [Question; 16] = [
         set_by: "Conventions::third_order_as_published (src/sample/dpm)",
         of: Of::Field(|c| if c.third_order_as_published { "half of it" } else { "the whole, as the order needs" }),
         places: [
-            "Lu et al. 2022 (DPM-Solver++), Appendix A: the expansion",
+            "Lu et al. 2022 (DPM-Solver++), appendix: the expansion",
             NOT_THERE,
             "scheduling_dpmsolver_multistep.py: multistep_dpm_solver_third_order_update (D2)",
             "k_diffusion/sampling.py: sample_dpmpp_3m_sde",
@@ -197,7 +197,7 @@ const QUESTIONS: [Question; 16] = [
             if c.short_chains_end_low { "of lower order" } else { "of full order, but the one to sigma = 0" }
         }),
         places: [
-            "Lu et al. 2022 (DPM-Solver++), Section 5: in the authors' program",
+            "Lu et al. 2022 (DPM-Solver++): in the authors' program",
             NOT_THERE,
             "scheduling_dpmsolver_multistep.py: step (lower_order_final)",
             "k_diffusion/sampling.py: sample_dpmpp_2m",
@@ -243,7 +243,7 @@ const QUESTIONS: [Question; 16] = [
             "1",
         ]),
         places: [
-            "Ho et al. 2020, Section 3.2",
+            "Ho et al. 2020, Algorithm 2: z = 0 at t = 1",
             "improved_diffusion/gaussian_diffusion.py: alphas_cumprod_prev",
             "scheduling_ddim.py, scheduling_pndm.py: final_alpha_cumprod",
             "k_diffusion/sampling.py: append_zero",
