@@ -5,6 +5,7 @@ Needs:   cargo build --release, and a Python with what benches/peer_pytorch.py n
 Run:     python3 benches/compare.py --python /path/to/python-with-torch --compile --rust-peers --threads 2
          python3 benches/compare.py --onnx-peers --workloads mnist-forward,dit-s-2-forward-1 (needs what benches/peer_onnx.py does)
          python3 benches/compare.py --rounds 1 --seconds 0 --workloads sample-1,sample-64 (minutes)
+         python3 benches/compare.py --processes data/models/digits (benches/peer_sample.py)
 
 The programs alternate, round by round, so that all see the same minutes of a machine whose clock moves. A time is the
 median over rounds of each round's median. PyTorch's is that of its faster variant: eager, with --compile also compiled,
@@ -17,6 +18,8 @@ import os
 import statistics
 import subprocess
 import sys
+import tempfile
+import time
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -45,6 +48,25 @@ def measured(command):
     return json.loads(done.stdout.strip().splitlines()[-1])
 
 
+def processes(args):
+    """Whole processes from the shell, in turn: pictures of class 0 in 50 steps of DDIM, as PNG files."""
+    print("| pictures | ancestral s | diffusers s | ratio |\n|--:|--:|--:|--:|")
+    for count in (1, 16):
+        with tempfile.TemporaryDirectory() as folder:
+            ours = [args.binary, "sample", "--sampler", "ddim", "--class", "0", "--guidance", "1"]
+            ours += ["--singles", f"{folder}/ours", "--out", f"{folder}/ours.png"]
+            theirs = [args.python, str(HERE / "peer_sample.py"), "--out", f"{folder}/theirs"]
+            both = ["--model", args.processes, "--count", str(count), "--steps", "50", "--threads", str(args.threads)]
+            times = ([], [])
+            for _ in range(args.rounds):
+                for command, taken in zip((ours, theirs), times):
+                    start = time.perf_counter()
+                    subprocess.run([*command, *both], check=True, capture_output=True)
+                    taken.append(time.perf_counter() - start)
+        a, b = map(statistics.median, times)
+        print(f"| {count} | {seconds(a)} | {seconds(b)} | {b / a:.1f} |", flush=True)
+
+
 def median(results, field):
     return statistics.median(result[field] for result in results)
 
@@ -71,7 +93,10 @@ def main():
     parser.add_argument("--onnx-peers", action="store_true", help="also measure OpenVINO and ONNX Runtime")
     parser.add_argument("--python", default=sys.executable, help="the interpreter with torch; default: this one")
     parser.add_argument("--binary", default="target/release/ancestral", help="default target/release/ancestral")
+    parser.add_argument("--processes", metavar="MODEL", help="measure nothing but pictures of this folder, shell to file")
     args = parser.parse_args()
+    if args.processes:
+        return processes(args)
     workloads = args.workloads.split(",")
     if unknown := [name for name in workloads if name not in WORKLOADS]:
         parser.error(f"--workloads: expected some of {', '.join(WORKLOADS)}, found {', '.join(unknown)}")

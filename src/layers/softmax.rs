@@ -114,6 +114,7 @@ mod tests {
     use crate::layers::gradient_check::check;
     use crate::layers::{ParameterVector, flat, flat_mut};
     use crate::numerics::Native;
+    use crate::numerics::elementary::exp;
     use crate::numerics::rng::normal;
 
     /// 37 scores are two rows of lanes and five. An exponential of 400 overflows, so the greatest must be found.
@@ -153,22 +154,39 @@ mod tests {
         assert!((p.iter().sum::<f32>() - 1.0).abs() < 2e-7 && p[0] == p[3] && p[1] == 0.0, "{p:?}");
     }
 
-    /// Of both types: quotients of spread numbers, and of numbers side by side, where the first q is most often wrong.
+    /// Numbers a in 1/2..1 and b in 1..2 of so many bits whose quotient lies as near as it can to the middle of two numbers:
+    /// a 2^(bits + 1) = M b + r with an odd M and the least r, so M = -r / b modulo 2^(bits + 1).
+    fn near_ties(bits: u32) -> impl Iterator<Item = (f64, f64)> {
+        let modulus = 1i128 << (bits + 1);
+        (1..5000u64).flat_map(move |i| {
+            let low = i.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> (65 - bits);
+            let b = 1i128 << (bits - 1) | low as i128 | 1;
+            // Newton's steps double the low bits that are right, from three on.
+            let inverse = (0..6).fold(b, |x, _| x * (2 - b * x % modulus) % modulus);
+            [1, -1, 3, -3].into_iter().filter_map(move |r| {
+                let m = (-r * inverse).rem_euclid(modulus);
+                let a = (m * b + r) / modulus;
+                let halves = 2f64.powi(bits as i32 - 1);
+                (a >= 1 << (bits - 1)).then_some((a as f64 / (2.0 * halves), b as f64 / halves))
+            })
+        })
+    }
+
     #[test]
     fn quotient_by_a_reciprocal_has_the_bits_of_the_division() {
-        fn in_precision<F: Real>(next: impl Fn(F, usize) -> F) {
-            let spread =
-                normal(2000, 1).mapv(|x| F::from_f64(crate::numerics::elementary::exp(4.0 * x - 20.0).min(1.0)));
-            for b in normal(500, 2).mapv(|x| F::from_f64(1.0 + crate::numerics::elementary::exp(6.0 * x.abs()))) {
-                let y = F::one() / b;
-                let beside_b = (0..50).map(|i| next(F::from_f64(0.5) / b * b, i));
-                for a in spread.iter().copied().chain(beside_b) {
-                    assert_eq!(a.quotient::<Native>(b, y), a / b, "{a} / {b}");
-                }
+        fn in_precision<F: Real>(bits: u32) {
+            let of = |a: F, b: F| {
+                assert_eq!(a.quotient::<Native>(b, F::one() / b), a / b, "{a:?} / {b:?} in {}", F::NAME);
+            };
+            let ties = near_ties(bits).inspect(|&(a, b)| of(F::from_f64(a), F::from_f64(b))).count();
+            assert!(ties > 1000, "{ties}");
+            let spread = normal(500, 1).mapv(|x| exp(4.0 * x - 20.0).min(1.0));
+            for b in normal(500, 2).mapv(|x| 1.0 + exp(6.0 * x.abs())) {
+                spread.iter().for_each(|&a| of(F::from_f64(a), F::from_f64(b)));
             }
         }
-        in_precision::<f32>(|x, i| f32::from_bits(x.to_bits() - i as u32));
-        in_precision::<f64>(|x, i| f64::from_bits(x.to_bits() - i as u64));
+        in_precision::<f32>(24);
+        in_precision::<f64>(53);
     }
 
     /// Rows that are divided by the reciprocal, rows that are not (a score further than [`NEAR`] from the greatest), and what is beside them.
