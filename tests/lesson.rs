@@ -7,21 +7,27 @@ mod run;
 use std::path::Path;
 
 use ancestral::checkpoint::pipeline;
-use ancestral::data::{Shape, Split, shapes};
-
-use ancestral::lesson::{page, record};
+use ancestral::data::{Dataset, Shape, Split, shapes};
+use ancestral::lesson::{Sources, page, record};
 use ancestral::models::NetworkConfig;
+use ancestral::pipeline::Pipeline;
 use ancestral::train::Config;
 use ancestral::train::config::PredictionType;
+use ancestral::train::metrics::Losses;
 use run::{Place, config, model_of};
 use serde_json::Value;
+
+/// A lesson without training pictures and without the network.
+fn sources<'a>(model: &'a Pipeline, data: &'a Dataset, losses: Option<&'a Losses>) -> Sources<'a> {
+    Sources { model, data, training: None, losses, with_network: false }
+}
 
 /// The page and the record of an untrained model, with the synthetic pictures of its shape.
 fn lesson_of(config: &Config) -> (String, Value) {
     let model = model_of(config);
     let (height, width, channels) = model.image_shape().expect("a shape");
     let data = shapes::draw(0, Split::Validation, Shape { height, width, channels }).expect("pictures");
-    let (page, json) = page::render(&record(&model, &data, None, false).expect("a record")).expect("a page");
+    let (page, json) = page::render(&record(sources(&model, &data, None)).expect("a record")).expect("a page");
     (page, serde_json::from_str(&json).expect("JSON"))
 }
 
@@ -49,17 +55,21 @@ fn nothing(value: &Value, key: &str, found: &mut Vec<String>) {
 
 /// A number that is not finite is null in JSON, so all that is null has to be what may be left out.
 fn assert_whole(record: &Value, what: &str) {
-    const MAY_BE_LEFT_OUT: [&str; 14] = [
+    const MAY_BE_LEFT_OUT: [&str; 18] = [
         ".about.classes",
         ".chain.class",
         ".chain.clip",
+        ".chain.command",
         ".guidance",
+        ".guidance.own_times",
         ".inside.unet",
         ".inside.unet.attention",
         ".judged.exact",
         ".judged.exact_from",
         ".judged.exact_of",
         ".judged.mean_from",
+        ".losses",
+        ".paid.total.margin",
         ".learning",
         ".learning.input",
         ".network",
@@ -69,7 +79,8 @@ fn assert_whole(record: &Value, what: &str) {
     nothing(record, "", &mut found);
     found.retain(|key| {
         let of_many = key.starts_with(".pictures.") && key.ends_with(".label")
-            || key.starts_with(".judged.at.") && (key.ends_with("exact_rmse") || key.ends_with("mean_rmse"))
+            || (key.starts_with(".judged.at.") || key.starts_with(".judged.end."))
+                && ["exact_rmse", "mean_rmse", "above_exact", "above_mean"].iter().any(|end| key.ends_with(end))
             || key.starts_with(".chain.steps.") && key.ends_with(".lambda") // infinite at the image
             || key == ".tables.alpha_bar_there";
         !of_many && !MAY_BE_LEFT_OUT.contains(&key.as_str())
@@ -87,6 +98,32 @@ fn lesson_of_every_prediction_and_of_a_single_step_has_no_hole() {
         assert!(page.contains("The exact mean is left out: there are no training pictures"));
         assert!(!page.contains("NaN<") && !page.contains(">inf<"), "{prediction:?}");
     }
+}
+
+#[test]
+fn lesson_of_a_run_has_the_curve_of_its_loss_and_that_of_a_model_says_why_it_has_none() {
+    let config = few_steps(PredictionType::Epsilon, 12);
+    let model = model_of(&config);
+    let (height, width, channels) = model.image_shape().expect("a shape");
+    let data = shapes::draw(0, Split::Validation, Shape { height, width, channels }).expect("pictures");
+    let losses = Losses { training: (1..=500).map(|n| (n, 1.0 / n as f64)).collect(), validation: vec![(500, 0.1)] };
+    let of = |losses| page::render(&record(sources(&model, &data, losses)).expect("a record")).expect("a page");
+    let ((with, json), (without, _)) = (of(Some(&losses)), of(None));
+    let record: Value = serde_json::from_str(&json).expect("JSON");
+    assert_eq!(record["losses"]["steps_in_a_point"], 3);
+    assert_eq!(record["losses"]["training"].as_array().map(Vec::len), Some(167));
+    assert!(with.contains("id=\"f11c\"") && !with.contains("its curve cannot be shown here"));
+    assert!(without.contains("its curve cannot be shown here") && !without.contains("id=\"f11c\""));
+}
+
+#[test]
+fn lesson_command_of_a_run_reads_its_losses_and_names_a_damaged_line_of_them() {
+    let place = Place::new();
+    run::assert_passed(&place.run("lesson --model run --json lesson.json"), "a lesson of a run");
+    let record: Value = serde_json::from_slice(&place.read("lesson.json")).expect("JSON");
+    assert_eq!(record["losses"]["training"], serde_json::json!([[1, 1.0]]));
+    place.write("run/metrics.jsonl", b"{\"step\":1,\n");
+    place.refuses("lesson --model run", &["metrics.jsonl", "line 1"]);
 }
 
 #[test]

@@ -89,3 +89,38 @@ fn without_a_classifier_pixels_are_compared_and_this_is_said() {
     place.refuses(&format!("{QUALITY} --worst w.png"), &["--worst", "not read"]);
     place.refuses("quality --model run --count 3", &["20"]);
 }
+
+#[test]
+fn a_classifier_of_noisy_images_steers_and_clean_ones_are_refused() {
+    let place = Place::new(); // a model that is told no classes
+    let noisy = TRAIN.replace("--out c", "--noisy --out n");
+    let trained = json(&place, &noisy);
+    let levels = trained["noisy"].as_array().expect("levels");
+    assert_eq!(levels.len(), 5);
+    // Of four classes, alike often: in ten times as much noise as image there is little but guessing.
+    let accuracy = levels[4]["accuracy"].as_f64().expect("a number");
+    assert!((0.1..0.45).contains(&accuracy), "{trained}");
+    let again = json(&place, &format!("{} --threads 3", noisy.replace("--out n", "--out m")));
+    assert_eq!(trained["sha256"], again["sha256"], "whatever the threads");
+    assert_eq!(json(&place, "classify eval --model n --data shapes --json")["noisy"], trained["noisy"]);
+
+    let sample = "sample --model run --count 6 --steps 3 --json";
+    let sha256 = |line: &str| json(&place, line)["sha256"].clone();
+    let steered = format!("{sample} --classifier n");
+    let found = json(&place, &steered);
+    assert_eq!((&found["classifier"], found["classifier_scale"].as_f64()), (&Value::from("n"), Some(1.0)));
+    assert_ne!(found["sha256"], sha256(sample));
+    assert_eq!(sha256(&format!("{steered} --classifier-scale 0")), sha256(sample));
+    assert_eq!(sha256(&format!("{steered} --threads 1 --batch-size 4")), found["sha256"]);
+    assert_ne!(sha256(&format!("{steered} --class 3")), found["sha256"]);
+    let quality =
+        json(&place, "quality --model run --count 40 --steps 2 --json --features n --classifier n --data shapes");
+    assert!(quality["quality"]["class_accuracy"]["value"].is_number(), "{quality}");
+
+    json(&place, TRAIN);
+    place.refuses(&format!("{sample} --classifier c"), &["--classifier", "classify train --noisy"]);
+    place.refuses(&format!("{steered} --class 4"), &["--class", "0 to 3"]);
+    place.refuses(&format!("{sample} --classifier-scale 2"), &["--classifier"]);
+    place.refuses(&format!("{steered} --classifier-scale inf"), &["--classifier-scale", "finite"]);
+    place.refuses(&format!("{sample} --class 3"), &["not conditional"]);
+}

@@ -40,6 +40,7 @@ from torch.func import functional_call
 
 import numpy_backend
 import pytorch_float64
+from pytorch_likelihood import hybrid_loss, loss_weight, variational_bound
 from pytorch_samplers import levels, reverse_step, trajectory
 
 TAPPED = re.compile(
@@ -318,7 +319,7 @@ OPS |= {f.__name__: f for f in (conv2d, attention, res_block, attention_block, m
 OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, unet, dit, training)}
 OPS |= {f.__name__: f for f in (patchify, unpatchify, positions, dit_embedding, dit_block)}
 OPS |= {f.__name__: f for f in (cross_entropy, classifier_block, frechet_distance, precision_recall)}
-OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, unet, training)}
+OPS |= {f.__name__: f for f in (variational_bound, hybrid_loss, loss_weight)}
 
 if __name__ == "__main__":
     sys.path.append(sys.argv[1])  # golden.py is part of the kit

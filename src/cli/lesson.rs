@@ -7,13 +7,15 @@ use super::eval::{data_for, run_of};
 use super::progress::note;
 use super::{Exit, print, read_model};
 use crate::data::{self, Dataset, Shape, Split, shapes};
-use crate::lesson::{page, record};
+use crate::lesson::{Sources, page, record};
+use crate::train::metrics::Losses;
+use crate::train::{Config, State};
 use crate::{Result, atomic};
 
 /// The flags of `lesson`.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
-The page needs no network and no other file. Every number on it was computed by this program, and the page computes most of them \
+The page needs no network and no other file. Every number on it was computed by this program, and the page computes many of them \
 again in the browser: it says how many agree bit for bit. The same model gives the same bytes on every machine.\n\nExamples:\n  \
 ancestral lesson\n  ancestral lesson --model runs/digits --out my.html --json my.json")]
 pub struct Args {
@@ -30,7 +32,8 @@ pub struct Args {
     /// Also write the record, all numbers of the page, as JSON
     #[arg(long, value_name = "FILE.json")]
     json: Option<PathBuf>,
-    /// Also put the network into the page, rounded to float16, so that it draws pictures there: another 1.8 MB for the model in the tree
+    /// Also put the network into the page, rounded to 12 bits a number, so that it draws pictures there: another 1.4 MB for the
+    /// model in the tree
     #[arg(long)]
     with_network: bool,
 }
@@ -41,8 +44,16 @@ pub fn run(args: &Args) -> Result<Exit> {
     atomic::probe(&args.out)?;
     args.json.as_deref().map_or(Ok(()), atomic::probe)?;
     let (height, width, channels) = model.image_shape()?;
-    let (data, training) = pictures(args, Shape { height, width, channels })?;
-    let (page, json) = page::render(&record(&model, &data, training.as_ref(), args.with_network)?)?;
+    let run = run_of(&args.model)?;
+    let (data, training) = pictures(args, run.as_ref(), Shape { height, width, channels })?;
+    let metrics = args.model.join("metrics.jsonl");
+    let losses = match &run {
+        Some((_, state)) if metrics.is_file() => Some(Losses::read(&metrics, state.step)?),
+        _ => None,
+    };
+    let (training, losses) = (training.as_ref(), losses.as_ref());
+    let sources = Sources { model: &model, data: &data, training, losses, with_network: args.with_network };
+    let (page, json) = page::render(&record(sources)?)?;
     atomic::write(&args.out, page.as_bytes())?;
     print(args.out.display())?;
     if let Some(path) = &args.json {
@@ -54,8 +65,8 @@ pub fn run(args: &Args) -> Result<Exit> {
 
 /// The pictures that were asked for; else those of the run or MNIST, and where these do not fit, synthetic ones. Beside them the
 /// training pictures of the same place, where there are some.
-fn pictures(args: &Args, shape: Shape) -> Result<(Dataset, Option<Dataset>)> {
-    let path = data_for(args.data.as_deref(), run_of(&args.model)?.as_ref());
+fn pictures(args: &Args, run: Option<&(Config, State)>, shape: Shape) -> Result<(Dataset, Option<Dataset>)> {
+    let path = data_for(args.data.as_deref(), run);
     match data::load(&path, Split::Validation, shape) {
         Err(error) if args.data.is_none() => {
             note(&format!("note: synthetic shapes in the place of pictures: {error}"));

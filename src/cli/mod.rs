@@ -19,6 +19,7 @@ mod sample;
 mod samplers;
 mod sampling;
 mod selftest;
+mod steered_by;
 mod train;
 
 pub use progress::note;

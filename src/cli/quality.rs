@@ -10,6 +10,7 @@ use super::eval::{data_for, run_of};
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
 use super::progress::{Progress, note};
 use super::sampling::Sampling;
+use super::steered_by::SteeredBy;
 use super::{Exit, flag, print, read_model};
 use crate::checkpoint::classifier::{self, Saved};
 use crate::data::{self, Dataset, Shape, Split};
@@ -38,6 +39,8 @@ pub struct Args {
     count: u32,
     #[command(flatten)]
     sampling: Sampling,
+    #[command(flatten)]
+    steered: SteeredBy,
     /// The images that the model was trained on, and those for validation: as for `train --data` [default: those of the
     /// run, else data/mnist]
     #[arg(long, value_name = "DIR")]
@@ -62,7 +65,7 @@ const SHOWN: usize = 40;
 
 /// Draws pictures and measures them.
 pub fn run(args: &Args) -> Result<Exit> {
-    let model = read_model(&args.model)?;
+    let model = args.steered.attach(read_model(&args.model)?)?;
     let settings = args.sampling.settings(&model, None)?;
     let run = run_of(&args.model)?;
     let path = data_for(args.data.as_deref(), run.as_ref());
@@ -98,7 +101,9 @@ pub fn run(args: &Args) -> Result<Exit> {
             "nearest": {"pictures": distances[0], "validation": distances[1], "closer_than_a_hundredth": closer},
             "files": files.iter().map(|file| file.to_string_lossy()).collect::<Vec<_>>(),
         });
-        object.as_object_mut().expect("an object").extend(others.as_object().expect("an object").clone());
+        for more in [others, args.steered.to_json()] {
+            object.as_object_mut().expect("an object").extend(more.as_object().expect("an object").clone());
+        }
         print(object)?;
     } else {
         let (count, against) = (quality.count, quality.against);

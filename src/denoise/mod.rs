@@ -1,13 +1,14 @@
 //! What is seen in a noisy image: the network, what wraps it, and what stands in for it.
 //!
 //! A [`Denoiser`] looks at x at some [`Level`] and says what is noise in it. Denoisers wrap one another: [`Guided`] asks the
-//! [`NetworkDenoiser`] twice. Where the distribution of images is known, [`Empirical`] and [`GaussianMixture`] say exactly what is to be
+//! [`NetworkDenoiser`] twice, and a classifier pulls at a [`Steered`] one. Where the distribution of images is known, [`Empirical`] and [`GaussianMixture`] say exactly what is to be
 //! seen. A sampler is handed the [`Estimate`] that follows, in which the image is clipped.
 
 mod estimate;
 mod guided;
 mod network;
 mod oracle;
+pub mod steered;
 
 use ndarray::{Array4, ArrayView4, Axis};
 
@@ -19,6 +20,7 @@ pub use estimate::{Estimate, Sight, Threshold};
 pub use guided::{Guidance, Guided};
 pub use network::NetworkDenoiser;
 pub use oracle::{Component, Empirical, GaussianMixture, Known};
+pub use steered::{Steered, Steering};
 
 /// What a denoiser says of some images, in its own words: ε̂, x̂₀ or v̂.
 #[derive(Clone, Debug, PartialEq)]

@@ -107,6 +107,17 @@ impl Level {
         elementary::ln(self.signal) - elementary::ln(self.sigma)
     }
 
+    /// φ in 0..=π/2 with signal = scale·cos φ and sigma = scale·sin φ: the angle by which (x, v) is turned against (x₀, ε) (Salimans
+    /// and Ho 2022, Appendix D). It is the same in every form.
+    pub fn angle(self) -> f64 {
+        elementary::acos(self.signal / self.scale)
+    }
+
+    /// The variance-preserving level of an angle in 0..=π/2, at which the network is fed `time`.
+    pub fn of_angle(time: f64, angle: f64) -> Self {
+        Level::new(Form::VariancePreserving, time, elementary::cos(angle), elementary::sin(angle))
+    }
+
     /// Both factors, each rounded once to `F`.
     pub fn marginal<F: Real>(self) -> Marginal<F> {
         Marginal { signal: F::from_f64(self.signal), sigma: F::from_f64(self.sigma) }

@@ -18,7 +18,8 @@
 //! | VLB | T·w₀²/(2·β̃·ln 2), with the w₀ of the posterior's mean | Ho et al. 2020, Eq. 8 |
 //!
 //! The last is T times the term of the bound, in bits per dimension, where the variance is β̃: all times have the same chance to be
-//! drawn, and the mean over them is the whole bound but for the prior. On the step to the image it has the β̃ of the step before.
+//! drawn, and the mean over them is the whole bound but for the prior and the decoder. On the step to the image a squared error
+//! with the β̃ of the step before stands in the decoder's place.
 
 use super::likelihood::BITS;
 use super::{LogRange, Posterior, Prediction, Schedule};

@@ -69,7 +69,8 @@ pub struct Bits {
     pub times: Vec<usize>,
     /// The term of each time, that of the first being the decoder's.
     pub terms: Vec<Mean>,
-    /// The mean squared error of x̂₀ at each time, clipped as the model is sampled.
+    /// The mean squared error of x̂₀ at each time, clipped where the model is sampled so
+    /// ([`clip_range`](crate::pipeline::Scheduler::clip_range)).
     pub x_0_mse: Vec<f64>,
 }
 
@@ -102,7 +103,7 @@ pub fn bits_per_dim(
     let reading = Reading {
         prediction: scheduler.prediction,
         variance: settings.variance,
-        clip: scheduler.clip,
+        clip: scheduler.clip_range(),
         cdf: settings.cdf,
     };
     bits_of_denoiser(&denoiser, &scheduler.schedule, data, &|class| model.label(class), (settings, reading), progress)

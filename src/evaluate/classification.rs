@@ -4,8 +4,12 @@ use serde::Serialize;
 
 use super::quality::Features;
 use crate::data::Dataset;
-use crate::layers::ParameterVector;
+use crate::diffusion::{Form, Level, q_sample};
+use crate::layers::cross_entropy::log_softmax;
+use crate::layers::{ParameterVector, Prepared, flat, shaped};
 use crate::models::Classifier;
+use crate::numerics::parallel;
+use crate::numerics::rng::Stream;
 use crate::{Error, Result};
 
 /// Images between two calls of `progress`.
@@ -26,6 +30,54 @@ pub struct Classification {
     pub confusion: Vec<Vec<usize>>,
 }
 
+/// How a classifier of noisy images did at one level.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize)]
+pub struct AtLevel {
+    /// sigma/signal.
+    pub ratio: f64,
+    /// The fraction that is right.
+    pub accuracy: f64,
+    /// The mean of −ln p of the right class.
+    pub cross_entropy: f64,
+}
+
+/// The levels at which noisy images are read, as sigma/signal.
+const RATIOS: [f64; 5] = [0.1, 0.3, 1.0, 3.0, 10.0];
+
+/// Reads the first `images` images at five levels, each with the noise of its index, that of the stream (0, "evaluate.noise", [i]).
+///
+/// # Errors
+/// As [`classify`].
+pub fn classify_noisy(
+    classifier: &Classifier,
+    weights: &ParameterVector<f32>,
+    data: &Dataset,
+    images: usize,
+) -> Result<Vec<AtLevel>> {
+    check(classifier, weights, data)?;
+    let (prepared, images) = (Prepared::new(weights), images.min(data.len()));
+    let at = |ratio: f64| {
+        let level = Level::new(Form::VariancePreserving, 0.0, 1.0, ratio);
+        // −ln p of the right class, and whether that is the likeliest.
+        let read = parallel::map(images, |i| {
+            let x_0 = data.batch::<f32>(&[i]);
+            let mut eps = vec![0.0; x_0.len()];
+            Stream::keyed(0, "evaluate.noise", &[i as u64]).fill_normal(&mut eps);
+            let x = shaped(x_0.dim(), q_sample(level, flat(&x_0), &eps));
+            let log_p = log_softmax(flat(&classifier.forward(&prepared, x, Some(&[level.angle()])).0.logits));
+            let of_label = log_p[data.label(i).expect("checked") as usize];
+            (-f64::from(of_label), log_p.iter().all(|&other| other <= of_label))
+        });
+        let mean = |of: fn(&(f64, bool)) -> f64| read.iter().map(of).sum::<f64>() / images as f64;
+        AtLevel {
+            ratio,
+            accuracy: mean(|(_, right)| f64::from(u8::from(*right))),
+            cross_entropy: mean(|(loss, _)| *loss),
+        }
+    };
+    Ok(RATIOS.map(at).to_vec())
+}
+
 /// Reads all images; `progress` hears how many are done.
 ///
 /// # Errors
@@ -36,17 +88,7 @@ pub fn classify(
     data: &Dataset,
     mut progress: impl FnMut(usize),
 ) -> Result<Classification> {
-    let features = Features::Classifier(classifier, weights);
-    features.check(data)?;
-    let known = classifier.config.num_classes;
-    match data.classes() {
-        Some(classes) if classes <= known => {}
-        found => {
-            let expected = format!("images of at most {known} classes, which the classifier tells apart");
-            let found = found.map_or("no labels".into(), |classes| format!("{classes} classes"));
-            return Err(Error::value("data", expected, format!("{found} in {}", data.name())));
-        }
-    }
+    let (features, known) = check(classifier, weights, data)?;
     let (images, mut confusion, mut loss) = (data.len(), vec![vec![0; known]; known], 0.0);
     for first in (0..images).step_by(AT_ONCE) {
         let indices: Vec<usize> = (first..images.min(first + AT_ONCE)).collect();
@@ -63,4 +105,23 @@ pub fn classify(
     let right = (0..known).map(|class| confusion[class][class]).sum();
     let (accuracy, cross_entropy) = (right as f64 / images as f64, loss / images as f64);
     Ok(Classification { images, right, accuracy, cross_entropy, confusion })
+}
+
+/// What images are seen by and how many classes it knows, where the images are of these.
+fn check<'a>(
+    classifier: &'a Classifier,
+    weights: &'a ParameterVector<f32>,
+    data: &Dataset,
+) -> Result<(Features<'a>, usize)> {
+    let features = Features::Classifier(classifier, weights);
+    features.check(data)?;
+    let known = classifier.config.num_classes;
+    match data.classes() {
+        Some(classes) if classes <= known => Ok((features, known)),
+        found => {
+            let expected = format!("images of at most {known} classes, which the classifier tells apart");
+            let found = found.map_or("no labels".into(), |classes| format!("{classes} classes"));
+            Err(Error::value("data", expected, format!("{found} in {}", data.name())))
+        }
+    }
 }

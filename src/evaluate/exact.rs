@@ -123,8 +123,12 @@ impl Asked<'_> {
         let output = seen.output(&x_1, first)?;
         let wide = |x: &Array4<f32>| -> Vec<f64> { flat(x).iter().map(|&x| x.into()).collect() };
         let variance = output.log_variance.as_ref().map(wide).unwrap_or_default();
-        let reading =
-            Reading { prediction, variance: self.settings.variance, clip: scheduler.clip, cdf: self.settings.cdf };
+        let reading = Reading {
+            prediction,
+            variance: self.settings.variance,
+            clip: scheduler.clip_range(),
+            cdf: self.settings.cdf,
+        };
         let said = Said { mean: &wide(&output.value), variance: &variance };
         let decoder = steps(schedule, &of_both)[0].term(&reading, flat(&x_0), &eps, said).bits;
         Ok([(-log_density / size as f64 - entropy) * BITS, decoder, statistics.evaluations as f64])

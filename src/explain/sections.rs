@@ -44,7 +44,11 @@ fn levels(step: &StepRecord, form: Form) -> Section {
                 lines.push(Line::new("alpha_bar_0", "", "", 1.0).with_note("the image itself: no noise"));
             }
             Form::VariancePreserving => {
-                let product = format!("(1 - beta_1) (1 - beta_2) ... (1 - beta_{t})");
+                let product = match place.t {
+                    1.0 => "1 - beta_1".into(),
+                    2.0 => "(1 - beta_1) (1 - beta_2)".into(),
+                    _ => format!("(1 - beta_1) (1 - beta_2) ... (1 - beta_{t})"),
+                };
                 lines.push(Line::new(format!("alpha_bar_{t}"), product, "", place.alpha_bar));
                 lines.push(Line::new(
                     signal,
@@ -153,15 +157,14 @@ fn seen(explanation: &Explanation, model: &Pipeline, settings: &Settings) -> Sec
     lines.push(Line::new("x_0_hat", formula_of_x_0, numbers_of_x_0, unclipped));
     let (x_0_hat, eps_hat) = (f64::from(explanation.value("x_0_hat")), f64::from(explanation.value("eps_hat")));
     let scheduler = model.scheduler();
-    let range = scheduler.clip.map(|clip| format!("{clip}"));
-    let bounded = scheduler.threshold.is_some() || range.is_some();
-    if scheduler.threshold.is_some() {
-        lines.push(Line::new("x_0_hat", "divided by a quantile of the picture's sizes", "", x_0_hat));
-    } else if let Some(range) = &range {
+    let bounded = scheduler.threshold.is_some() || scheduler.clip.is_some();
+    if let Some(range) = scheduler.clip_range() {
         let note =
             if x_0_hat == unclipped { "it is in the range of pixels" } else { "pixels end at these two numbers" };
         let line = Line::new("x_0_hat", format!("clip(x_0_hat, -{range}, {range})"), "", x_0_hat);
         lines.push(line.with_note(note));
+    } else if scheduler.threshold.is_some() {
+        lines.push(Line::new("x_0_hat", "divided by a quantile of the picture's sizes", "", x_0_hat));
     }
     let again = bounded && settings.options.conventions.eps_from_clipped_x_0;
     let of_x_0 =

@@ -71,6 +71,7 @@ pub mod modulate;
 mod narrow;
 pub mod parameters;
 pub mod patch;
+pub mod per_image;
 pub mod position;
 pub mod resample;
 pub mod softmax;

@@ -20,6 +20,8 @@ pub struct About {
     pub weights_sha256: String,
     /// What it was trained to say.
     pub prediction: Prediction,
+    /// Its letter.
+    pub prediction_letter: &'static str,
     /// The same in words.
     pub prediction_words: &'static str,
     /// Classes that can be asked for.
@@ -50,6 +52,13 @@ pub struct About {
 pub fn about(subject: &Subject) -> About {
     let (model, (h, w, c)) = (subject.model, subject.shape());
     let bytes: Vec<u8> = model.weights().0.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let (prediction_letter, prediction_words) = match model.scheduler().prediction {
+        Prediction::Epsilon => ("ε", "the noise, ε"),
+        Prediction::Sample => ("x₀", "the picture, x₀"),
+        Prediction::V => ("v", "the velocity, v = √ᾱ·ε − √(1−ᾱ)·x₀"),
+        Prediction::Flow => ("u", "the velocity of a straight line, ε − x₀"),
+        Prediction::Edm(_) => ("F", "a mixture of the picture and its noise"),
+    };
     let layout: &Layout = model.network().layout();
     About {
         version: env!("CARGO_PKG_VERSION"),
@@ -57,13 +66,8 @@ pub fn about(subject: &Subject) -> About {
         parameters: layout.count(),
         weights_sha256: sha256(&bytes),
         prediction: model.scheduler().prediction,
-        prediction_words: match model.scheduler().prediction {
-            Prediction::Epsilon => "the noise, ε",
-            Prediction::Sample => "the picture, x₀",
-            Prediction::V => "the velocity, v = √ᾱ·ε − √(1−ᾱ)·x₀",
-            Prediction::Flow => "the velocity of a straight line, ε − x₀",
-            Prediction::Edm(_) => "a mixture of the picture and its noise",
-        },
+        prediction_letter,
+        prediction_words,
         classes: model.classes(),
         guides: model.guides(),
         shape: [h, w, c],

@@ -9,6 +9,7 @@ use super::numbers::Numbers;
 use super::pixel::PixelStep;
 use super::subject::{SEED, Subject};
 use crate::Result;
+use crate::diffusion::Variance;
 use crate::layers::flat_mut;
 use crate::numerics::rng::Stream;
 use crate::report::grid;
@@ -34,16 +35,24 @@ pub struct Chain {
     pub sampler: &'static str,
     /// Whether x̂₀ is clipped, and to what.
     pub clip: Option<f64>,
+    /// Whether the variance of its steps is β̃.
+    pub small: bool,
     /// Whether the page can compute x̂₀ from the output: without thresholding.
     pub plain: bool,
     /// x_T.
     pub x_start: Numbers,
     /// The steps, from noise to the image.
     pub steps: Vec<Recorded>,
+    /// How many there are.
+    pub count: usize,
+    /// How far the first of them goes.
+    pub stride: usize,
     /// The index of the step that leads from the shown t to t − 1.
     pub shown: usize,
     /// One number of the image in that step.
     pub pixel: PixelStep,
+    /// The command that shows that step in a terminal; none where no chain of the model's own spacing has it.
+    pub command: Option<String>,
 }
 
 /// One step: what `explain` and a trace have of it, and the tensors that the page computes with.
@@ -69,6 +78,7 @@ pub fn record(subject: &Subject) -> Result<(Chain, String)> {
     let (t_max, shown) = (schedule.t_max(), subject.shown_t());
     let steps = (MOST_NUMBERS / subject.size()).clamp(4, 50).min(t_max);
     let mut times = timesteps(Spacing::Trailing, t_max, steps, 0)?;
+    let command = command(subject, (shown, steps), &times);
     times.extend([shown, shown - 1].into_iter().filter(|&t| t > 0));
     times.sort_unstable_by(|a, b| b.cmp(a));
     times.dedup();
@@ -95,13 +105,30 @@ pub fn record(subject: &Subject) -> Result<(Chain, String)> {
         class,
         sampler: sampler.entry().name,
         clip: subject.clip(),
-        plain: scheduler.threshold.is_none_or(|threshold| threshold.most == 1.0),
+        small: matches!(options.variance, Variance::FixedSmall | Variance::FixedSmallLog),
+        plain: scheduler.threshold.is_none() || subject.clip().is_some(),
         x_start: Numbers::image(start(subject, INDEX).view()),
         pixel,
+        command,
+        count: steps.len(),
+        stride: steps.first().map_or(0, |of| (of.step.from.t - of.step.to.t) as usize),
         shown: steps.iter().position(|of| of.step.from.t == shown as f64).expect("the shown t is among the times"),
         steps,
     };
     Ok((chain, still))
+}
+
+/// `ancestral explain` of the shown step: the same x_t, for noise goes by t, and the step goes to t − 1 whatever comes next.
+fn command(subject: &Subject, (shown, steps): (usize, usize), times: &[usize]) -> Option<String> {
+    let (model, scheduler) = (subject.model, subject.model.scheduler());
+    if scheduler.spacing != Spacing::Trailing || !times.contains(&shown) {
+        return None;
+    }
+    let other = scheduler.sampler.is_memoryless() && scheduler.sampler != Sampler::Ddpm;
+    let sampler = if other { " --sampler ddpm" } else { "" };
+    let guidance = if model.guides() { " --guidance 1" } else { "" };
+    let before = shown - 1;
+    Some(format!("ancestral explain --t {shown} --t-prev {before} --index {INDEX} --steps {steps}{guidance}{sampler}"))
 }
 
 /// A tensor that every step of ancestral sampling has.

@@ -58,6 +58,8 @@ pub struct StepNoise {
     pub correlation: f64,
     /// β_t/(1−ᾱ_t): the most of the step's noise, in variance, that can be known from x_t.
     pub share: f64,
+    /// √ᾱ_{t−1}: what is left of the picture before the step.
+    pub signal_before: f64,
     /// √ᾱ_{t−1}·β_t/(1−ᾱ_t): what x₀ counts in one step.
     pub weight_x_0: f64,
     /// Pictures that the rest was measured on.
@@ -149,6 +151,7 @@ pub fn step_noise(subject: &Subject) -> Result<StepNoise> {
         variance: 1.0 - alpha_bar,
         correlation,
         share: beta / (1.0 - alpha_bar),
+        signal_before: before.signal(),
         weight_x_0: crate::diffusion::Posterior::at(schedule, t, t - 1).weight_x_0,
         pictures,
         measured_correlation: over(|[z, eps, _]| z * eps) / (z_squared * eps_squared).sqrt(),

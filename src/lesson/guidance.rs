@@ -30,6 +30,10 @@ pub struct GuidedPictures {
     pub classes: usize,
     /// Steps of each chain.
     pub steps: usize,
+    /// The model's own weight: 1 for none.
+    pub own: f64,
+    /// The first and the last t at which it is meant; none where it is meant at all.
+    pub own_times: Option<(usize, usize)>,
     /// The pictures, as bytes (weights · classes, h, w, c).
     pub pictures: Numbers,
     /// What the network says of the first picture at the shown t, told its class.
@@ -79,7 +83,7 @@ pub fn guidance(subject: &Subject) -> Result<Option<GuidedPictures>> {
     let rows = WEIGHTS.iter().map(row).collect::<Result<Vec<_>>>()?;
     let views: Vec<_> = rows.iter().map(|row| row.view()).collect();
 
-    let level = subject.schedule().level(subject.shown_t());
+    let (own, level) = (subject.model.guidance(), subject.schedule().level(subject.shown_t()));
     let (x_0, eps) = (subject.picture(0), subject.noise("eps", 0));
     let x_t = shaped(x_0.dim(), q_sample(level, flat(&x_0), flat(&eps)));
     let label = subject.label(0).filter(|&label| label != null_class).unwrap_or(0);
@@ -91,6 +95,13 @@ pub fn guidance(subject: &Subject) -> Result<Option<GuidedPictures>> {
         weights: WEIGHTS.to_vec(),
         classes,
         steps,
+        own: own.weight,
+        own_times: own.interval.and_then(|(least, most)| {
+            let schedule = subject.schedule();
+            let mut times = (1..=schedule.t_max()).filter(|&t| (least..=most).contains(&schedule.level(t).ratio()));
+            let first = times.next()?;
+            Some((first, times.next_back().unwrap_or(first)))
+        }),
         pictures: Numbers::picture(concatenate(Axis(0), &views).expect("pictures of one shape").view()),
         with: Numbers::image(subject.see(&x_t, level, Some(label))?.value.view()),
         without: Numbers::image(subject.see(&x_t, level, Some(null_class))?.value.view()),

@@ -3,24 +3,27 @@
 use ndarray::{Array4, Axis};
 use serde::Serialize;
 
+use super::exact::Exact;
 use super::numbers::Numbers;
 use super::subject::Subject;
 use crate::Result;
 use crate::data::Dataset;
-use crate::denoise::{Denoiser, Empirical};
+use crate::denoise::Denoiser;
 use crate::diffusion::{Level, q_sample};
+use crate::evaluate::bits::Mean;
 use crate::evaluate::noise::{Errors, evaluate_denoiser};
 use crate::layers::{flat, shaped};
+use crate::numerics::parallel;
 use crate::numerics::sum::{sum, sum_by};
 
-/// Pictures that errors are measured on at each t.
-const PICTURES: usize = 16;
+/// Pictures that errors are measured on at each t: so many that where the network and the exact mean cross is no chance.
+const PICTURES: usize = 200;
+
+/// Pictures that the network looks at at once.
+const AT_ONCE: usize = 20;
 
 /// Pictures of the evaluation by bins of t.
 const EVALUATED: usize = 32;
-
-/// The most numbers of the training pictures that the exact mean is taken over.
-const MOST_NUMBERS: usize = 60_000 * 784;
 
 /// Errors by t.
 #[derive(Clone, Debug, Serialize)]
@@ -33,12 +36,15 @@ pub struct Judged {
     pub exact_of: Option<usize>,
     /// Whether the exact mean is that of the class that the network is told.
     pub of_class: bool,
-    /// The least of these t from which on the exact mean is nearer to the picture than the network, at all greater t.
+    /// The least of these t from which on the exact mean is nearer to the picture than the network, at all greater t and by more
+    /// than the margin of the difference.
     pub exact_from: Option<usize>,
     /// The least of these t from which on the network's picture is hardly better than the mean picture.
     pub mean_from: Option<usize>,
-    /// Whether the network is worse than the mean picture at the greatest t.
+    /// Whether the network is worse than the mean picture at the greatest t, by more than the margin of the difference.
     pub worse_at_end: bool,
+    /// The errors at the greatest t.
+    pub end: AtTime,
     /// What the network makes of the first picture at each t, as bytes (n, h, w, c).
     pub network: Numbers,
     /// The exact mean there.
@@ -51,12 +57,14 @@ pub struct Judged {
     pub total: Errors,
     /// R² of the network in the last bin.
     pub last_r2: f64,
-    /// That of the best multiple of x_t.
+    /// The mean squared error of the best multiple of x_t there.
+    pub last_linear_mse: f64,
+    /// One less that: its R².
     pub last_linear_r2: f64,
 }
 
 /// Errors at one t.
-#[derive(Clone, Debug, Serialize)]
+#[derive(Clone, Copy, Debug, Serialize)]
 pub struct AtTime {
     /// The time.
     pub t: usize,
@@ -68,8 +76,12 @@ pub struct AtTime {
     pub x_0_rmse: f64,
     /// Of the exact mean of the training pictures that fit x_t.
     pub exact_rmse: Option<f64>,
-    /// Of the mean of all training pictures, whatever x_t is.
+    /// Of the mean picture: that of all training pictures, of the class that is told where one is, whatever x_t is.
     pub mean_rmse: Option<f64>,
+    /// The mean squared error of the network less that of the exact mean, over the pictures.
+    pub above_exact: Option<Mean>,
+    /// Less that of the mean picture.
+    pub above_mean: Option<Mean>,
 }
 
 /// One bin of the evaluation.
@@ -83,44 +95,11 @@ pub struct Bin {
     pub errors: Errors,
 }
 
-/// The exact posterior mean of training pictures.
-struct Exact {
-    oracle: Empirical<f32>,
-    images: usize,
-    of_class: bool,
-}
-
-impl Exact {
-    fn of(subject: &Subject, training: &Dataset) -> Result<Self> {
-        let images = training.len().min((MOST_NUMBERS / subject.size()).max(1));
-        let indices: Vec<usize> = (0..images).collect();
-        let mut oracle = Empirical::new(&training.batch(&indices))?;
-        let labels =
-            training.labels_of(&indices).map(|labels| labels.into_iter().map(|l| l as usize).collect::<Vec<_>>());
-        let known = subject.model.classes();
-        let mut of_class = false;
-        if let (Some(labels), Some(classes)) = (labels, training.classes())
-            && known == Some(classes)
-            && (0..classes).all(|class| labels.contains(&class))
-        {
-            oracle = oracle.with_classes(labels, classes)?;
-            of_class = true;
-        }
-        Ok(Exact { oracle, images, of_class })
-    }
-
-    fn see(&self, x: &Array4<f32>, level: Level, labels: Option<&[usize]>) -> Result<Array4<f32>> {
-        let labels = labels.filter(|_| self.of_class);
-        Ok(self.oracle.predict(x, &vec![level; x.dim().0], labels)?.value)
-    }
-}
-
 /// Errors by t, with the exact mean of `training` where it is given.
 ///
 /// # Errors
 /// Whatever the network refuses.
 pub fn judged(subject: &Subject, training: Option<&Dataset>) -> Result<Judged> {
-    let exact = training.map(|training| Exact::of(subject, training)).transpose()?;
     let n = PICTURES.min(subject.data.len());
     let x_0: Array4<f32> = subject.data.batch(&(0..n).collect::<Vec<_>>());
     let mut eps = x_0.clone();
@@ -128,33 +107,43 @@ pub fn judged(subject: &Subject, training: Option<&Dataset>) -> Result<Judged> {
         eps.assign(&subject.noise("judged", i as u64).index_axis(Axis(0), 0));
     }
     let labels: Option<Vec<usize>> = (0..n).map(|i| subject.label(i)).collect();
-    let mean =
-        exact.as_ref().map(|exact| exact.see(&eps, Level::of_alpha_bar(-1.0, 0.0), labels.as_deref())).transpose()?;
+    let labels = labels.as_deref();
+    let exact = training.map(|training| Exact::of(subject, training, labels)).transpose()?;
+    let mean = exact.as_ref().map(|exact| exact.see(&eps, Level::of_alpha_bar(-1.0, 0.0), labels)).transpose()?;
     let (mut at, mut network, mut exact_pictures) = (Vec::new(), Vec::new(), Vec::new());
     for t in times(subject.schedule().t_max()) {
         let level = subject.schedule().level(t);
         let x_t = shaped(x_0.dim(), q_sample(level, flat(&x_0), flat(&eps)));
-        let output = subject.network().predict(&x_t, &vec![level; n], labels.as_deref())?;
-        let hat = output.prediction.eps_hat(level.marginal(), flat(&x_t), flat(&output.value));
-        let estimate = subject.estimate(&x_t, level, &output);
-        let seen = exact.as_ref().map(|exact| exact.see(&x_t, level, labels.as_deref())).transpose()?;
+        let (hat, x_0_hat) = look(subject, &x_t, level, labels)?;
+        let seen = exact.as_ref().map(|exact| exact.see(&x_t, level, labels)).transpose()?;
+        let above = |other: &Array4<f32>| {
+            let differences: Vec<f64> =
+                by_picture(&x_0, &x_0_hat).zip(by_picture(&x_0, other)).map(|(own, other)| own - other).collect();
+            Mean::of(&differences)
+        };
         at.push(AtTime {
             t,
-            noise_r2: 1.0 - squares(flat(&eps), &hat) / squares(flat(&eps), &vec![0.0; hat.len()]),
+            noise_r2: 1.0 - squares(flat(&eps), flat(&hat)) / squares(flat(&eps), &vec![0.0; hat.len()]),
             linear_r2: correlation_squared(flat(&eps), flat(&x_t)),
-            x_0_rmse: rmse(&x_0, &estimate.x_0_hat),
+            x_0_rmse: rmse(&x_0, &x_0_hat),
             exact_rmse: seen.as_ref().map(|seen| rmse(&x_0, seen)),
             mean_rmse: mean.as_ref().map(|mean| rmse(&x_0, mean)),
+            above_exact: seen.as_ref().map(above),
+            above_mean: mean.as_ref().map(above),
         });
-        network.push(estimate.x_0_hat.slice_axis(Axis(0), (0..1).into()).to_owned());
+        network.push(x_0_hat.slice_axis(Axis(0), (0..1).into()).to_owned());
         exact_pictures.extend(seen.map(|seen| seen.slice_axis(Axis(0), (0..1).into()).to_owned()));
     }
     let from = |holds: &dyn Fn(&AtTime) -> bool| {
         let last_not = at.iter().rposition(|at| !holds(at)).map_or(0, |i| i + 1);
         at.get(last_not).map(|at| at.t)
     };
-    let exact_from = from(&|at| at.exact_rmse.is_some_and(|exact| exact < at.x_0_rmse));
+    let surely = |difference: Option<Mean>| {
+        difference.is_some_and(|Mean { mean, margin }| margin.is_some_and(|margin| mean > margin))
+    };
+    let exact_from = from(&|at| surely(at.above_exact));
     let mean_from = from(&|at| at.mean_rmse.is_some_and(|mean| at.x_0_rmse > 0.95 * mean));
+    let end = *at.last().expect("a schedule has a step");
     let label = |class: Option<usize>| subject.label_of(class);
     let evaluation =
         evaluate_denoiser(&subject.network(), subject.schedule(), subject.data, &label, EVALUATED, |_| {})?;
@@ -171,7 +160,8 @@ pub fn judged(subject: &Subject, training: Option<&Dataset>) -> Result<Judged> {
         pictures: n,
         exact_of: exact.as_ref().map(|exact| exact.images),
         of_class: exact.as_ref().is_some_and(|exact| exact.of_class),
-        worse_at_end: at.last().is_some_and(|at| at.mean_rmse.is_some_and(|mean| at.x_0_rmse > mean)),
+        worse_at_end: surely(end.above_mean),
+        end,
         exact_from,
         mean_from,
         network: joined(&network),
@@ -180,9 +170,35 @@ pub fn judged(subject: &Subject, training: Option<&Dataset>) -> Result<Judged> {
         evaluated: evaluation.images,
         total: evaluation.total,
         last_r2: evaluation.bins.last().expect("a bin").1.r2,
+        last_linear_mse: evaluation.bins.last().expect("a bin").1.linear_mse,
         last_linear_r2: 1.0 - evaluation.bins.last().expect("a bin").1.linear_mse,
         at,
     })
+}
+
+/// ε̂ and x̂₀ of many pictures at one level.
+fn look(
+    subject: &Subject,
+    x_t: &Array4<f32>,
+    level: Level,
+    labels: Option<&[usize]>,
+) -> Result<(Array4<f32>, Array4<f32>)> {
+    let (mut eps_hat, mut x_0_hat) = (x_t.clone(), x_t.clone());
+    let parts = parallel::ranges(x_t.dim().0, AT_ONCE);
+    let seen = parallel::map(parts.len(), |part| -> Result<_> {
+        let range = parts[part].clone();
+        let x = x_t.slice_axis(Axis(0), range.clone().into()).to_owned();
+        let labels = labels.map(|labels| &labels[range.clone()]);
+        let output = subject.network().predict(&x, &vec![level; range.len()], labels)?;
+        let hat = output.prediction.eps_hat(level.marginal(), flat(&x), flat(&output.value));
+        Ok((shaped(x.dim(), hat), subject.estimate(&x, level, &output).x_0_hat))
+    });
+    for (range, seen) in parts.iter().zip(seen) {
+        let (hat, image) = seen?;
+        eps_hat.slice_axis_mut(Axis(0), range.clone().into()).assign(&hat);
+        x_0_hat.slice_axis_mut(Axis(0), range.clone().into()).assign(&image);
+    }
+    Ok((eps_hat, x_0_hat))
 }
 
 /// Some t, closer together where little noise is, ascending.
@@ -196,6 +212,12 @@ fn times(t_max: usize) -> Vec<usize> {
 fn squares(a: &[f32], b: &[f32]) -> f64 {
     let differences: Vec<f64> = a.iter().zip(b).map(|(&a, &b)| f64::from(a) - f64::from(b)).collect();
     sum_by(&differences, |d| d * d)
+}
+
+/// The mean squared difference of each picture.
+fn by_picture(a: &Array4<f32>, b: &Array4<f32>) -> impl Iterator<Item = f64> {
+    let size = a.len() / a.dim().0;
+    flat(a).chunks(size).zip(flat(b).chunks(size)).map(move |(a, b)| squares(a, b) / size as f64)
 }
 
 fn rmse(a: &Array4<f32>, b: &Array4<f32>) -> f64 {

@@ -8,7 +8,8 @@
 //! | `forward` | 0, 1, 3: pictures in noise that is known |
 //! | `tables` | 2: the schedule |
 //! | `chain`, `pixel` | 3, 4, 7: a picture on its way from noise |
-//! | `judged` | 5, 11: errors by t |
+//! | `judged`, `exact` | 5, 11: errors by t, of the network and of the exact mean |
+//! | `losses` | 11: how the loss fell |
 //! | `samplers` | 7: one x_T, many samplers |
 //! | `learning` | 8: one pair and the gradient of one weight |
 //! | `mixtures` | 9: a world with known truth |
@@ -21,12 +22,14 @@
 
 pub mod about;
 pub mod chain;
+mod exact;
 pub mod excerpt;
 pub mod forward;
 pub mod guidance;
 pub mod inside;
 pub mod judged;
 pub mod learning;
+pub mod losses;
 pub mod mixtures;
 pub mod network;
 pub mod numbers;
@@ -43,6 +46,7 @@ use crate::Result;
 use crate::data::Dataset;
 use crate::layers::Prepared;
 use crate::pipeline::Pipeline;
+use crate::train::metrics::Losses;
 
 use subject::Subject;
 
@@ -71,6 +75,8 @@ pub struct Record {
     pub inside: inside::Inside,
     /// How strongly a class is asked for; none where there is nothing to guide by.
     pub guidance: Option<guidance::GuidedPictures>,
+    /// How the loss fell, where a run has kept it.
+    pub losses: Option<losses::Curve>,
     /// What a picture costs in bits.
     pub paid: paid::Paid,
     /// The network itself, where it was asked for.
@@ -79,11 +85,27 @@ pub struct Record {
     pub still: String,
 }
 
-/// The lesson of a model, with pictures that it was not trained on, and with its training pictures where they are at hand.
+/// What a lesson is made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Sources<'a> {
+    /// The model.
+    pub model: &'a Pipeline,
+    /// Pictures that it was not trained on.
+    pub data: &'a Dataset,
+    /// Its training pictures, where they are at hand.
+    pub training: Option<&'a Dataset>,
+    /// The losses of its run, where they are at hand.
+    pub losses: Option<&'a Losses>,
+    /// Whether the page carries the network itself.
+    pub with_network: bool,
+}
+
+/// The lesson of a model.
 ///
 /// # Errors
 /// A model that the lesson is not about; whatever the network refuses.
-pub fn record(model: &Pipeline, data: &Dataset, training: Option<&Dataset>, with_network: bool) -> Result<Record> {
+pub fn record(sources: Sources) -> Result<Record> {
+    let Sources { model, data, training, losses, with_network } = sources;
     crate::numerics::environment::check_current()?;
     let prepared = Prepared::new(model.weights());
     let subject = Subject::new(model, &prepared, data)?;
@@ -100,6 +122,7 @@ pub fn record(model: &Pipeline, data: &Dataset, training: Option<&Dataset>, with
         world: mixtures::world()?,
         inside: inside::inside(&subject)?,
         guidance: guidance::guidance(&subject)?,
+        losses: losses.map(losses::curve),
         paid: paid::paid(&subject)?,
         network: with_network.then(|| network::network(&subject)).transpose()?,
         still,

@@ -45,7 +45,7 @@ const CHAPTERS: &[Chapter] = chapters! {
     "07" "7" "The chain, and other samplers" "How few steps will do?";
     "08" "8" "How it learns" "How does a network learn this?";
     "09" "9" "A world with known truth" "What is right, where the truth is known?";
-    "10" "10" "Inside the network" "What happens between x_t and the answer?";
+    "10" "10" "Inside the network" "What happens between input and answer?";
     "11" "11" "Is it good?" "Which numbers say that a model is good?";
     "12" "12" "Guidance" "How is a picture asked for?";
     "13" "13" "What is paid in bits" "Which steps cost most?";

@@ -17,6 +17,12 @@ pub struct PixelStep {
     pub t_prev: usize,
     /// ᾱ at t.
     pub alpha_bar: f64,
+    /// ᾱ at s.
+    pub alpha_bar_s: f64,
+    /// ᾱ_t/ᾱ_s.
+    pub alpha: f64,
+    /// One less that.
+    pub beta: f64,
     /// √ᾱ.
     pub signal: f64,
     /// √(1−ᾱ).
@@ -27,7 +33,9 @@ pub struct PixelStep {
     pub output: f32,
     /// The noise that x_t and the clipped x̂₀ leave.
     pub eps_hat: f32,
-    /// The image that follows from that, clipped where the model clips.
+    /// The image that follows from what the network said.
+    pub raw: f32,
+    /// The same, clipped where the model clips.
     pub x_0_hat: f32,
     /// The noise drawn.
     pub z: f32,
@@ -60,16 +68,21 @@ impl PixelStep {
         let (weight_x_0, x_0_hat, product_x_0) = term("x_0_hat");
         let (weight_x_t, x_t, product_x_t) = term("x_t");
         let (weight_z, z, product_z) = term("z");
+        let alpha = step.from.alpha_bar / step.to.alpha_bar;
         PixelStep {
             place,
             t: step.from.t as usize,
             t_prev: step.to.t as usize,
             alpha_bar: step.from.alpha_bar,
+            alpha_bar_s: step.to.alpha_bar,
+            alpha,
+            beta: 1.0 - alpha,
             signal: step.from.signal,
             sigma: step.from.sigma,
             x_t,
             output: at("output"),
             eps_hat: at("eps_hat"),
+            raw: at("x_0_hat_unclipped"),
             x_0_hat,
             z,
             weight_x_0,

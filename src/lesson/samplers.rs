@@ -39,6 +39,9 @@ pub struct Samplers {
     pub ten_steps: usize,
     /// All steps over those.
     pub fewer: f64,
+    /// SNR(T)/SNR(t) at the shown t: the share of its noise's variance that a chain from T without fresh noise still has there,
+    /// if x̂₀ is right.
+    pub quiet_left: f64,
 }
 
 /// Lengths of chains.
@@ -119,12 +122,15 @@ pub fn samplers(subject: &Subject) -> Result<Samplers> {
             distance: of.iter().map(|&job| distance(job)).collect(),
         }
     };
+    let snr = |t: usize| subject.schedule().snr(t);
+    let shown_snr = snr(subject.shown_t());
     let rows: Vec<Row> = SAMPLERS.iter().enumerate().map(row).collect();
     let ten = rows[1].steps.iter().position(|&n| n == 10).unwrap_or(rows[1].steps.len() - 1);
     Ok(Samplers {
         ten: rows[1].distance[ten],
         ten_steps: rows[1].steps[ten],
         fewer: t_max as f64 / rows[1].steps[ten] as f64,
+        quiet_left: if shown_snr > 0.0 { snr(t_max) / shown_snr } else { 0.0 },
         rows,
     })
 }

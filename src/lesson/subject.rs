@@ -94,10 +94,9 @@ impl<'a> Subject<'a> {
         self.model.scheduler().sight()
     }
 
-    /// The range that x̂₀ is clipped to. Thresholding whose quantile may be no more than 1 clips to [−1, 1] and divides by 1.
+    /// The range that x̂₀ is clipped to.
     pub fn clip(&self) -> Option<f64> {
-        let scheduler = self.model.scheduler();
-        scheduler.threshold.map_or(scheduler.clip, |threshold| Some(1.0).filter(|_| threshold.most == 1.0))
+        self.model.scheduler().clip_range()
     }
 
     /// What the network is told of picture `i`.

@@ -2,9 +2,12 @@
 
 mod scheduler;
 
+use std::sync::Arc;
+
 use serde::{Deserialize, Serialize};
 
 use crate::denoise::NetworkDenoiser;
+use crate::denoise::steered::{Steering, Told};
 use crate::layers::{ParameterVector, Weights};
 use crate::models::Network;
 use crate::{Error, Result};
@@ -20,6 +23,7 @@ pub struct Pipeline {
     null_class: Option<usize>,
     class_names: Option<Vec<String>>,
     guidance: UsualGuidance,
+    steering: Option<Arc<Steering>>,
 }
 
 /// How strongly a class is asked for where nobody says so (see [`Guidance`](crate::denoise::Guidance)).
@@ -82,7 +86,7 @@ impl Pipeline {
         }
         let null_class = null_class.or_else(|| network.config().null_class(false));
         let guidance = UsualGuidance::default();
-        Ok(Pipeline { network, weights, scheduler, null_class, class_names: None, guidance })
+        Ok(Pipeline { network, weights, scheduler, null_class, class_names: None, guidance, steering: None })
     }
 
     /// The same model with a name for each class that can be asked for.
@@ -105,6 +109,39 @@ impl Pipeline {
     pub fn with_guidance(self, guidance: UsualGuidance) -> Result<Self> {
         guidance.validate()?;
         Ok(Pipeline { guidance, ..self })
+    }
+
+    /// The same model, pulled by a classifier towards the class that is asked for; one that is told no classes can then be asked for
+    /// those of the classifier.
+    ///
+    /// # Errors
+    /// A classifier of other images, or of fewer classes than the model knows.
+    pub fn with_classifier(self, steering: Steering) -> Result<Self> {
+        let (ours, theirs) = (self.image_shape()?, steering.image_shape());
+        if ours != theirs {
+            let expected = |(h, w, c): (usize, usize, usize)| format!("images of {h}x{w}x{c}");
+            return Err(Error::value("classifier", format!("one for {}", expected(ours)), expected(theirs)));
+        }
+        match self.classes().filter(|&classes| classes > steering.classes()) {
+            Some(classes) => {
+                Err(Error::value("classifier", format!("one of the model's {classes} classes"), steering.classes()))
+            }
+            None => Ok(Pipeline { steering: Some(Arc::new(steering)), ..self }),
+        }
+    }
+
+    /// The classifier that pulls, where one does.
+    pub fn classifier(&self) -> Option<&Steering> {
+        self.steering.as_deref()
+    }
+
+    /// What the network is told of the classes that are asked for.
+    pub(crate) fn told(&self) -> Told {
+        match (self.known_classes(), self.null_class) {
+            (Some(1..), null_class) => Told::Class { null_class },
+            (_, Some(label)) => Told::Same(label),
+            (_, None) => Told::Nothing,
+        }
     }
 
     /// How it is guided where nobody says how: not at all, where it was not trained with hidden labels.
@@ -141,8 +178,15 @@ impl Pipeline {
         self.null_class
     }
 
-    /// The classes that can be asked for, all labels but the one that stands for none; `None` if there are none.
+    /// The classes that can be asked for, all labels but the one that stands for none, or those of the classifier that pulls; `None`
+    /// if there are none.
     pub fn classes(&self) -> Option<usize> {
+        let known = self.known_classes();
+        known.filter(|&classes| classes > 0).or(self.classifier().map(Steering::classes)).or(known)
+    }
+
+    /// The classes that the network is told.
+    fn known_classes(&self) -> Option<usize> {
         self.network.config().classes(self.null_class)
     }
 
@@ -153,7 +197,7 @@ impl Pipeline {
 
     /// Whether a class can be asked for more strongly than it was trained: guidance compares with "no class".
     pub fn guides(&self) -> bool {
-        self.classes().is_some() && self.null_class.is_some()
+        self.known_classes().is_some() && self.null_class.is_some()
     }
 
     /// The names of the classes that can be asked for, in the order of their numbers, where they are known.

@@ -69,6 +69,12 @@ impl Scheduler {
         self.spacing != Spacing::Leading && !matches!(sampler, Sampler::EdmEuler | Sampler::EdmDpm)
     }
 
+    /// The range that x̂₀ is clipped to, number by number: [−r, r]. Thresholding whose quantile may be no more than 1 clips to
+    /// [−1, 1] and divides by 1. None where x̂₀ is not clipped, or divided by a quantile of its own.
+    pub fn clip_range(&self) -> Option<f64> {
+        self.threshold.map_or(self.clip, |threshold| Some(1.0).filter(|_| threshold.most == 1.0))
+    }
+
     /// How an output of the network is read.
     pub fn sight(&self) -> Sight {
         let eps_from_clipped_x_0 = self.options.conventions.eps_from_clipped_x_0;
@@ -80,6 +86,20 @@ impl Scheduler {
 mod tests {
     use super::*;
     use crate::diffusion::BetaSchedule;
+
+    #[test]
+    fn thresholding_by_at_most_one_is_clipping_to_one_and_by_more_is_none() {
+        let schedule = Schedule::new(BetaSchedule::Linear, 4, 1e-3, 0.2).unwrap();
+        let clipping = Scheduler::new(schedule, Prediction::V, Some(1.5)).unwrap();
+        let by = |most| Scheduler { threshold: Some(Threshold { ratio: 0.9, most }), ..clipping.clone() };
+        let found = [clipping.clone(), by(1.0), by(2.0)].map(|scheduler| scheduler.clip_range());
+        assert_eq!(found, [Some(1.5), Some(1.0), None]);
+        // What it says is what is done: of sizes 0.2 to 3 a quantile is above 1.
+        let (x, level) = (ndarray::arr1(&[0.2, -0.8, 3.0, -1.5]).into_shape_with_order((1, 2, 2, 1)).unwrap(), 0.4);
+        let output = crate::denoise::Output::new(Prediction::Sample, x.clone());
+        let seen = by(1.0).sight().estimate(&x, crate::diffusion::Level::of_alpha_bar(2.0, level), &output).x_0_hat;
+        assert_eq!(seen.iter().copied().collect::<Vec<f64>>(), [0.2, -0.8, 1.0, -1.0]);
+    }
 
     #[test]
     fn clip_range_that_is_no_range_is_refused() {

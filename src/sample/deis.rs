@@ -1,4 +1,5 @@
-//! DEIS in log ρ (Zhang and Chen 2023, Eq. 14 and § 4): a multistep method for ε̂ in the ratio ρ = sigma/signal.
+//! DEIS (Zhang and Chen 2023) in log ρ: a multistep method for ε̂ in the ratio ρ = sigma/signal. The paper fits its polynomials in
+//! t; log ρ is diffusers' choice.
 //!
 //! x/signal changes by ε̂·dρ, so
 //!

@@ -22,7 +22,7 @@ use std::ops::Range;
 use ndarray::{Array4, Axis, concatenate};
 
 use super::{Entry, FirstNoise, Sampler, SamplerOptions, Step, Transition, Walk, weighted_sum};
-use crate::denoise::{Denoiser, Estimate, Guidance, Guided, Output, Sight, check_finite};
+use crate::denoise::{Denoiser, Estimate, Guidance, Guided, Output, Sight, Steered, check_finite};
 use crate::diffusion::{Form, Level};
 use crate::layers::{Prepared, flat, flat_mut};
 use crate::numerics::rng::Stream;
@@ -216,7 +216,9 @@ pub(super) fn walk(
     environment::check_current()?;
     let (h, w, c) = model.image_shape()?;
     let weights = Prepared::new(model.weights());
-    let denoiser = Guided { denoiser: model.denoiser(&weights), guidance: settings.guidance_of(model) };
+    let guided = Guided { denoiser: model.denoiser(&weights), guidance: settings.guidance_of(model) };
+    let by = model.classifier().map(|classifier| (classifier, classifier.scale()));
+    let denoiser = Steered { denoiser: guided, by, told: model.told() };
     let eps_from_clipped_x_0 = settings.options.conventions.eps_from_clipped_x_0;
     let sight = Sight { eps_from_clipped_x_0, ..model.scheduler().sight() };
     let dim = (indices.len(), h, w, c);

@@ -1,4 +1,4 @@
-//! Heun's method: a trial step of Euler's, and the mean of the two slopes (Karras et al. 2022, Algorithm 1 without noise).
+//! Heun's method: a trial step of Euler's, and the mean of the two slopes (Karras et al. 2022, Algorithm 1).
 //!
 //! ```text
 //! x̃   = x_t + (σ_s − σ_t)·ε̂(x_t, t)

@@ -89,7 +89,7 @@ pub enum Algorithm {
     /// That of ε̂ in the stochastic equation.
     #[serde(rename = "sde-dpmsolver")]
     SdeDpmSolver,
-    /// That of x̂₀ in the stochastic equation (Lu et al. 2022, DPM-Solver++, Eq. 15).
+    /// That of x̂₀ in the stochastic equation (Lu et al. 2022, DPM-Solver++).
     #[serde(rename = "sde-dpmsolver++")]
     SdeDpmSolverPlusPlus,
 }

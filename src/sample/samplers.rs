@@ -89,7 +89,7 @@ samplers! {
     Lms "lms" "LMSDiscreteScheduler" 30 VarianceExploding [Sigmas] lms::lms,
         "Linear multistep of order 4 in sigma (k-diffusion): smooth models, 20 or more steps.";
     Pndm "pndm" "PNDMScheduler" 50 VariancePreserving [SetAlphaToOne RungeKutta] pndm::pndm,
-        "Pseudo multistep of order 4 (Liu et al. 2022): what many models of 2022 were published with; 50 steps.";
+        "Pseudo multistep of four slopes, second order (Liu et al. 2022): what many models of 2022 were published with; 50 steps.";
     DpmMultistep "dpm-multistep" "DPMSolverMultistepScheduler" 20 VariancePreserving
         [Algorithm Order Solver Sigmas FinalSigma] dpm::multistep,
         "DPM-Solver++ 2M by default (Lu et al. 2022): the usual choice for 10 to 20 steps.";

@@ -1,4 +1,4 @@
-//! UniPC: a predictor, and a corrector that costs no evaluation (Zhao et al. 2023, Algorithms 5 and 7).
+//! UniPC: a predictor, and a corrector that costs no evaluation (Zhao et al. 2023).
 //!
 //! In λ, with m the quantity that is integrated (x̂₀, or ε̂), h = λ_s − λ_t and hh = −h for x̂₀, h for ε̂, a step adds to that of
 //! order 1 a sum of differences from m₀, each over its distance r_k = (λ_k − λ_t)/h:
@@ -8,7 +8,7 @@
 //! ```
 //!
 //! with w = signal_s for x̂₀ and sigma_s for ε̂, B(h) = hh (bh1) or e^hh − 1 (bh2), and ρ from the conditions of order
-//! (their Eq. 11)
+//! (their Eq. 5, there for ε̂)
 //!
 //! ```text
 //! Σ_k r_k^(i−1)·ρ_k = i!·φ_{i+1}(hh)/B(h),   φ_1 = (e^z−1)/z, φ_{i+1} = (φ_i − 1/i!)/z

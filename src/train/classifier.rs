@@ -3,11 +3,15 @@
 //! ```text
 //! x, y         the next images of the epoch's order, and their labels
 //! x'           x moved by up to `max_shift` pixels each way, its edge repeated
-//! L            cross-entropy of the logits of x' with y
+//! x''          cos φ x' + sin φ ε, φ uniform in 0..π/2, where noisy images are read; else x'
+//! L            cross-entropy of the logits of x'' with y
 //! w            a step of AdamW, and the average that follows it
 //! ```
 //!
-//! Image i of step n is moved by the stream (seed, "classifier.shift", [n, i]).
+//! Image i of step n is moved by the stream (seed, "classifier.shift", [n, i]), its φ is of "classifier.angle" and its ε of
+//! "classifier.noise".
+
+use std::f64::consts::FRAC_PI_2;
 
 use ndarray::Array4;
 
@@ -16,8 +20,9 @@ use super::gradient::{Zeros, over_microbatches};
 use super::learning_rate::{Decay, learning_rate};
 use super::step::{Descent, State, StepReport};
 use crate::data::{Dataset, Order};
+use crate::diffusion::{Level, q_sample};
 use crate::layers::cross_entropy::cross_entropy;
-use crate::layers::{ParameterVector, flat, shaped};
+use crate::layers::{ParameterVector, flat, flat_mut, shaped};
 use crate::models::{Classifier, ClassifierConfig};
 use crate::numerics::rng::Stream;
 use crate::numerics::{Real, environment};
@@ -34,15 +39,20 @@ pub struct ClassifierRecipe {
     pub lr: f64,
     /// The most pixels that an image is moved, each way.
     pub max_shift: usize,
+    /// Whether images are made noisy, so that the classifier can guide.
+    pub noisy: bool,
     /// The seed of everything random.
     pub seed: u64,
 }
 
 impl Default for ClassifierRecipe {
     fn default() -> Self {
-        ClassifierRecipe { steps: 6000, batch_size: 64, lr: 4e-3, max_shift: 2, seed: 0 }
+        ClassifierRecipe { steps: 6000, batch_size: 64, lr: 4e-3, max_shift: 2, noisy: false, seed: 0 }
     }
 }
+
+/// The length of the vector that says how noisy an image is.
+const LEVEL_EMBEDDING_DIM: usize = 64;
 
 impl ClassifierRecipe {
     fn check(&self) -> Result<()> {
@@ -84,7 +94,9 @@ impl ClassifierTrainer {
             return Err(Error::value("data", "images with labels, which a classifier learns", data.name()));
         };
         let (sample_size, in_channels) = ((shape.height, shape.width), shape.channels);
-        let config = ClassifierConfig { sample_size, in_channels, num_classes, ..ClassifierConfig::default() };
+        let level_embedding_dim = recipe.noisy.then_some(LEVEL_EMBEDDING_DIM);
+        let usual = ClassifierConfig::default();
+        let config = ClassifierConfig { sample_size, in_channels, num_classes, level_embedding_dim, ..usual };
         let classifier = Classifier::new(config)?;
         let state = State::new(classifier.layout.initial(recipe.seed), true);
         let order = Order::new(recipe.seed, data.len());
@@ -111,8 +123,10 @@ impl ClassifierTrainer {
         let indices: Vec<usize> = (0..recipe.batch_size as u64).map(|i| self.order.index_at(first + i)).collect();
         let labels: Vec<usize> =
             self.data.labels_of(&indices).expect("checked").into_iter().map(|label| label as usize).collect();
-        let x = moved(&self.data.batch(&indices), recipe, n);
-        let (sum, grads) = loss_and_gradient(&self.classifier, &self.state.weights, &x, &labels, &self.zeros);
+        let mut x = moved(&self.data.batch(&indices), recipe, n);
+        let angles = recipe.noisy.then(|| noised(&mut x, recipe.seed, n));
+        let shown = Shown { x: &x, angles: angles.as_deref(), labels: &labels };
+        let (sum, grads) = loss_and_gradient(&self.classifier, &self.state.weights, &shown, &self.zeros);
         let lr = learning_rate(n, recipe.steps, recipe.lr, recipe.steps / 20, Decay::Cosine);
         let adamw = AdamW { beta1: 0.9, beta2: 0.999, eps: 1e-8, weight_decay: 0.01 };
         let descent = Descent { adamw, clip_norm: 1.0, ema_decay: 0.998 };
@@ -120,25 +134,32 @@ impl ClassifierTrainer {
     }
 }
 
+/// A batch.
+#[derive(Clone, Copy, Debug)]
+pub struct Shown<'a, F> {
+    /// (n, h, w, c).
+    pub x: &'a Array4<F>,
+    /// How noisy the images are, (n); `None` where they are clean.
+    pub angles: Option<&'a [f64]>,
+    /// (n).
+    pub labels: &'a [usize],
+}
+
 /// The mean cross-entropy of a batch and its gradient.
-///
-/// # Shapes
-/// x (n, h, w, c), labels (n).
 ///
 /// # Panics
 /// If there is not one label for each image, or x has other channels than the network.
 pub fn loss_and_gradient<F: Real>(
     classifier: &Classifier,
     w: &ParameterVector<F>,
-    x: &Array4<F>,
-    labels: &[usize],
+    &Shown { x, angles, labels }: &Shown<F>,
     zeros: &Zeros<F>,
 ) -> (f64, ParameterVector<F>) {
     let (count, outcome) = (
         labels.len(),
         over_microbatches(labels.len(), w, zeros, |w, range, grads| {
             let images = x.slice(ndarray::s![range.clone(), .., .., ..]).to_owned();
-            let (reading, tape) = classifier.forward(w, images);
+            let (reading, tape) = classifier.forward(w, images, angles.map(|angles| &angles[range.clone()]));
             let (loss, dz) = cross_entropy(&reading.logits, &labels[range], labels.len());
             classifier.parameter_gradients(w, tape, dz, grads);
             Ok((loss, Vec::new()))
@@ -164,6 +185,20 @@ fn moved(x: &Array4<f32>, recipe: &ClassifierRecipe, n: u64) -> Array4<f32> {
         }
     }
     shaped((count, height, width, channels), images)
+}
+
+/// Makes the images of step n noisy, and returns the angle of each.
+fn noised(x: &mut Array4<f32>, seed: u64, n: u64) -> Vec<f64> {
+    let size = x.len() / x.dim().0;
+    let of_image = |(i, image): (usize, &mut [f32])| {
+        let stream = |purpose| Stream::keyed(seed, purpose, &[n, i as u64]);
+        let angle = FRAC_PI_2 * stream("classifier.angle").uniform();
+        let mut eps = vec![0.0; size];
+        stream("classifier.noise").fill_normal(&mut eps);
+        image.copy_from_slice(&q_sample(Level::of_angle(0.0, angle), image, &eps));
+        angle
+    };
+    flat_mut(x).chunks_exact_mut(size).enumerate().map(of_image).collect()
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-"""A step of ancestral sampling in ten lines of Python, and five ways to get it wrong: what the page's judge is tested with."""
+"""A step of ancestral sampling in ten lines of Python, and six ways to get it wrong: what the page's judge is tested with."""
 
 import array
 import base64
@@ -13,7 +13,7 @@ def numbers(record, key):
     return array.array(KINDS[record["kind"]], base64.b64decode(record["base64"]))
 
 
-def step(record, k, shift=0, variance="tilde", noise_at_end=False, clip=True, forget=None):
+def step(record, k, shift=0, variance="tilde", noise_at_end=False, clip=True, forget=None, read=None):
     """x_s of step k, in float64."""
     bars = numbers(record, "tables.alpha_bar")
     of = record["chain"]["steps"][k]
@@ -30,7 +30,7 @@ def step(record, k, shift=0, variance="tilde", noise_at_end=False, clip=True, fo
     if forget == "sigma":
         sigma = beta_tilde
     signal, noise = (bar, 1 - bar) if forget == "signal" else (math.sqrt(bar), math.sqrt(1 - bar))
-    kind, limit = record["about"]["prediction"], record["chain"]["clip"] if clip else None
+    kind, limit = read or record["about"]["prediction"], record["chain"]["clip"] if clip else None
     result = []
     for x_t, y, z_i in zip(x, said, z):
         x_0 = {"sample": y, "v_prediction": signal * x_t - noise * y}.get(kind, (x_t - noise * y) / signal)
@@ -53,7 +53,9 @@ def mistakes(record):
         return max(abs(a - b) for a, b in zip(step(record, k), step(record, k, clip=False)))
 
     unclipped = max(range(len(steps)), key=clipped)
-    return [
+    kind, letter = record["about"]["prediction"], record["about"]["prediction_letter"]
+    read = [] if kind == "epsilon" else [(f"{letter} read as ε", middle, step(record, middle, read="epsilon"))]
+    return read + [
         ("ᾱ one off", middle, step(record, middle, shift=-1)),
         ("β for β̃", middle, step(record, middle, variance="beta")),
         ("noise after the last step", last, step(record, last, noise_at_end=True)),

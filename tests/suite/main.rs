@@ -1,5 +1,6 @@
 //! The library as a user has it, in one test binary: against foreign numbers, and against itself run otherwise.
 
+mod bits;
 mod callers;
 mod contract;
 mod dit;

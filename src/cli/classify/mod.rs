@@ -10,7 +10,7 @@ use super::progress::{Progress, note};
 use super::{Exit, flag, print};
 use crate::checkpoint::classifier::{self, Saved};
 use crate::data::{self, Dataset, Shape, Split};
-use crate::evaluate::classification::{Classification, classify};
+use crate::evaluate::classification::{AtLevel, Classification, classify, classify_noisy};
 use crate::layers::ParameterVector;
 use crate::models::Classifier;
 use crate::report::table::table;
@@ -35,7 +35,8 @@ enum What {
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:\n  ancestral classify train\n      digits in minutes, into runs/classifier\n  ancestral classify train --data \
-my/pictures --size 32x32x3 --out runs/mine\n      then: ancestral quality --model RUN --features runs/mine")]
+my/pictures --size 32x32x3 --out runs/mine\n      then: ancestral quality --model RUN --features runs/mine\n  ancestral classify train \
+--noisy --out runs/noisy\n      then: ancestral sample --classifier runs/noisy")]
 struct Train {
     /// Labelled images: as for `train --data`
     #[arg(long, value_name = "DIR", default_value = "data/mnist")]
@@ -55,6 +56,9 @@ struct Train {
     /// The most pixels that an image is moved, each way, so that more is learned from it
     #[arg(long, value_name = "P", default_value_t = ClassifierRecipe::default().max_shift)]
     max_shift: usize,
+    /// Make the images noisy and say how noisy, so that the classifier can guide: sample --classifier DIR
+    #[arg(long)]
+    noisy: bool,
     /// The seed of everything random
     #[arg(long, value_name = "S", default_value_t = ClassifierRecipe::default().seed)]
     seed: u64,
@@ -101,10 +105,11 @@ pub fn run(args: &Args) -> Result<Exit> {
             let data = data::load(&args.data, Split::Validation, shape)?;
             data.notes().iter().for_each(|line| note(&format!("note: {line}")));
             let found = read_all(&classifier, &weights, &data)?;
+            let of_noise = noisy_images(&classifier, &weights, &data)?;
             if args.json {
-                print(json!({"data": data.name(), "classification": found}))?;
+                print(json!({"data": data.name(), "classification": found, "noisy": of_noise}))?;
             } else {
-                print(to_table(&found, &data).trim_end())?;
+                print((to_table(&found, &data) + &levels_to_table(&of_noise)).trim_end())?;
             }
             Ok(Exit::Passed)
         }
@@ -120,8 +125,8 @@ fn train(args: &Train) -> Result<Exit> {
     let training = data::load(&args.data, Split::Train, args.size)?;
     let validation = data::load(&args.data, Split::Validation, args.size)?;
     training.notes().iter().for_each(|line| note(&format!("note: {line}")));
-    let Train { steps, batch_size, lr, max_shift, seed, .. } = *args;
-    let recipe = ClassifierRecipe { steps, batch_size, lr, max_shift, seed };
+    let Train { steps, batch_size, lr, max_shift, noisy, seed, .. } = *args;
+    let recipe = ClassifierRecipe { steps, batch_size, lr, max_shift, noisy, seed };
     note(&format!("{}: {} images of {}", training.name(), training.len(), training.shape()));
     let fingerprint = training.fingerprint();
     let mut trainer =
@@ -138,11 +143,15 @@ fn train(args: &Train) -> Result<Exit> {
     progress.finish("done");
     let sha256 = classifier::write(trainer.classifier(), trainer.weights(), &fingerprint, &args.out)?;
     let found = read_all(trainer.classifier(), trainer.weights(), &validation)?;
+    let of_noise = noisy_images(trainer.classifier(), trainer.weights(), &validation)?;
     if args.json {
         let (data, folder) = (validation.name(), args.out.to_string_lossy());
-        print(json!({"recipe": recipe, "model": folder, "sha256": sha256, "data": data, "classification": found}))?;
+        let about = json!({"recipe": recipe, "model": folder, "sha256": sha256, "data": data});
+        let mut object = json!({"classification": found, "noisy": of_noise});
+        object.as_object_mut().expect("an object").extend(about.as_object().expect("an object").clone());
+        print(object)?;
     } else {
-        print(to_table(&found, &validation))?;
+        print(to_table(&found, &validation) + &levels_to_table(&of_noise))?;
         print(format!("classifier  {}", args.out.display()))?;
         print(format!("SHA-256     {sha256}  model.safetensors"))?;
     }
@@ -154,6 +163,26 @@ fn read_all(classifier: &Classifier, weights: &ParameterVector<f32>, data: &Data
     let found = classify(classifier, weights, data, |done| progress.set(done as u64, data.name()))?;
     progress.finish("done");
     Ok(found)
+}
+
+/// Images that are read at each level of noise.
+const NOISY: usize = 1000;
+
+/// How the first images are read at five levels of noise, by a classifier that reads noisy images.
+fn noisy_images(classifier: &Classifier, weights: &ParameterVector<f32>, data: &Dataset) -> Result<Vec<AtLevel>> {
+    if classifier.reads_noise() { classify_noisy(classifier, weights, data, NOISY) } else { Ok(Vec::new()) }
+}
+
+/// A row for each level; nothing without levels.
+fn levels_to_table(levels: &[AtLevel]) -> String {
+    if levels.is_empty() {
+        return String::new();
+    }
+    let row = |at: &AtLevel| {
+        vec![at.ratio.to_string(), format!("{:.1} %", 100.0 * at.accuracy), format!("{:.4}", at.cross_entropy)]
+    };
+    let rows: Vec<_> = levels.iter().map(row).collect();
+    format!("\nof noisy images\n{}", table(&["sigma/signal", "right", "cross-entropy"], &rows))
 }
 
 /// A row for each class with what it is taken for most, the total last.

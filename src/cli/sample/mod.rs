@@ -13,6 +13,7 @@ use self::edit::{Edits, Plan};
 use super::built_in::BUILT_IN;
 use super::pictures::{check_count, columns_for, in_batches, scale_for};
 use super::sampling::Sampling;
+use super::steered_by::SteeredBy;
 use super::{Exit, class_of, flag, print, read_model};
 use crate::digest::sha256;
 use crate::layers::flat;
@@ -48,6 +49,8 @@ pub struct Args {
     count: Option<u32>,
     #[command(flatten)]
     sampling: Sampling,
+    #[command(flatten)]
+    steered: SteeredBy,
     /// The index of the first picture
     #[arg(long, value_name = "I", default_value_t = 0, value_parser = clap::value_parser!(u64).range(..1 << 48))]
     first_index: u64,
@@ -109,7 +112,7 @@ fn caption(settings: &Value) -> String {
 
 /// Draws pictures and writes what was asked for.
 pub fn run(args: &Args) -> Result<Exit> {
-    let model = read_model(&args.model)?;
+    let model = args.steered.attach(read_model(&args.model)?)?;
     let (height, width, channels) = model.image_shape()?;
     if channels != 1 && channels != 3 {
         return Err(Error::value("in_channels", "1 (grey) or 3 (colour), for pictures", channels));
@@ -178,7 +181,9 @@ pub fn run(args: &Args) -> Result<Exit> {
             "model": args.model.to_string_lossy(), "count": n, "height": h, "width": w, "channels": c,
             "first_index": args.first_index, "class": class, "files": files, "sha256": sha256,
         });
-        object.extend(others.as_object().expect("an object").clone());
+        for more in [others, args.steered.to_json()] {
+            object.extend(more.as_object().expect("an object").clone());
+        }
         print(settings_of)?;
     } else {
         files.iter().try_for_each(|file| print(file.display()))?;

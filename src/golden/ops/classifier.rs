@@ -11,7 +11,7 @@ use crate::evaluate::quality::neighbours::{K, Manifold};
 use crate::golden::precision::Precision;
 use crate::layers::cross_entropy::cross_entropy as loss_and_gradient;
 use crate::layers::{Layout, ParameterVector};
-use crate::models::classifier::block::Block;
+use crate::models::classifier::block::{Block, BlockSettings};
 
 /// The mean of −ln p of the labels, and its gradient.
 pub fn cross_entropy<F: Precision>(request: &Request) -> Result<Results<F>> {
@@ -41,16 +41,17 @@ pub fn classifier_block<F: Precision>(request: &Request) -> Result<Results<F>> {
         return Err(request.refuse(&format!("input.{shortcut}"), expected, if needed { "none" } else { "one" }));
     }
     let mut layout = Layout::default();
-    let block = Block::new(&mut layout, "layer", (c_in, c_out), stride, groups, eps(request)?);
+    let settings = BlockSettings { groups, norm_eps: eps(request)?, level_channels: None };
+    let block = Block::new(&mut layout, "layer", (c_in, c_out), stride, settings);
     let w = request.parameters(&layout)?;
-    let (y, cache) = block.forward(&w, x);
+    let (y, cache) = block.forward(&w, x, None);
     let y = channels_first(y);
     let dy = request.grad_output::<F>(y.shape())?;
     let mut results = vec![named("output", y)];
     if let Some(dy) = dy {
         let mut grads = ParameterVector::zeros(layout.count());
         let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
-        results.push(named("grad.x", channels_first(block.backward(&w, cache, dy, &mut grads))));
+        results.push(named("grad.x", channels_first(block.backward(&w, cache, dy, None, &mut grads))));
         results.extend(request.gradients(&layout, &grads));
     }
     Ok(results)

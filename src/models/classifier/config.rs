@@ -25,6 +25,9 @@ pub struct ClassifierConfig {
     pub norm_num_groups: usize,
     /// Added to the variance under the root; positive.
     pub norm_eps: f64,
+    /// The length of the vector that says how noisy an image is, even and from 2 to 4096, where noisy images are read.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub level_embedding_dim: Option<usize>,
 }
 
 impl Default for ClassifierConfig {
@@ -37,6 +40,7 @@ impl Default for ClassifierConfig {
             block_out_channels: vec![16, 32, 64],
             norm_num_groups: 8,
             norm_eps: 1e-5,
+            level_embedding_dim: None,
         }
     }
 }
@@ -75,6 +79,8 @@ impl ClassifierConfig {
         let divides = groups > 0 && channels.iter().all(|c| c.is_multiple_of(groups));
         check(place, divides, "norm_num_groups", "a divisor of all block_out_channels", &groups)?;
         check(place, self.norm_eps > 0.0 && self.norm_eps < 1.0, "norm_eps", "a number in 0..1", &self.norm_eps)?;
+        let dim = self.level_embedding_dim.is_none_or(|dim| side(dim) && dim.is_multiple_of(2));
+        check(place, dim, "level_embedding_dim", "null, or an even number of 2 to 4096", &self.level_embedding_dim)?;
         let largest = height * width * channels[0].max(self.in_channels);
         check(place, largest <= MAX_ACTIVATION, "sample_size", "an image that fits into memory", &self.sample_size)
     }
@@ -96,6 +102,8 @@ mod tests {
             ("block_out_channels", "[8]"),
             ("norm_num_groups", "5"),
             ("norm_eps", "0.0"),
+            ("level_embedding_dim", "7"),
+            ("level_embedding_dim", "0"),
             ("depth", "3"),
             ("num_classes", "\"ten\""),
         ] {

@@ -27,12 +27,11 @@ use crate::layers::group_norm::{self, GroupNorm};
 use crate::layers::im2col::Window;
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
-use crate::layers::{Kept, Layout, ParameterVector, Weights, add_to, flat, flat_mut, shaped};
+use crate::layers::per_image::{add_to_every_pixel, each_image, sum_over_pixels};
+use crate::layers::{Kept, Layout, ParameterVector, Weights, add_to};
 use crate::models::Trace;
 use crate::numerics::buffer_pool;
-use crate::numerics::instruction_set::every_instruction_set;
-use crate::numerics::sum::plain_column_sums;
-use crate::numerics::{Native, Real, parallel};
+use crate::numerics::{Native, Real};
 
 /// What all residual blocks of a network share.
 #[derive(Clone, Debug)]
@@ -136,7 +135,7 @@ impl ResBlock {
         let (u, time) = self.time_emb_proj.forward(w, silu_emb);
         trace.layer(self.time_emb_proj.weight, &u);
         if !self.settings.scale_shift {
-            each_image(&mut h, &u, |h, u| add_to_pixels(h, u));
+            add_to_every_pixel(&mut h, &u);
         }
         trace.layer_of(self.norm2.weight, || self.norm2.forward(w, h.clone()).0);
         let padding = self.conv2.window.padding();
@@ -213,24 +212,6 @@ impl ResBlock {
     }
 }
 
-/// Calls `change` with the pixels of each image of h and its row of u.
-fn each_image<F: Real>(h: &mut Array4<F>, u: &Array2<F>, change: impl Fn(&mut [F], &[F]) + Sync) {
-    let (size, channels) = (h.len() / u.nrows(), h.dim().3);
-    let rows = flat(u);
-    parallel::in_parts(flat_mut(h), size, channels, |at, h| change(h, &rows[at / size * u.ncols()..][..u.ncols()]));
-}
-
-every_instruction_set! {
-    /// h + u at every pixel.
-    fn add_to_pixels<F>(h: &mut [F], u: &[F]) {
-        for pixel in h.chunks_exact_mut(u.len()) {
-            for (h, &u) in pixel.iter_mut().zip(u) {
-                *h += u;
-            }
-        }
-    }
-}
-
 /// h (1 + scale) + shift at every pixel, u = [scale, shift].
 fn scale_and_shift<F: Real>(h: &mut [F], u: &[F]) {
     let (scale, shift) = u.split_at(u.len() / 2);
@@ -256,19 +237,6 @@ fn scale_shift_gradient<F: Real>(normed: &Array4<F>, u: &Array2<F>, dh: &mut Arr
         .expect("equal rows")
         .as_standard_layout()
         .into_owned()
-}
-
-/// Σ over the pixels of each image, shape (n, c).
-fn sum_over_pixels<F: Real>(x: &Array4<F>) -> Array2<F> {
-    let (n, h, w, c) = x.dim();
-    let sums_of = |image: &[F]| {
-        let mut totals = vec![0.0; c];
-        plain_column_sums(image, &mut totals);
-        totals
-    };
-    let x = flat(x);
-    let sums = parallel::map(n, |i| sums_of(&x[i * h * w * c..(i + 1) * h * w * c]));
-    shaped((n, c), sums.into_iter().flatten().map(F::from_f64).collect())
 }
 
 /// x / factor, where the factor is not 1.

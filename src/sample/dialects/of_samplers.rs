@@ -113,7 +113,7 @@ pub(super) const QUESTIONS: [Question; 11] = [
             ThirdOrder::HalfAndSign => "half of it, by -1/2 for +1/2 in the stochastic equation",
         }),
         places: [
-            "Lu et al. 2022 (DPM-Solver++), Appendix A: the expansion",
+            "Lu et al. 2022 (DPM-Solver++), appendix: the expansion",
             NOT_THERE,
             "scheduling_dpmsolver_multistep.py:L1116 multistep_dpm_solver_third_order_update",
             "sampling.py:L687 sample_dpmpp_3m_sde, L694 for the second step",

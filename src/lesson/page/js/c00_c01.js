@@ -6,7 +6,7 @@ function chapter0() {
   const which = choice("picture", record.pictures.map((p, i) => [String(i), "number " + p.index]), String(state.picture), (value) => change({ picture: Number(value) }));
   const time = slider("t", times, state.t, (t) => change({ t }));
   if (!figure("f0", make("div", { class: "controls" }, which, time.element), make("div", { class: "row" }, noisy.element, seen.element, clean.element),
-    make("p", { class: "note" }, "The network's words are ", fromProgram("from the program"), ", xₜ and x̂₀ are computed from them ", fromBrowser("in your browser"), "."))) return;
+    make("p", { class: "note" }, "Black is −1, white is 1. What the network said is ", fromProgram("from the program"), ", xₜ and x̂₀ are computed from it ", fromBrowser("in your browser"), "."))) return;
   watch(() => {
     const t = time.nearest(state.t), k = state.picture;
     const x0 = tensor(`pictures.${k}.x_0`), eps = tensor(`pictures.${k}.eps`);
@@ -27,7 +27,7 @@ function chapter1() {
   const time = slider("t", range(1, T), state.t, (t) => change({ t }));
   const parts = [picture("x₀", { pick: true }), picture("ε", { pick: true }), picture("xₜ", { pick: true })];
   const sum = make("p", { role: "status" });
-  if (!figure("f1a", make("div", { class: "controls" }, time.element), make("div", { class: "row" }, ...parts.map((p) => p.element)), sum)) return;
+  if (!figure("f1a", make("div", { class: "controls" }, time.element), make("div", { class: "row" }, ...parts.map((p) => p.element)), make("p", { class: "note" }, "x: black is −1, white is 1. ε: black is −3, white is 3."), sum)) return;
   watch(() => {
     const t = state.t, k = state.picture;
     const x0 = tensor(`pictures.${k}.x_0`), eps = tensor(`pictures.${k}.eps`);

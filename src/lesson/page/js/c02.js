@@ -25,7 +25,7 @@ function chapter2() {
     const same = isOwn && bar.every((b, t) => Object.is(b, tensor("tables.alpha_bar")[t]));
     const first = range(1, T).find((t) => bar[t] < 0.5);
     says.replaceChildren(
-      "ᾱ_T = ", fromBrowser(showWide(bar[T])), "; SNR falls below 1 at t = ", fromBrowser(first === undefined ? "none" : String(first)), ". ",
+      "ᾱ at T = ", fromBrowser(showWide(bar[T])), "; SNR falls below 1 at t = ", fromBrowser(first === undefined ? "none" : String(first)), ". ",
       !isOwn ? "These are not the model's settings." : same ? `All ${T + 1} ᾱ are the program's, bit for bit.` : "The program's table differs.",
     );
   };

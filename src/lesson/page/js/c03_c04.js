@@ -6,7 +6,7 @@ const shownStep = () => record.chain.steps.reduce((best, step, k, steps) => (Mat
 const chainSlider = () => slider("t", record.chain.steps.map((step) => step.t), state.t, (t) => change({ t }));
 
 function chapter3() {
-  const names = ["ε, all noise", "ε̂, what the network makes of it", "z, the last step's noise", "√β/√(1−ᾱ) · ε̂, what can be known of z"];
+  const names = ["ε, all noise", "ε̂, what the network makes of it", `zₜ, the noise of step ${record.step_noise.t}`, "√β/√(1−ᾱ) · ε̂, what can be known of zₜ"];
   const views = names.map((name) => picture(name));
   const { correlation } = record.step_noise;
   if (!figure("f3a", make("div", { class: "row" }, ...views.map((v) => v.element)), make("p", { class: "note" }, "Black is −3, white is 3. ", fromProgram("From the program"), "; the last one is computed here."))) return;
@@ -35,7 +35,7 @@ function chapter4() {
   const options = { clip: record.chain.clip !== null, noise: true };
   const views = ["xₜ", "x̂₀", "z", "xₛ"].map((name) => picture(name, { pick: true }));
   const table = grid("The products of one pixel", ["", "weight", "number", "product"]);
-  const says = make("p", { role: "status" });
+  const says = make("p", { role: "status" }), clips = make("p", { role: "status" });
   const boxes = [tick("clip x̂₀", options.clip, (on) => { options.clip = on; draw(); }), tick("add noise", true, (on) => { options.noise = on; draw(); })];
   const draw = () => {
     const k = shownStep(), { t, t_prev } = record.chain.steps[k];
@@ -58,10 +58,14 @@ function chapter4() {
     const program = tensor(`chain.steps.${k}.x_s`)[i];
     const usual = of.noise && (of.clip === null) === (record.chain.clip === null);
     const clipped = pixel.raw === pixel.image ? "" : ` Clipped: without it x̂₀ would be ${show(pixel.raw)}.`;
+    const range = record.chain.clip ?? 1, out = Array.from(chainX(k), (_, i) => Math.abs(chainStep(k, i, { clip: null }).raw) - range);
+    const many = out.filter((beyond) => beyond > 0).length, far = Math.floor(out.indexOf(Math.max(...out)) / record.about.shape[2]);
+    clips.replaceChildren("In this step ", fromBrowser(String(many)), ` of ${out.length} numbers of x̂₀ are outside of −${range} to ${range}`,
+      many ? `; the farthest is in row ${Math.floor(far / record.about.shape[1])}, column ${far % record.about.shape[1]}.` : ": clipping changes nothing.");
     says.replaceChildren(
       `Row ${state.row}, column ${state.column}, from t = ${t} to ${t_prev}. The network said ${show(pixel.said, 6)}.${clipped} The program has `, fromProgram(show(program, 6)), ": ",
       !usual ? "you changed the step." : Object.is(program, pixel.sum) ? "the same bits." : "another number.",
     );
   };
-  figure("f4", make("div", { class: "controls" }, time.element, ...boxes), make("div", { class: "row" }, ...views.map((v) => v.element)), table.element, says) && watch(draw);
+  figure("f4", make("div", { class: "controls" }, time.element, ...boxes), make("div", { class: "row" }, ...views.map((v) => v.element)), make("p", { class: "note" }, "x and x̂₀: black is −1, white is 1. z: black is −3, white is 3."), table.element, says, clips) && watch(draw);
 }

@@ -15,7 +15,7 @@ function chapter5() {
   const plot = chart("Error of the picture, √mean (x₀ − x̂₀)², by t", { x: "t", y: "", columns: 20 });
   figure("f5b", plot.element);
   const line = (name, style, of) => (of(judged.at[0]) === null ? null : { name, class: style, points: judged.at.map((a) => [a.t, of(a)]) });
-  const series = [line("network", "a", (a) => a.x_0_rmse), line("exact mean of the training pictures", "b", (a) => a.exact_rmse), line("mean picture, whatever xₜ is", "c", (a) => a.mean_rmse)].filter(Boolean);
+  const series = [line("network", "a", (a) => a.x_0_rmse), line("exact mean of the training pictures", "b", (a) => a.exact_rmse), line(judged.of_class ? "mean picture of the class, whatever xₜ is" : "mean picture, whatever xₜ is", "c", (a) => a.mean_rmse)].filter(Boolean);
   watch(() => {
     const i = times.indexOf(time.nearest(state.t));
     time.update(times[i]);
@@ -41,5 +41,15 @@ function chapter11() {
     { name: "best multiple of xₜ", class: "b", points: bins.map((bin) => [middle(bin), 1 - bin.errors.linear_mse]) },
     { name: "always 0", class: "c", points: bins.map((bin) => [middle(bin), 0]) },
   ], { low: -0.05, high: 1.02 });
-  image.draw([{ name: "network", class: "a", points: errors.map((e) => [e.t, e.x_0_rmse]) }], { low: 0 });
+  const line = (name, style, of) => ({ name, class: style, points: errors.map((e) => [e.t, of(e)]) });
+  const mean = errors[0].mean_rmse === null ? [] : [line("mean picture, whatever xₜ is", "c", (e) => e.mean_rmse)];
+  image.draw([line("network", "a", (e) => e.x_0_rmse), ...mean], { low: 0 });
+  if (!record.losses) return;
+  const { training, validation, steps_in_a_point: steps } = record.losses;
+  const loss = chart("The loss by training step", { x: "training step", y: "", log: true, columns: 20 });
+  figure("f11c", loss.element, make("p", { class: "note" }, fromProgram("From the program"), "."));
+  loss.draw([
+    { name: steps > 1 ? `training, means of ${steps} steps` : "training", class: "a", points: training },
+    ...(validation.length ? [{ name: "validation pictures", class: "b", points: validation }] : []),
+  ]);
 }

@@ -23,8 +23,9 @@ function chapter7() {
   });
   const pictures = gallery("Steps of the chain", lengths.map(String), rows.map((row, r) => [row.name, cells(row, r)]));
   const table = grid("How far from DDIM (η = 0) with all steps, √mean of squares", ["sampler", ...lengths.map(String)]);
-  table.fill(rows.map((row) => [row.name, ...lengths.map((n) => (row.steps.includes(n) ? show(row.distance[row.steps.indexOf(n)], 3) : ""))]));
-  figure("f7", pictures, make("details", {}, make("summary", {}, "Show numbers"), table.element));
+  table.fill(rows.map((row) => [row.name, ...lengths.map((n) => (row.steps.includes(n) ? show(row.distance[row.steps.indexOf(n)], 3) : "—"))]));
+  const empty = rows.some((row) => row.steps.length < lengths.length) ? ["Where nothing stands, nothing was computed."] : [];
+  figure("f7", pictures, make("p", { class: "note" }, ...empty), make("details", {}, make("summary", {}, "Show numbers"), table.element));
 }
 
 function chapter12() {

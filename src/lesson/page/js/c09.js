@@ -40,7 +40,7 @@ function chapter9() {
   const xs = range(-120, 120).map((n) => n / 40);
   const density = chart("The density of x", { x: "x", y: "" });
   const answer = chart("The best guess of x₀ from x", { x: "x", y: "x̂₀" });
-  const paths = chart("Paths from noise to data", { x: "share of the way", y: "x" });
+  const paths = chart("Paths from noise to data", { x: "the way from noise (0) to data (1), in shares of the steps", y: "x" });
   const drawTop = () => {
     const [a, b] = atRatio(ratio);
     noise.update(ratio);
@@ -66,16 +66,16 @@ function chapter9() {
     });
     paths.draw([{ name: "the middle path", class: "a", points: lines[12] }], { low: -2.6, high: 2.6, extra: lines });
   };
-  const noise = slider("σ/signal", ratios, ratio, (r) => { ratio = r; drawTop(); }, showWide);
+  const noise = slider("noise over signal", ratios, ratio, (r) => { ratio = r; drawTop(); }, showWide);
   const sliders = parts.map((part, k) => slider("part " + (k + 1), range(-20, 20).map((n) => n / 10), part.mean, (m) => { part.mean = m; drawTop(); drawPaths(); }, (m) => show(m, 1)));
   if (!figure("f9a", make("div", { class: "controls" }, noise.element, ...sliders.map((s) => s.element)), density.element, answer.element)) return;
   figure("f9b", paths.element);
   drawTop();
   drawPaths();
   chapter9Plane(ratios);
-  const errors = chart("Error at the end by steps, exact denoiser", { x: "n, where the steps are 2ⁿ", y: "", log: true, columns: 20 });
+  const errors = chart("Error at the end by steps, exact denoiser", { x: "steps", y: "", log: true, columns: 20, logX: true });
   figure("f9d", errors.element);
-  errors.draw(world.orders.map(({ name, steps, errors }, k) => ({ name, class: "ab"[k], points: steps.map((n, i) => [Math.log2(n), errors[i]]) })));
+  errors.draw(world.orders.map(({ name, steps, errors }, k) => ({ name, class: "ab"[k], points: steps.map((n, i) => [n, errors[i]]) })));
 }
 
 /** Three round parts in a plane, and arrows to the exact mean. */
@@ -104,7 +104,7 @@ function chapter9Plane(ratios) {
     const dots = parts.map((p, k) => svg("circle", { class: "line " + (k === chosen ? "d" : "b"), cx: toX(p.x), cy: toY(p.y), r: (deviation / (2 * REACH)) * SIZE * 2 }));
     frame.replaceChildren(...arrows, ...dots);
   };
-  const noise = slider("σ/signal", ratios, ratio, (r) => { ratio = r; draw(); }, showWide);
+  const noise = slider("noise over signal", ratios, ratio, (r) => { ratio = r; draw(); }, showWide);
   const places = range(-20, 20).map((n) => n / 10);
   const horizontal = slider("to the right", places, parts[0].x, (x) => { parts[chosen].x = x; draw(); }, (x) => show(x, 1));
   const vertical = slider("up", places, parts[0].y, (y) => { parts[chosen].y = y; draw(); }, (y) => show(y, 1));
@@ -125,5 +125,5 @@ function chapter9Plane(ratios) {
   });
   frame.addEventListener("pointermove", (event) => { if (held) { [parts[chosen].x, parts[chosen].y] = place(event); draw(); } });
   frame.addEventListener("pointerup", () => { held = false; });
-  figure("f9c", make("div", { class: "controls" }, noise.element, which, horizontal.element, vertical.element), frame, make("p", { class: "note" }, "Circles: the parts, of two deviations. A part can also be dragged.")) && draw();
+  figure("f9c", make("div", { class: "controls" }, noise.element, which, horizontal.element, vertical.element), frame, make("p", { class: "note" }, "Circles: the parts, of two standard deviations. A part can also be dragged.")) && draw();
 }

@@ -7,8 +7,8 @@ function judgedSteps() {
   return [...new Set([record.chain.shown, middle, last])].map((k) => [String(k), `from t = ${steps[k].t} to ${steps[k].t_prev}`]);
 }
 
-/** The image after step k, in float64, with a mistake: {shift, sigma, clip, noise, roots}. */
-function stepWith(k, { shift = 0, wide = false, clip = true, noiseAtEnd = false, root = "" } = {}) {
+/** The image after step k, in float64, with a mistake: ᾱ shifted, β for β̃, no clipping, noise at the end, a root forgotten, the output read as another thing. */
+function stepWith(k, { shift = 0, wide = false, clip = true, noiseAtEnd = false, root = "", read = record.about.prediction } = {}) {
   const { t, t_prev, weights } = record.chain.steps[k];
   const bars = tensor("tables.alpha_bar");
   const barAt = (t) => bars[Math.min(Math.max(t === 0 ? 0 : t + shift, 0), bars.length - 1)];
@@ -24,7 +24,7 @@ function stepWith(k, { shift = 0, wide = false, clip = true, noiseAtEnd = false,
   const x = chainX(k), said = tensor(`chain.steps.${k}.output`), z = tensor(`chain.steps.${k}.z`);
   const range = clip ? record.chain.clip : null;
   return Array.from(x, (x, i) => {
-    const image = clipTo(imageFrom64(record.about.prediction, signal, sigma, x, said[i]), range);
+    const image = clipTo(imageFrom64(read, signal, sigma, x, said[i]), range);
     return weightX0 * image + keep * x + spread * z[i];
   });
 }
@@ -32,24 +32,27 @@ function stepWith(k, { shift = 0, wide = false, clip = true, noiseAtEnd = false,
 const imageFrom64 = (prediction, signal, sigma, x, said) => (prediction === "sample" ? said : prediction === "v_prediction" ? signal * x - sigma * said : (x - sigma * said) / signal);
 
 const MISTAKES = [
-  ["ᾱ one off", { shift: -1 }, "You took ᾱ of t − 1 where ᾱ of t belongs: a table that counts from 0 was read as one that counts from 1."],
-  ["ᾱ one off", { shift: 1 }, "You took ᾱ of t + 1 where ᾱ of t belongs: a table that counts from 1 was read as one that counts from 0."],
-  ["β for β̃", { wide: true }, "You took the variance β. This model's step has β̃ = β (1 − ᾱ_s)/(1 − ᾱ_t): what is known of x_s from the picture makes it smaller."],
+  ["ᾱ one off", { shift: -1 }, "You took ᾱ of t − 1 where ᾱ of t belongs. If your table is a list from 0: its first entry is ᾱ of t = 0, which is 1, and you took it for that of t = 1."],
+  ["ᾱ one off", { shift: 1 }, "You took ᾱ of t + 1 where ᾱ of t belongs. If your table is a list from 0: its first entry is ᾱ of t = 1, and you took it for that of t = 0."],
+  ["β for β̃", { wide: true }, "You took the variance β, not β with a tilde. This model's step has β̃ = β (1 − ᾱ_s)/(1 − ᾱ_t): what is known of x_s from the picture makes it smaller."],
   ["noise after the last step", { noiseAtEnd: true }, "You added noise in the step to the picture. There β̃ is 0: x₀ is x̂₀ itself, and noise would stay in the picture."],
-  ["no clipping", { clip: false }, "You did not clip x̂₀ to the range of pixels. Without that an error of the network is magnified by 1/√SNR."],
-  ["a forgotten square root", { root: "sigma" }, "You multiplied z by the variance β̃. Its deviation is the root of that."],
+  ["no clipping", { clip: false }, "You did not clip x̂₀ to the range of pixels." + (record?.about.prediction === "epsilon" ? " Without that an error of the network is magnified by 1/√SNR." : "")],
+  ...(record?.about.prediction === "epsilon" ? [] : [[`${record?.about.prediction_letter} read as ε`, { read: "epsilon" }, `The network's output is an estimate of ${record?.about.prediction_letter}; you took it for the noise.`]]),
+  ["a forgotten square root", { root: "sigma" }, "You multiplied z by the variance β̃. Its standard deviation is the root of that."],
   ["a forgotten square root", { root: "signal" }, "You used ᾱ and 1 − ᾱ where their square roots belong, in x̂₀."],
   ["a forgotten square root", { root: "alpha" }, "You used α where √α belongs, in the weight of x_t."],
 ];
 
-/** The verdict on numbers for step k: one for the shown pixel, or all of the image. */
-function judge(k, numbers) {
+/** The verdict on numbers for step k: one for the shown pixel, or all of the image; a single one may be rounded to `decimals`, 4 or more. */
+function judge(k, numbers, decimals = Infinity) {
   const truth = tensor(`chain.steps.${k}.x_s`);
   const places = numbers.length === 1 ? [place()] : numbers.length === truth.length ? truth.map((_, i) => i) : null;
   if (numbers.some(Number.isNaN)) return { right: false, text: "That is not a list of numbers." };
   if (places === null) return { right: false, text: `Expected ${truth.length} numbers, or one for the shown pixel; found ${numbers.length}.` };
   const distance = (list) => Math.max(...Array.from(places, (i, n) => Math.abs(numbers[n] - list[i])));
-  if (distance(truth) <= 2e-6) return { right: true, text: `Right: all ${places.length} within two millionths of the program's.` };
+  const single = places.length === 1;
+  if (distance(truth) <= 2e-6) return { right: true, text: `Right: ${single ? "the number is" : `all ${places.length} are`} within two millionths of the program's.` };
+  if (single && decimals >= 4 && distance(truth) <= 0.5001 * 10 ** -decimals) return { right: true, text: `Right in ${decimals} decimals. Six can tell more mistakes apart; the program has ${show(truth[places[0]], 6)}.` };
   const likely = MISTAKES.map(([name, mistake, why]) => ({ name, why, far: distance(stepWith(k, mistake)) })).sort((a, b) => a.far - b.far)[0];
   if (likely.far <= 2e-6) return { right: false, name: likely.name, text: `Not right: ${likely.name}. ${likely.why}` };
   const worst = Array.from(places, (i, n) => [Math.abs(numbers[n] - truth[i]), i, numbers[n]]).sort((a, b) => b[0] - a[0])[0];
@@ -60,7 +63,8 @@ function chapter14() {
   let k = record.chain.shown;
   const inputs = make("textarea", { rows: 5, readonly: true, "aria-label": "What the step is given, as JSON" });
   const answer = make("textarea", { rows: 5, "aria-label": "Your result: one number for the shown pixel, or all numbers of the picture" });
-  const says = make("p", { role: "status" });
+  const says = make("p", { role: "status" }), chosen = make("p", { class: "note" });
+  watch(() => chosen.replaceChildren(`The chosen pixel is in row ${state.row}, column ${state.column}, counted from 0 (choose another in chapter 4): in the list of ${record.about.size} numbers it is number ${place()}, counted from 0. Give six decimals: two millionths are allowed.`));
   const fill = () => {
     const { t, t_prev } = record.chain.steps[k], bars = tensor("tables.alpha_bar");
     inputs.value = JSON.stringify({
@@ -70,10 +74,11 @@ function chapter14() {
   };
   const check = () => {
     const numbers = answer.value.replace(/[[\]]/g, " ").trim().split(/[\s,;]+/).map((text) => (text === "" ? NaN : Number(text)));
-    const { right, text } = judge(k, numbers);
+    const [, after = ""] = /\.(\d+)$/.exec(answer.value.trim()) ?? [];
+    const { right, text } = judge(k, numbers, after.length || Infinity);
     says.className = right ? "from-browser" : "bad";
     says.textContent = text;
   };
   figure("f14", make("div", { class: "controls" }, choice("step", judgedSteps(), String(k), (value) => { k = Number(value); fill(); })),
-    make("p", {}, "Given:"), inputs, make("p", {}, "Your xₛ:"), answer, make("div", { class: "controls" }, make("button", { type: "button", onclick: check }, "Judge")), says) && fill();
+    make("p", {}, "Given:"), inputs, make("p", {}, "Your xₛ:"), chosen, answer, make("div", { class: "controls" }, make("button", { type: "button", onclick: check }, "Judge")), says) && fill();
 }

@@ -1,22 +1,17 @@
-// The network itself, where the page was made with it: a U-Net in plain JavaScript. Its weights were rounded to float16 to fit, and sums
+// The network itself, where the page was made with it: a U-Net in plain JavaScript. Its weights were rounded to 12 bits to fit, and sums
 // are added in another order, so its numbers are near the program's and not the same bits.
 
-/** float16 to a number. */
-function fromHalf(bits) {
-  const sign = bits & 0x8000 ? -1 : 1, exponent = (bits >> 10) & 31, fraction = bits & 1023;
-  if (exponent === 0) return sign * fraction * 2 ** -24;
-  return sign * (1 + fraction / 1024) * 2 ** (exponent - 15);
+/** Number i of those that lie in pairs in three bytes, a whole number of 12 bits. */
+function fromPair(bytes, i) {
+  const k = (i >> 1) * 3, bits = i % 2 === 0 ? bytes[k] | ((bytes[k + 1] & 15) << 8) : (bytes[k + 1] >> 4) | (bytes[k + 2] << 4);
+  return bits > 2047 ? bits - 4096 : bits;
 }
 
 class PageNetwork {
   constructor() {
     const { entries, config } = record.network, bytes = tensor("network.weights");
-    const halves = new Uint16Array(bytes.buffer); // little-endian, as the machines that browsers run on
     this.config = config;
-    this.weights = new Map(entries.map(({ name, start, shape }) => {
-      const size = shape.reduce((a, b) => a * b, 1);
-      return [name, Float32Array.from(halves.subarray(start, start + size), fromHalf)];
-    }));
+    this.weights = new Map(entries.map(({ name, start, size, scale }) => [name, Float32Array.from({ length: size }, (_, i) => scale * fromPair(bytes, start + i))]));
   }
 
   has(name) { return this.weights.has(name + ".weight"); }
@@ -175,7 +170,7 @@ function chapterNetwork() {
       views[0].draw(x, 1, false);
       views[1].draw(image, 1, false);
       x = x.map((x, k) => Math.sqrt(barNext) * image[k] + (Math.sqrt(1 - barNext) * (x - signal * image[k])) / sigma);
-      says.replaceChildren(`Step ${i + 1} of ${times.length}, t = ${times[i]}: `, fromBrowser(`${Math.round(performance.now() - start)} ms`), `. Weights rounded to float16: the output is at most ${showWide(far)} from the program's.`);
+      says.replaceChildren(`Step ${i + 1} of ${times.length}, t = ${times[i]}: `, fromBrowser(`${Math.round(performance.now() - start)} ms`), `. Weights rounded to 12 bits: of the first picture at t = ${record.pictures[0].seen.at(-1).t} the output is at most ${showWide(far)} from the program's.`);
       setTimeout(() => next(i + 1), 0);
     };
     next(0);

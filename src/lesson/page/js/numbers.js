@@ -76,6 +76,7 @@ const tenTo = (power) => "10" + String(power).replace(/./g, (c) => "⁰¹²³⁴
 
 /** A number of any size: four significant digits. */
 function showWide(x) {
+  if (!Number.isFinite(x)) return show(x);
   if (x !== 0 && (Math.abs(x) < 1e-3 || Math.abs(x) >= 1e5)) {
     const [digits, power] = x.toExponential(2).split("e");
     return digits.replace("-", "−") + "·" + tenTo(Number(power));

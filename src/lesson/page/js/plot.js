@@ -17,10 +17,10 @@ function ticks(low, high, count = 5) {
 }
 
 /**
- * A chart. `series` are {name, class, points: [[x, y], ...]}; `log` draws y by its power of ten; `now` is a line at an x.
+ * A chart. `series` are {name, class, points: [[x, y], ...]}; `log` draws y by its power of ten, `logX` x by its power of two; `now` is a line at an x.
  * Returns the element and `draw(series, {low, high, now})`.
  */
-function chart(title, { x: xName, y: yName, log = false, height = 230, columns = 12 } = {}) {
+function chart(title, { x: xName, y: yName, log = false, logX = false, height = 230, columns = 12 } = {}) {
   const WIDTH = 560, LEFT = 52, BOTTOM = 34, TOP = 12, RIGHT = 20;
   const frame = svg("svg", { viewBox: `0 0 ${WIDTH} ${height}`, role: "img", "aria-label": title });
   const key = make("p", {});
@@ -31,11 +31,12 @@ function chart(title, { x: xName, y: yName, log = false, height = 230, columns =
     const scale = (y) => (log ? Math.log10(y) : y);
     const points = series.flatMap((s) => s.points).filter(([, y]) => Number.isFinite(scale(y)));
     if (points.length === 0) return frame.replaceChildren();
-    const xs = points.map(([x]) => x), ys = points.map(([, y]) => scale(y));
+    const across = (x) => (logX ? Math.log2(x) : x);
+    const xs = points.map(([x]) => across(x)), ys = points.map(([, y]) => scale(y));
     const [x0, x1] = [Math.min(...xs), Math.max(...xs)];
     let [y0, y1] = [low === null ? Math.min(...ys) : scale(low), high === null ? Math.max(...ys) : scale(high)];
     if (y1 - y0 < 1e-12) [y0, y1] = [y0 - 1, y1 + 1];
-    const toX = (x) => LEFT + ((x - x0) / (x1 - x0 || 1)) * (WIDTH - LEFT - RIGHT);
+    const toX = (x) => LEFT + ((across(x) - x0) / (x1 - x0 || 1)) * (WIDTH - LEFT - RIGHT);
     const toY = (y) => height - BOTTOM - ((Math.min(Math.max(scale(y), y0 - 9), y1 + 9) - y0) / (y1 - y0)) * (height - BOTTOM - TOP);
     const path = (list) => list.filter(([, y]) => Number.isFinite(scale(y))).map(([x, y], i) => (i ? "L" : "M") + toX(x).toFixed(1) + " " + toY(y).toFixed(1)).join("");
     const parts = [];
@@ -44,7 +45,7 @@ function chart(title, { x: xName, y: yName, log = false, height = 230, columns =
       parts.push(svg("path", { class: "grid", d: `M${LEFT} ${Y}H${WIDTH - RIGHT}` }));
       parts.push(svg("text", { x: LEFT - 6, y: Y + 4, "text-anchor": "end" }, log ? (Number.isInteger(y) ? tenTo(y) : "") : showWide(Number(y.toPrecision(6)))));
     }
-    for (const x of ticks(x0, x1, 6)) parts.push(svg("text", { x: toX(x), y: height - BOTTOM + 15, "text-anchor": "middle" }, showWide(x)));
+    for (const x of logX ? series[0].points.map(([x]) => x) : ticks(x0, x1, 6)) parts.push(svg("text", { x: toX(x), y: height - BOTTOM + 15, "text-anchor": "middle" }, showWide(x)));
     parts.push(svg("text", { x: (WIDTH + LEFT) / 2, y: height - 3, "text-anchor": "middle" }, xName));
     parts.push(svg("text", { x: 4, y: 10 }, yName));
     parts.push(svg("path", { class: "axis", d: `M${LEFT} ${TOP}V${height - BOTTOM}H${WIDTH - RIGHT}` }));

@@ -39,9 +39,9 @@ function reachFormulas() {
 function says({ agreed, total, firstWrong, damaged }) {
   const place = document.getElementById("verdict");
   const thousands = (n) => n.toString().replace(/\B(?=(\d{3})+$)/g, "\u202f");
-  const count = `Your browser agrees with the program in ${thousands(agreed)} of ${thousands(total)} numbers.`;
+  const count = `Your browser agrees with the program in ${thousands(agreed)} of ${thousands(total)} numbers that it computed again.`;
   if (firstWrong === null && damaged.length === 0) {
-    place.replaceChildren(fromBrowser(count), " Bit for bit.");
+    place.replaceChildren(fromBrowser(count), ` Bit for bit. The page carries ${thousands(carried())} in all.`);
   } else {
     const where = firstWrong === null ? "" : ` The first that differs is ${firstWrong.name}: ${firstWrong.key}, number ${firstWrong.index}.`;
     const broken = damaged.length === 0 ? "" : ` Damaged in this file: ${damaged.join(", ")}.`;
