@@ -93,7 +93,7 @@ pub(super) const QUESTIONS: [Question; 16] = [
         places: [
             "Ho et al. 2020, Algorithm 2; diffusion_utils_2.py:L205 p_sample_loop; Karras et al. 2022, Table 1",
             "respace.py:L121 _WrappedModel.__call__; script_util.py:L31; guided-diffusion's has False at L22",
-            "scheduling_ddim.py:L375 set_timesteps; scheduling_edm_euler.py:L195",
+            "scheduling_ddim.py:L369 set_timesteps; scheduling_edm_euler.py:L195",
             "external.py:L66 sigma_to_t; image_v1.py:L136 forward",
             "denoising_diffusion_pytorch.py:L676 p_sample; elucidated_diffusion.py:L98 c_noise",
         ],
