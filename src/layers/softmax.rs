@@ -166,7 +166,7 @@ mod tests {
             [1, -1, 3, -3].into_iter().filter_map(move |r| {
                 let m = (-r * inverse).rem_euclid(modulus);
                 let a = (m * b + r) / modulus;
-                let halves = 2f64.powi(bits as i32 - 1);
+                let halves = (1u64 << (bits - 1)) as f64;
                 (a >= 1 << (bits - 1)).then_some((a as f64 / (2.0 * halves), b as f64 / halves))
             })
         })
