@@ -21,7 +21,7 @@
 //! A row of S, of P and of dS needs one row of q and of do. So 48 rows at a time go all the way to o, and to dq, and the matrix
 //! of all scores is never there. dv and dk add up over the queries, in blocks of 256 rows as every product does, so a
 //! block of P and of dS is what the backward pass holds. It computes P again from q and k, to the same bits; a P that is
-//! small is kept, which is faster: [`WORTH_KEEPING`].
+//! small is kept, which is faster: `WORTH_KEEPING`.
 //!
 //! The cache keeps q, k, v and perhaps P. Each product is in the order of
 //! [`gemm`](crate::numerics::gemm); the factor 1/√d is applied to S and to dS, each product rounded once. Hazard: a constant added to every

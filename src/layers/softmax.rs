@@ -9,7 +9,7 @@
 //! ds_j = Σ_k dp_k p_k (δ_jk − p_j) = p_j (dp_j − Σ_k dp_k p_k)
 //! ```
 //!
-//! The cache is p itself. Both sums are the 16 lanes of [`sum_by`], in f64; the exponentials are those of F. Hazard: Σ_j ds_j = 0, so a constant dp has no
+//! The cache is p itself. Both sums are the 16 lanes of [`sum_by`](crate::numerics::sum::sum_by), in f64; the exponentials are those of F. Hazard: Σ_j ds_j = 0, so a constant dp has no
 //! gradient, and a check with a constant dp proves nothing. Proven by central differences, and by PyTorch's numbers
 //! through attention.
 //!

@@ -87,16 +87,16 @@ impl<'a, F: Real> Readable<'a, F> {
 /// C (+)= A · B (+ bias) for two plain matrices, with row i of C at `c[i * stride..][..n]`.
 ///
 /// # Panics
-/// As [`product`], and if a matrix has an element outside of its data.
+/// As [`product`](super::product), and if a matrix has an element outside of its data.
 pub fn matrix_product<F: Real>(a: Matrix<F>, b: Matrix<F>, c: &mut [F], stride: usize, start: Epilogue<F>) {
     assert_eq!(a.shape.1, b.shape.0, "matrix_product: {:?} times {:?}", a.shape, b.shape);
     panel_product(a, Readable::new(b).as_right(), c, stride, start);
 }
 
-/// C (+)= A · B (+ bias) for a plain matrix and one in panels: [`product`] with the tables `i · row` and `k · column`.
+/// C (+)= A · B (+ bias) for a plain matrix and one in panels: [`product`](super::product) with the tables `i · row` and `k · column`.
 ///
 /// # Panics
-/// As [`product`], and if A has an element outside of its data.
+/// As [`product`](super::product), and if A has an element outside of its data.
 pub fn panel_product<F: Real>(a: Matrix<F>, b: Right<F>, c: &mut [F], stride: usize, start: Epilogue<F>) {
     panel_product_in(a, b, Rectangle::new(c, stride, a.shape.0, b.shape.1), start);
 }
