@@ -151,11 +151,17 @@ impl Real for Noisy {
         // The product has a rounding of its own where a backend does not fuse.
         rounded(self.0 * b.0) + c
     }
+    fn quotient<P: Fused>(self, b: Self, _: Self) -> Self {
+        self / b
+    }
     fn sqrt(self) -> Self {
         rounded(self.0.sqrt())
     }
     fn exp<P: Fused>(self) -> Self {
         rounded(elementary::exp(self.0))
+    }
+    fn exp_of_nonpositive<P: Fused>(self) -> Self {
+        self.exp::<P>()
     }
     fn sigmoid<P: Fused>(self) -> Self {
         rounded(elementary::sigmoid(self.0))

@@ -119,7 +119,7 @@ impl Dit {
             let (c, embedder) = embedder.forward(w, sinusoids.clone(), labels, &mut trace);
             let c = Kept::from(c);
             first_c.get_or_insert_with(|| c.clone());
-            let (y, block) = block.forward(w, x, c.clone(), pass.key, &mut trace);
+            let (y, block) = block.forward(w, x, c.clone(), pass.key, pass.keeps, &mut trace);
             x = y;
             if pass.keeps {
                 blocks.push(BlockCache { c, embedder, block });
