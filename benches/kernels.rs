@@ -12,6 +12,7 @@
 
 use std::hint::black_box;
 
+use ancestral::layers::attention::{attention as attend, attention_backward};
 use ancestral::layers::conv2d::Conv2d;
 use ancestral::layers::im2col::Window;
 use ancestral::layers::{Layout, ParameterVector};
@@ -75,7 +76,7 @@ fn training_step(criterion: &mut Criterion) {
         let x_t = normal((config.batch_size, h, w, config.model.channels().0), 1).mapv(|x| x as f32);
         let time = (0..config.batch_size).map(|n| n as f64).collect();
         let labels = config.model.labels().map(|_| vec![0; config.batch_size]);
-        let batch = Batch { target: x_t.clone(), x_t, time, labels, weight: None, bound: None };
+        let batch = Batch { target: x_t.clone(), x_t, time, labels, weight: None, bound: None, share: None };
         let clip_norm = config.optimizer.clip_norm;
         let descent = Descent { adamw: config.optimizer.adamw(), clip_norm, ema_decay: 0.0 };
         let (mut state, zeros) = (State::<f32>::new(network.layout().initial(config.seed), false), Zeros::default());
@@ -111,5 +112,28 @@ fn sampling_step(criterion: &mut Criterion) {
     }
 }
 
-criterion_group!(kernels, gemm, conv2d, training_step, sampling_step);
+/// One image of (tokens, heads, channels of a head): a U-Net's at a side of 32 and the transformer's S/2 at 32.
+fn attention(criterion: &mut Criterion) {
+    let mut group = criterion.benchmark_group("attention");
+    for (tokens, heads, d) in [(1024, 1, 64), (256, 6, 64), (4096, 1, 64)] {
+        let [q, k, v, d_o] = [1, 2, 3, 4].map(|key| normal((1, tokens, heads * d), key).mapv(|x| x as f32));
+        let multiply_adds = (2 * tokens * tokens * heads * d) as u64;
+        let name = format!("{tokens} tokens, {heads} x {d}");
+        group.throughput(Throughput::Elements(multiply_adds));
+        for (what, follows) in [("forward", false), ("forward that keeps P", true)] {
+            group.bench_function(BenchmarkId::new(what, &name), |bencher| {
+                bencher.iter(|| attend(&q, &k, &v, heads, follows));
+            });
+        }
+        group.throughput(Throughput::Elements(2 * multiply_adds));
+        for (what, follows) in [("backward", true), ("backward that computes P again", false)] {
+            group.bench_function(BenchmarkId::new(what, &name), |bencher| {
+                let cache = || attend(&q, &k, &v, heads, follows).1;
+                bencher.iter_batched(cache, |cache| attention_backward(cache, &d_o), BatchSize::LargeInput);
+            });
+        }
+    }
+}
+
+criterion_group!(kernels, gemm, conv2d, attention, training_step, sampling_step);
 criterion_main!(kernels);

@@ -5,7 +5,7 @@ Run:     python benches/peer_pytorch.py --preset mnist --batch-size 64 --mode tr
          python benches/peer_pytorch.py --preset cifar10 --batch-size 4 --mode forward --compile
 
 The last line of output is one JSON object with the fields of `ancestral bench`. What makes the two comparable:
-- The values under PRESETS are those of src/train/preset.rs; what is not named there is the default of UNet2DModel.
+- The values under PRESETS are those of src/train/preset.rs; what is not named there is the default of the class.
 - A training step is forward, MSE, backward, clipping to norm 1, Adam; a forward pass runs in inference mode; sampling is
   the chain of a thousand steps with diffusers' DDPMScheduler.
 - Dropout is 0 here, as `ancestral bench` drops nothing.
@@ -22,7 +22,7 @@ import sys
 import time
 
 import torch
-from diffusers import DDPMScheduler, UNet2DModel
+from diffusers import DDPMScheduler, DiTTransformer2DModel, UNet2DModel
 from diffusers.models.attention_processor import Attention
 
 PRESETS = {
@@ -38,10 +38,28 @@ PRESETS = {
         up_block_types=("UpBlock2D", "UpBlock2D", "AttnUpBlock2D", "UpBlock2D"),
         attention_head_dim=None, downsample_padding=0, flip_sin_to_cos=False, freq_shift=1, norm_eps=1e-6,
     ),
+    "dit-s-2": dict(
+        sample_size=32, in_channels=3, num_attention_heads=6, attention_head_dim=64, num_layers=12, patch_size=2,
+        num_embeds_ada_norm=1000,
+    ),
 }  # fmt: skip
-BATCH_SIZE = {"mnist": 64, "cifar10": 128}
-LEARNING_RATE = {"mnist": 1e-3, "cifar10": 2e-4}
+BATCH_SIZE = {"mnist": 64, "cifar10": 128, "dit-s-2": 128}
+LEARNING_RATE = {"mnist": 1e-3, "cifar10": 2e-4, "dit-s-2": 1e-4}
 PREDICTIONS = {"train": 3, "forward": 1, "sample": 1000}  # what a step costs
+
+
+class Prediction(torch.nn.Module):
+    """A preset's network as a function of x_t and t, every image of class 0."""
+
+    def __init__(self, preset):
+        super().__init__()
+        fields = PRESETS[preset]
+        self.by_class = "num_embeds_ada_norm" in fields
+        self.model = (DiTTransformer2DModel if self.by_class else UNet2DModel)(**fields)
+
+    def forward(self, x, t):
+        labels = torch.zeros(len(x), dtype=torch.long) if self.by_class else None
+        return self.model(x, t, class_labels=labels).sample
 
 
 def multiply_adds(model, image, t):
@@ -54,9 +72,9 @@ def multiply_adds(model, image, t):
             total += output.numel() * module.weight[0].numel()
         elif isinstance(module, torch.nn.Linear):
             total += output.numel() * module.in_features
-        else:  # attention over all pixels: the scores, and the sum over values
-            _, channels, h, w = inputs[0].shape
-            total += 2 * (h * w) ** 2 * channels
+        else:  # attention over all pixels or tokens: the scores, and the sum over values
+            x = inputs[0].flatten(2).mT if inputs[0].ndim == 4 else inputs[0]
+            total += 2 * x.shape[1] ** 2 * x.shape[2]
 
     kinds = (torch.nn.Conv2d, torch.nn.Linear, Attention)
     hooks = [m.register_forward_hook(count) for m in model.modules() if isinstance(m, kinds)]
@@ -83,7 +101,7 @@ def training_step(model, network, x_t, t, target, lr):
 
     def step():
         optimizer.zero_grad(set_to_none=True)
-        torch.nn.functional.mse_loss(network(x_t, t).sample, target).backward()
+        torch.nn.functional.mse_loss(network(x_t, t), target).backward()
         torch.nn.utils.clip_grad_norm_(model.parameters(), 1.0)
         optimizer.step()
 
@@ -107,7 +125,7 @@ def chain(model, network, x_t):
         x = x_t
         with torch.inference_mode():
             for t in scheduler.timesteps:
-                output = network(x, torch.full((len(x),), int(t))).sample  # the shape that was compiled
+                output = network(x, torch.full((len(x),), int(t)))  # the shape that was compiled
                 x = scheduler.step(output, t, x).prev_sample
 
     return step
@@ -128,8 +146,8 @@ def main():
         torch.set_num_threads(args.threads)
 
     torch.manual_seed(1)
-    model = UNet2DModel(**PRESETS[args.preset])
-    config = model.config
+    model = Prediction(args.preset)
+    config = model.model.config
     x_t = torch.randn(batch_size, config.in_channels, config.sample_size, config.sample_size)
     t = torch.full((batch_size,), 500)
     flop = 2 * multiply_adds(model, x_t[:1], t[:1]) * batch_size * PREDICTIONS[args.mode]

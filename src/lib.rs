@@ -11,6 +11,7 @@
 //! | [`models`] | networks: the U-Net; the transformer DiT, which the command does not know yet; a classifier |
 //! | [`denoise`] | what is seen in noise: a network as a denoiser, guidance around it |
 //! | [`train`] | Algorithm 1: the loss, its gradient, the optimizer |
+//! | [`cluster`] | a step, or the images of a measurement, shared out among processes: the same bits |
 //! | [`sample`] | Algorithm 2: the list of samplers, which steps a chain visits, steps as sums of named terms |
 //! | [`pipeline`] | a model as a whole: network, weights, scheduler |
 //! | [`evaluate`] | how good a model is on images that it never learned from, and how good its pictures are |
@@ -38,6 +39,7 @@ pub mod atomic;
 pub mod checkpoint;
 #[cfg(feature = "cli")]
 pub mod cli;
+pub mod cluster;
 pub mod data;
 pub mod denoise;
 pub mod diffusion;

@@ -96,13 +96,25 @@ fn flags_and_files_that_do_not_fit_are_refused_by_name_with_a_remedy() {
 fn dialects_are_listed_and_the_first_number_that_differs_is_named() {
     let place = place();
     let listed = json(&place, "dialects --json");
-    assert!(listed["questions"].as_array().expect("a list").len() > 10);
+    let questions = listed["questions"].as_array().expect("a list");
+    assert!(questions.iter().any(|question| question["follows_dialect"] == true));
+    let clipped =
+        questions.iter().find(|question| question["question"] == "whether x_0_hat is clipped").expect("a row");
+    assert!(clipped["follows_dialect"] == false && clipped["answers"]["k-diffusion"]["does"] == "not", "{clipped}");
     let line = "dialects ancestral diffusers --model run/model --steps 7 --spacing linspace --sampler ddim --json";
     let output = place.run(line);
     assert_eq!(output.status.code(), Some(1), "{line}");
     let found: Value = serde_json::from_slice(&output.stdout).expect("JSON");
     let first = &found["samplers"][0];
     assert!(first["difference"].is_string() && first["step"] == 1 && first["t"] == 1000.0, "{found}");
+    // In sigma the papers begin with noise alone, and ours with that of an image of variance 1; in time both with N(0, I).
+    let line = "dialects ancestral paper --model run/model --steps 3 --sampler euler --json";
+    let found: Value = serde_json::from_slice(&place.run(line).stdout).expect("JSON");
+    let first = &found["samplers"][0];
+    let [ours, papers] = [0, 1].map(|i| first["values"][i].as_f64().expect("a number"));
+    assert!(first["difference"] == "x_t" && first["step"] == 1 && ours.abs() > papers.abs(), "{found}");
+    let same = json(&place, "dialects ancestral paper --model run/model --steps 3 --sampler ddim --json");
+    assert!(same["samplers"][0]["difference"].is_null(), "{same}");
     let same = json(&place, "dialects ancestral ancestral --model run/model --steps 3 --json");
     assert!(same["samplers"].as_array().expect("a list").iter().all(|row| row["difference"].is_null()), "{same}");
 }

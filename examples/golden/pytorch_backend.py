@@ -20,6 +20,7 @@ and of `dit`:
 """
 
 import contextlib
+import functools
 import re
 import sys
 from pathlib import Path
@@ -246,18 +247,14 @@ def ema(a, ema, w):
     return ema + (1 - min(a["decay"], (1 + a["step"]) / (10 + a["step"]))) * (w - ema)
 
 
-def unet(a, x, t, noise, class_labels=None):
-    model = UNet2DModel.from_pretrained(a["model"], torch_dtype=x.dtype, low_cpu_mem_usage=False)
-    return network(a, model, x, t, noise, class_labels)
+def loaded(kind, a, dtype):
+    model = kind.from_pretrained(a["model"], torch_dtype=dtype, low_cpu_mem_usage=False)
+    exact = kind is DiTTransformer2DModel and dtype == torch.float64
+    return pytorch_float64.with_positions(model) if exact else model
 
 
-def dit(a, x, t, noise, class_labels):
-    model = DiTTransformer2DModel.from_pretrained(a["model"], torch_dtype=x.dtype, low_cpu_mem_usage=False)
-    return network(a, model, x, t, noise, class_labels)
-
-
-def network(a, model, x, t, noise, class_labels):
-    taps = {}
+def network(kind, a, x, t, noise, class_labels=None):
+    taps, model = {}, loaded(kind, a, x.dtype)
     for name, module in model.named_modules() if a.get("taps") else ():
         if TAPPED.fullmatch(name):
             first = lambda y: y[0] if isinstance(y, tuple) else y  # noqa: E731
@@ -273,7 +270,7 @@ def network(a, model, x, t, noise, class_labels):
 
 def training(a, x_0, eps, t, class_labels=None):
     kind = DiTTransformer2DModel if Path(a["model"]).name.startswith("dit") else UNet2DModel
-    model = kind.from_pretrained(a["model"], torch_dtype=x_0.dtype, low_cpu_mem_usage=False)  # no dropout, no labels hidden
+    model = loaded(kind, a, x_0.dtype)  # no dropout, no labels hidden
     weights = dict(model.named_parameters())
     average = {k: w.detach().clone() for k, w in weights.items()}
     adam, losses, norms = optimizer(a, weights.values()), [], []
@@ -316,7 +313,8 @@ OPS = {
     "q_sample": lambda a, x_0, eps, t: DDPMScheduler.from_config(a).add_noise(x_0, eps, t),
 }
 OPS |= {f.__name__: f for f in (conv2d, attention, res_block, attention_block, mse_loss, schedule, reverse_step, oracle, levels)}
-OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, unet, dit, training)}
+OPS |= {"unet": functools.partial(network, UNet2DModel), "dit": functools.partial(network, DiTTransformer2DModel)}
+OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, training)}
 OPS |= {f.__name__: f for f in (patchify, unpatchify, positions, dit_embedding, dit_block)}
 OPS |= {f.__name__: f for f in (cross_entropy, classifier_block, frechet_distance, precision_recall)}
 OPS |= {f.__name__: f for f in (variational_bound, hybrid_loss, loss_weight)}

@@ -1,7 +1,9 @@
-"""diffusers in float64: it makes its schedules and its time embedding in float32 whatever the network's precision.
+"""diffusers in float64: it makes its schedules, its time embedding and its table of positions in float32 whatever the network's
+precision.
 
     with embeddings():
         ...     # embeddings computed here are float64
+    with_positions(transformer)     # its table of positions is float64
     with schedules():
         ...     # schedulers made, and steps taken, here are float64
 """
@@ -12,6 +14,7 @@ from unittest import mock
 
 import numpy as np
 import torch
+from diffusers.models.embeddings import get_2d_sincos_pos_embed
 
 
 def time_embedding(t, dim, flip_sin_to_cos=False, downscale_freq_shift=1, scale=1, max_period=10000):
@@ -26,6 +29,14 @@ def time_embedding(t, dim, flip_sin_to_cos=False, downscale_freq_shift=1, scale=
 def embeddings():
     with mock.patch("diffusers.models.embeddings.get_timestep_embedding", time_embedding):
         yield
+
+
+def with_positions(transformer):
+    patches = transformer.pos_embed
+    table = get_2d_sincos_pos_embed(patches.pos_embed.shape[-1], (patches.height, patches.width),
+                                    base_size=patches.base_size, output_type="pt")  # fmt: skip
+    patches.pos_embed = table.double()[None]
+    return transformer
 
 
 @contextlib.contextmanager

@@ -8,6 +8,7 @@ use super::built_in::BUILT_IN;
 use super::progress::{Progress, note};
 use super::{Exit, bits, print, read_model};
 use crate::checkpoint::resume;
+use crate::cluster::Ranks;
 use crate::data::{self, Dataset, Shape, Split};
 use crate::evaluate::{Evaluation, evaluate};
 use crate::layers::ParameterVector;
@@ -56,7 +57,8 @@ pub struct Subject<'a> {
 /// Evaluates a model on validation images.
 pub fn run(args: &Args) -> Result<Exit> {
     let model = read_model(&args.model)?;
-    args.plot.as_deref().map_or(Ok(()), atomic::probe)?;
+    let plot_file = args.plot.as_deref().filter(|_| Ranks::current().leads());
+    plot_file.map_or(Ok(()), atomic::probe)?;
     let (height, width, channels) = model.image_shape()?;
     let run = run_of(&args.model)?;
     let path = data_for(args.data.as_deref(), run.as_ref());
@@ -81,10 +83,10 @@ pub fn run(args: &Args) -> Result<Exit> {
         None => vec![Subject { name: "weights", weights: model.weights() }],
     };
     if args.bits.bits_per_dim {
-        return args.bits.run(&model, &subjects, &data, args.images as usize, args.json, args.plot.as_deref());
+        return args.bits.run(&model, &subjects, &data, args.images as usize, args.json, plot_file);
     }
     let results = evaluate_all(&model, &subjects, &data, args.images as usize)?;
-    if let Some(path) = &args.plot {
+    if let Some(path) = plot_file {
         plot(&results, path)?;
     }
     print(if args.json { to_json(&results, data.name()) } else { to_table(&results, data.name()) }.trim_end())?;

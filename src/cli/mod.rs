@@ -20,6 +20,7 @@ mod samplers;
 mod sampling;
 mod selftest;
 mod steered_by;
+mod together;
 mod train;
 
 pub use progress::note;
@@ -31,6 +32,7 @@ use std::path::Path;
 use clap::{Parser, Subcommand};
 
 use crate::checkpoint::pipeline::{self, Loaded};
+use crate::cluster::Ranks;
 use crate::numerics::{environment, instruction_set};
 use crate::pipeline::Pipeline;
 use crate::{Error, Result};
@@ -95,6 +97,9 @@ pub enum Exit {
 
 /// Writes a line to standard output; that its reader has gone, as `head` does, is no error.
 fn print(line: impl Display) -> Result<()> {
+    if progress::is_silent() {
+        return Ok(());
+    }
     let mut out = io::stdout();
     match writeln!(out, "{line}").and_then(|()| out.flush()) {
         Err(cause) if cause.kind() != io::ErrorKind::BrokenPipe => Err(Error::io("standard output", "write", &cause)),
@@ -108,9 +113,7 @@ fn read_model(folder: &Path) -> Result<Pipeline> {
         return built_in::model();
     }
     let Loaded { pipeline, notes } = pipeline::read(folder)?;
-    for note in notes {
-        let _ = writeln!(io::stderr(), "note: {note}");
-    }
+    notes.iter().for_each(|line| note(&format!("note: {line}")));
     Ok(pipeline)
 }
 
@@ -143,10 +146,13 @@ fn flag(error: Error, flags: &[&str]) -> Error {
 /// The most threads that are started: far more than any machine has use for.
 const MOST_THREADS: usize = 1024;
 
-/// What rayon's own variable says, within reason; 0, all cores, where it says nothing.
+/// What rayon's own variable says, within reason; where it says nothing 0, all cores, or this process's part of them.
 fn threads_of_environment() -> Result<usize> {
     const VARIABLE: &str = "RAYON_NUM_THREADS";
-    let said = std::env::var(VARIABLE).ok().and_then(|said| said.parse::<usize>().ok()).unwrap_or(0);
+    let said = std::env::var(VARIABLE)
+        .ok()
+        .and_then(|said| said.parse::<usize>().ok())
+        .unwrap_or_else(together::usual_threads);
     if said <= MOST_THREADS {
         return Ok(said);
     }
@@ -163,20 +169,34 @@ pub fn run(cli: Cli) -> Result<Exit> {
     let pool = pool.map_err(|e| Error::value("--threads", "a number of threads that the system can start", e))?;
     instruction_set::chosen()?;
     environment::check(&pool)?;
-    pool.install(|| match cli.command {
-        Command::Train(args) => train::run(&args),
-        Command::Sample(args) => sample::run(&args),
+    let ranks = Ranks::started()?;
+    if !ranks.leads() {
+        progress::be_silent();
+    }
+    let result = pool.install(|| together::check_programs(&ranks).and_then(|()| run_command(cli.command, &ranks)));
+    together::end(&ranks, result)
+}
+
+/// Runs the command, with others where it can be shared out.
+fn run_command(command: Command, ranks: &Ranks) -> Result<Exit> {
+    match command {
+        Command::Train(args) => train::run(&args, ranks),
+        Command::Sample(args) => ranks.install(|| sample::run(&args)),
+        Command::Eval(args) => ranks.install(|| eval::run(&args)),
+        Command::Quality(args) => ranks.install(|| quality::run(&args)),
+        Command::Classify(args) => ranks.install(|| classify::run(&args)),
+        Command::Bench(args) => ranks.install(|| bench::run(&args)),
+        _ if ranks.count() > 1 => {
+            let expected = "train, sample, eval, quality, classify or bench, which are shared out, or one process";
+            Err(Error::value("the command", expected, format!("another, and {} ranks", ranks.count())))
+        }
         Command::Explain(args) => explain::run(&args),
         Command::Samplers(args) => samplers::run(&args),
-        Command::Eval(args) => eval::run(&args),
         Command::Dialects(args) => dialects::run(&args),
         Command::Ema(args) => ema::run(&args),
-        Command::Quality(args) => quality::run(&args),
-        Command::Classify(args) => classify::run(&args),
         Command::Convergence(args) => convergence::run(&args),
-        Command::Bench(args) => bench::run(&args),
         Command::Lesson(args) => lesson::run(&args),
         Command::Golden(args) => golden::run(&args),
         Command::Selftest(args) => selftest::run(&args),
-    })
+    }
 }

@@ -1,12 +1,33 @@
 //! How far a long run has come: a bar on a terminal, plain lines elsewhere.
 
 use std::io::Write;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
-use indicatif::{ProgressBar, ProgressFinish, ProgressStyle};
+use indicatif::{ProgressBar, ProgressDrawTarget, ProgressFinish, ProgressStyle};
+
+/// Whether this process says nothing, because another rank says it.
+static SILENT: AtomicBool = AtomicBool::new(false);
+
+/// From here on only errors of its own are told by this process.
+pub(super) fn be_silent() {
+    SILENT.store(true, Ordering::Relaxed);
+}
+
+/// Whether it is.
+pub(super) fn is_silent() -> bool {
+    SILENT.load(Ordering::Relaxed)
+}
 
 /// Writes a line to standard error. A terminal that has gone away must not end a run, as `eprintln!` would.
 pub fn note(line: &str) {
+    if !is_silent() {
+        note_of_any_rank(line);
+    }
+}
+
+/// Writes a line to standard error, even if another rank speaks for all.
+pub(super) fn note_of_any_rank(line: &str) {
     let _ = writeln!(std::io::stderr(), "{line}");
 }
 
@@ -32,6 +53,9 @@ impl Progress {
     /// As [`new`](Progress::new), where the first `position` of `total` were done in an earlier run.
     pub fn resumed(title: &'static str, position: u64, total: u64, unit: &'static str) -> Self {
         let bar = ProgressBar::new(total);
+        if is_silent() {
+            bar.set_draw_target(ProgressDrawTarget::hidden());
+        }
         if bar.is_hidden() {
             let lines = Lines { title, unit, total, first: position, last: position, last_elapsed: Duration::ZERO };
             return Progress(Output::Lines { lines, started: Instant::now() });

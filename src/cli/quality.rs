@@ -7,12 +7,13 @@ use serde_json::json;
 
 use super::built_in::{self, BUILT_IN, is_built_in};
 use super::eval::{data_for, run_of};
-use super::pictures::{check_count, columns_for, in_batches, scale_for};
+use super::pictures::{Batches, check_count, columns_for, in_batches, scale_for};
 use super::progress::{Progress, note};
 use super::sampling::Sampling;
 use super::steered_by::SteeredBy;
 use super::{Exit, flag, print, read_model};
 use crate::checkpoint::classifier::{self, Saved};
+use crate::cluster::Ranks;
 use crate::data::{self, Dataset, Shape, Split};
 use crate::evaluate::quality::nearest::{comparisons, nearest};
 use crate::evaluate::quality::{Distances, FEWEST, Features, Figure, Likeness, Nearest, Quality, Sets};
@@ -72,7 +73,8 @@ pub fn run(args: &Args) -> Result<Exit> {
     let (height, width, channels) = model.image_shape()?;
     let shape = Shape { height, width, channels };
     check_count(args.count as usize, (height, width, channels), 1)?;
-    [&args.nearest, &args.worst].into_iter().flatten().try_for_each(|file| atomic::probe(file))?;
+    let leads = Ranks::current().leads();
+    [&args.nearest, &args.worst].into_iter().flatten().filter(|_| leads).try_for_each(|file| atomic::probe(file))?;
     let [training, validation] =
         [data::load(&path, Split::Train, shape)?, data::load(&path, Split::Validation, shape)?];
     training.notes().iter().for_each(|line| note(&format!("note: {line}")));
@@ -84,12 +86,16 @@ pub fn run(args: &Args) -> Result<Exit> {
         return Err(Error::value("--worst", expected, "a file"));
     }
 
-    let drawn = in_batches(&model, &settings, 0..u64::from(args.count), args.sampling.batch_size as usize, |_, _| {})
+    let how = Batches { batch: args.sampling.batch_size as usize, watched: 0 };
+    let drawn = in_batches(&model, &settings, 0..u64::from(args.count), how, |_, _| {})
         .map_err(|error| flag(error, &["guidance", "guidance_interval"]))?;
     let pictures = as_dataset(&model, &args.model, &drawn)?;
     let sets = Sets { pictures: &pictures, training: &training, validation: &validation };
     let quality = sets.quality(&features)?;
     let (of_pictures, of_validation) = neighbours(&sets);
+    if !leads {
+        return Ok(Exit::Passed);
+    }
     let files = sheets(args, &model, &sets, &features, &of_pictures)?;
     let distances = [&of_pictures, &of_validation].map(|nearest| Distances::of(nearest));
     let closer = of_pictures.iter().filter(|nearest| nearest.distance < distances[1].hundredth).count();

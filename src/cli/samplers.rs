@@ -6,7 +6,7 @@ use ndarray::{Array4, s};
 use serde_json::{Value, json};
 
 use super::built_in::BUILT_IN;
-use super::pictures::{in_batches, scale_for};
+use super::pictures::{Batches, in_batches, scale_for};
 use super::{Exit, print, read_model};
 use crate::diffusion::Process;
 use crate::pipeline::{Pipeline, Scheduler};
@@ -60,7 +60,13 @@ pub fn run(args: &Args) -> Result<Exit> {
     atomic::probe(&args.out)?;
     let draw = |sampler: Sampler, steps: usize| -> Result<(Array4<f32>, usize)> {
         let settings = settings(&model, sampler, steps, args.seed)?;
-        let pictures = in_batches(&model, &settings, 0..args.count, args.count as usize, |_, _| ())?;
+        let pictures = in_batches(
+            &model,
+            &settings,
+            0..args.count,
+            Batches { batch: args.count as usize, watched: 0 },
+            |_, _| (),
+        )?;
         Ok((pictures, settings.chain.len()))
     };
     let solution = draw(Sampler::Heun, SOLUTION.min(t_max))?.0;

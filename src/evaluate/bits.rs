@@ -10,12 +10,12 @@ use ndarray::Array4;
 use serde::Serialize;
 
 use super::noise::check_subject;
+use super::shared::of_images;
 use crate::data::Dataset;
 use crate::denoise::{Denoiser, Output};
 use crate::diffusion::likelihood::{Cdf, Reading, Said, Step, Term, prior, steps};
 use crate::diffusion::{Process, Schedule, Variance, q_sample};
 use crate::layers::{ParameterVector, Prepared, flat, flat_mut};
-use crate::numerics::parallel;
 use crate::numerics::rng::Stream;
 use crate::numerics::sum::{sum, sum_by};
 use crate::pipeline::Pipeline;
@@ -135,7 +135,7 @@ pub fn bits_of_denoiser(
     data: &Dataset,
     label: &(dyn Fn(Option<usize>) -> Option<usize> + Sync),
     (settings, reading): (&BitsSettings, Reading),
-    mut progress: impl FnMut(usize),
+    progress: impl FnMut(usize),
 ) -> Result<Bits> {
     let (images, times) = (settings.images.min(data.len()), &settings.times);
     if images == 0 {
@@ -147,13 +147,16 @@ pub fn bits_of_denoiser(
         return Err(Error::value("times", expected, format!("{times:?}")));
     }
     let asked = Asked { denoiser, data, label, reading, steps: steps(schedule, times) };
-    let mut by_image = Vec::with_capacity(images);
-    for chunk in parallel::ranges(images, AT_ONCE) {
-        for of_image in parallel::map(chunk.len(), |i| asked.terms(chunk.start + i)) {
-            by_image.push(of_image?);
-        }
-        progress(chunk.end);
-    }
+    let numbers = |(prior, terms): OfImage| {
+        let of_terms = terms.into_iter().flat_map(|term| [term.bits, term.x_0_mse]);
+        std::iter::once(prior).chain(of_terms).collect::<Vec<f64>>()
+    };
+    let by_image = of_images(images, AT_ONCE, progress, |image| asked.terms(image).map(numbers))?;
+    let of_numbers = |numbers: Vec<f64>| -> OfImage {
+        let terms = numbers[1..].chunks_exact(2).map(|pair| Term { bits: pair[0], x_0_mse: pair[1] });
+        (numbers[0], terms.collect())
+    };
+    let by_image: Vec<OfImage> = by_image.into_iter().map(of_numbers).collect();
     let mean = |of: &dyn Fn(&OfImage) -> f64| Mean::of(&by_image.iter().map(of).collect::<Vec<_>>());
     let kl = |terms: &[Term<f64>]| sum_by(&terms[1..], |term: Term<f64>| term.bits);
     let of_times = 0..times.len();

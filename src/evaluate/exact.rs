@@ -22,6 +22,7 @@ use serde::Serialize;
 
 use super::bits::{BitsSettings, Mean, SEED, check_process};
 use super::noise::check_subject;
+use super::shared::of_images;
 use crate::Result;
 use crate::data::Dataset;
 use crate::denoise::Output;
@@ -32,7 +33,6 @@ use crate::layers::{ParameterVector, Prepared, Weights, flat, shaped};
 use crate::models::{Conditions, Network, Time};
 use crate::numerics::elementary::ln;
 use crate::numerics::ode::Tolerance;
-use crate::numerics::parallel;
 use crate::numerics::rng::Stream;
 use crate::pipeline::Pipeline;
 
@@ -65,27 +65,21 @@ pub fn exact_bits(
     data: &Dataset,
     settings: &BitsSettings,
     tolerance: Tolerance,
-    mut progress: impl FnMut(usize),
+    progress: impl FnMut(usize),
 ) -> Result<ExactBits> {
     check_subject(model, weights, data)?;
     check_process(model)?;
     let prepared = Prepared::new(weights);
     let images = settings.images.min(data.len());
     let asked = Asked { model, weights: &prepared, data, settings, tolerance };
-    let mut found = Vec::with_capacity(images);
-    for chunk in parallel::ranges(images, AT_ONCE) {
-        for of_image in parallel::map(chunk.len(), |i| asked.image(chunk.start + i)) {
-            found.push(of_image?);
-        }
-        progress(chunk.end);
-    }
-    let mean = |of: &dyn Fn(&[f64; 3]) -> f64| Mean::of(&found.iter().map(of).collect::<Vec<_>>());
+    let found = of_images(images, AT_ONCE, progress, |image| asked.image(image).map(Vec::from))?;
+    let mean = |of: &dyn Fn(&[f64]) -> f64| Mean::of(&found.iter().map(|image| of(image)).collect::<Vec<_>>());
     Ok(ExactBits {
         images,
-        total: mean(&|[density, decoder, _]| density + decoder),
-        density: mean(&|[density, ..]| *density),
-        decoder: mean(&|[_, decoder, _]| *decoder),
-        evaluations: mean(&|[.., evaluations]| *evaluations).mean,
+        total: mean(&|image| image[0] + image[1]),
+        density: mean(&|image| image[0]),
+        decoder: mean(&|image| image[1]),
+        evaluations: mean(&|image| image[2]).mean,
     })
 }
 

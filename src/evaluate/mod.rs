@@ -15,6 +15,7 @@ pub mod convergence;
 pub mod exact;
 pub mod noise;
 pub mod quality;
+mod shared;
 
 pub use bits::{Bits, BitsSettings, Mean, bits_per_dim};
 pub use exact::{ExactBits, exact_bits};

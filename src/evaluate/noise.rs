@@ -21,13 +21,14 @@ use std::ops::RangeInclusive;
 use ndarray::Array4;
 use serde::Serialize;
 
+use super::shared::of_images;
 use crate::data::Dataset;
 use crate::denoise::Denoiser;
 use crate::diffusion::{BetaSchedule, Level, Process, Schedule};
 use crate::layers::{ParameterVector, Prepared, flat, flat_mut};
+use crate::numerics::environment;
 use crate::numerics::rng::Stream;
 use crate::numerics::sum::sum_by;
-use crate::numerics::{environment, parallel};
 use crate::pipeline::{Pipeline, check_weights};
 use crate::train::objective::noised;
 use crate::{Error, Result};
@@ -82,6 +83,15 @@ struct Sums {
 }
 
 impl Sums {
+    fn numbers(self) -> [f64; 7] {
+        let Sums { count, squared, absolute, eps_squared, x_squared, x_eps, x_0_squared } = self;
+        [count, squared, absolute, eps_squared, x_squared, x_eps, x_0_squared]
+    }
+
+    fn of_numbers([count, squared, absolute, eps_squared, x_squared, x_eps, x_0_squared]: [f64; 7]) -> Self {
+        Sums { count, squared, absolute, eps_squared, x_squared, x_eps, x_0_squared }
+    }
+
     fn add(&mut self, other: Sums) {
         self.count += other.count;
         self.squared += other.squared;
@@ -184,7 +194,7 @@ pub fn evaluate_denoiser(
     data: &Dataset,
     label: &(dyn Fn(Option<usize>) -> Option<usize> + Sync),
     images: usize,
-    mut progress: impl FnMut(usize),
+    progress: impl FnMut(usize),
 ) -> Result<Evaluation> {
     let images = images.min(data.len());
     if images == 0 {
@@ -192,12 +202,11 @@ pub fn evaluate_denoiser(
     }
     let bins = bins(schedule.t_max());
     let mut sums = vec![Sums::default(); bins.len()];
-    for chunk in parallel::ranges(images, AT_ONCE) {
-        let of_image = |i: usize| of_image(denoiser, schedule, data, label, chunk.start + i, &bins);
-        for part in parallel::map(chunk.len(), of_image) {
-            sums.iter_mut().zip(part?).for_each(|(sums, part)| sums.add(part));
-        }
-        progress(chunk.end);
+    let of_image = |image: usize| of_image(denoiser, schedule, data, label, image, &bins);
+    let numbers = |image: usize| Ok(of_image(image)?.into_iter().flat_map(Sums::numbers).collect());
+    for image in of_images(images, AT_ONCE, progress, numbers)? {
+        let (of_bins, _) = image.as_chunks();
+        sums.iter_mut().zip(of_bins).for_each(|(sums, &numbers)| sums.add(Sums::of_numbers(numbers)));
     }
     let mut total = Sums::default();
     sums.iter().for_each(|part| total.add(*part));

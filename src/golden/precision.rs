@@ -151,11 +151,17 @@ impl Real for Noisy {
         // The product has a rounding of its own where a backend does not fuse.
         rounded(self.0 * b.0) + c
     }
+    fn quotient<P: Fused>(self, b: Self, _: Self) -> Self {
+        self / b
+    }
     fn sqrt(self) -> Self {
         rounded(self.0.sqrt())
     }
     fn exp<P: Fused>(self) -> Self {
         rounded(elementary::exp(self.0))
+    }
+    fn exp_of_nonpositive<P: Fused>(self) -> Self {
+        self.exp::<P>()
     }
     fn sigmoid<P: Fused>(self) -> Self {
         rounded(elementary::sigmoid(self.0))
@@ -165,6 +171,14 @@ impl Real for Noisy {
     }
     fn is_finite(self) -> bool {
         self.0.is_finite()
+    }
+    fn to_words(numbers: &[Self], words: &mut Vec<u32>) {
+        numbers.iter().for_each(|x| f64::to_words(&[x.0], words));
+    }
+    fn from_words(words: &[u32], numbers: &mut [Self]) {
+        let mut exact = vec![0.0; numbers.len()];
+        f64::from_words(words, &mut exact);
+        numbers.iter_mut().zip(exact).for_each(|(number, x)| *number = Noisy(x));
     }
 }
 

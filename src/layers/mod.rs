@@ -81,7 +81,7 @@ pub mod weights;
 use ndarray::{Array, Dimension};
 
 pub use crate::numerics::buffer_pool::Kept;
-pub use parameters::{Layout, ParameterVector, Span};
+pub use parameters::{GradientSink, Layout, ParameterVector, Span};
 pub use weights::{Prepared, Weights};
 
 use crate::numerics::instruction_set::every_instruction_set;

@@ -185,6 +185,23 @@ impl<F: Real> ParameterVector<F> {
     }
 }
 
+/// Where the backward pass of a network adds the gradients of its parameters.
+pub trait GradientSink<F> {
+    /// The sums so far.
+    fn grads(&mut self) -> &mut ParameterVector<F>;
+
+    /// This pass adds nothing more to what lies at `from` or behind it: later layers lie behind earlier ones, and are done first.
+    fn finished(&mut self, from: usize);
+}
+
+impl<F> GradientSink<F> for ParameterVector<F> {
+    fn grads(&mut self) -> &mut ParameterVector<F> {
+        self
+    }
+
+    fn finished(&mut self, _: usize) {}
+}
+
 every_instruction_set! {
     /// sum + other, and zeros where `other` was.
     fn drain<F>(sum: &mut [F], other: &mut [F]) {

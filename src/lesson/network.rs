@@ -55,7 +55,8 @@ pub fn network(subject: &Subject) -> Result<PageNetwork> {
         && config.mid_block_type.is_some()
         && !config.center_input_sample
         && config.attn_norm_num_groups.is_none()
-        && config.in_channels == config.out_channels;
+        && config.in_channels == config.out_channels
+        && !layout.entries.iter().any(|entry| entry.name.contains("samplers.0.norm1"));
     if !usual {
         return refused("other fields in its config.json");
     }

@@ -66,7 +66,7 @@ macro_rules! passes {
                 Ok((y, tape, trace.named(&self.$($layout)*)))
             }
 
-            /// Gradients of all parameters from dy = ∂L/∂(output), added into `grads`.
+            /// Gradients of all parameters from dy = ∂L/∂(output), added into `grads`, which hears which are final, block by block.
             ///
             /// # Panics
             /// If the tape or the labels are not those of a [`forward`](Self::forward) pass of this network.
@@ -76,7 +76,7 @@ macro_rules! passes {
                 tape: Tape<F>,
                 labels: Option<&[usize]>,
                 dy: impl Into<Kept<F, Ix4>>,
-                grads: &mut ParameterVector<F>,
+                grads: &mut dyn GradientSink<F>,
             ) {
                 self.back(w, tape, labels, dy.into(), grads, false);
             }

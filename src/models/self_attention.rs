@@ -59,7 +59,7 @@ impl SelfAttention {
         }
     }
 
-    /// y of the equations above.
+    /// y of the equations above; whether a backward pass follows is what [`attention`] is told.
     ///
     /// # Shapes
     /// h (n · tokens, c) to y of the same shape.
@@ -68,6 +68,7 @@ impl SelfAttention {
         w: &dyn Weights<F>,
         h: impl Into<Kept<F, Ix2>>,
         n: usize,
+        follows: bool,
         trace: &mut Trace<F>,
     ) -> (Array2<F>, Cache<F>) {
         let h = h.into();
@@ -81,7 +82,7 @@ impl SelfAttention {
         };
         let [(q, q_cache), (k, k_cache), (v, v_cache)] = self.to_qkv.each_ref().map(&mut project);
         let multiply_adds = 2 * rows * tokens * self.inner;
-        let attend = || attention(q, k, v, self.heads);
+        let attend = || attention(q, k, v, self.heads, follows);
         let (o, attention) = timed(Some(self.to_qkv[0].weight), "attention", multiply_adds, attend);
         let o = o.into_shape_with_order((rows, self.inner)).expect("tokens as rows");
         let (y, to_out) = self.to_out.forward(w, o);

@@ -36,9 +36,10 @@ mod square;
 mod tiles;
 
 pub(crate) use kernels::Kernels;
-pub use matrix::{Matrix, matrix_product, panel_product};
+pub(crate) use matrix::panel_product_in;
+pub use matrix::{Matrix, Readable, matrix_product, panel_product};
 pub use panels::{Panels, Right};
-use rectangle::Rectangle;
+pub(crate) use rectangle::Rectangle;
 
 use super::instruction_set::every_instruction_set;
 use super::{Native, Real, parallel};
@@ -101,12 +102,21 @@ pub enum Epilogue<'a, F> {
 /// If A has not as many columns as B has rows, a table leads outside of its data, the bias has not n numbers, the stride
 /// is below n, or `c` is too short.
 pub fn product<F: Real>(a: Gather<F>, b: Right<F>, c: &mut [F], stride: usize, start: Epilogue<F>) {
+    let whole = Rectangle::new(c, stride, a.rows.len(), b.shape.1);
+    product_in(a, b, whole, start);
+}
+
+/// [`product`] for a C that may be some columns of a matrix.
+///
+/// # Panics
+/// As [`product`], and if C has not the rows of A and the columns of B.
+pub(crate) fn product_in<F: Real>(a: Gather<F>, b: Right<F>, mut below: Rectangle<F>, start: Epilogue<F>) {
     let (m, k, n) = (a.rows.len(), a.steps.len(), b.shape.1);
     assert_eq!(k, b.shape.0, "product: A has {k} columns and B has {} rows", b.shape.0);
+    assert_eq!(below.shape(), (m, n), "product: C has the rows of A and the columns of B");
     if let Epilogue::OverwriteWithBias(bias) = start {
         assert_eq!(bias.len(), n, "product: a bias of {} numbers for {n} columns", bias.len());
     }
-    let mut below = Rectangle::new(c, stride, m, n);
     if m == 0 || n == 0 {
         return;
     }

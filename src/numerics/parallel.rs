@@ -79,7 +79,7 @@ pub fn tree_sum<T: Send>(count: usize, leaf: impl Fn(usize) -> T + Sync, add: im
 }
 
 /// The node of the tree over `0..count` that has `range` as one half, and its other half.
-fn parent_and_sibling(count: usize, range: &Range<usize>) -> (Range<usize>, Range<usize>) {
+pub(crate) fn parent_and_sibling(count: usize, range: &Range<usize>) -> (Range<usize>, Range<usize>) {
     let mut node = 0..count;
     loop {
         let middle = node.start + node.len().div_ceil(2);

@@ -37,20 +37,38 @@ pub trait Real:
     fn to_f64(self) -> f64;
     /// self · b + c, rounded once.
     fn fma<P: Fused>(self, b: Self, c: Self) -> Self;
+    /// self / b with one rounding, given the reciprocal of b with one rounding, for 2⁻⁶⁰ ≤ self ≤ 1 ≤ b < 2³⁰: five
+    /// multiplications, where a division takes as long as sixteen.
+    ///
+    /// With u = 2⁻²⁴ (in f64 2⁻⁵³), the reciprocal is (1 + e)/b, |e| ≤ u. The first q is off by at most 2u + u² of a/b. Its
+    /// remainder a − b q is a number of this type, so fma gives it exactly, and q + (a − b q)·reciprocal is off by some 2u² of a/b before
+    /// it is rounded: the second q is a/b itself or one of its two neighbours. From there a theorem of Markstein (IBM J. Res. Dev. 34,
+    /// 1990) gives the third the bits of the division. None of these numbers is near the ends of the range, where that
+    /// would fail: a remainder is a multiple of 2⁻¹³⁶.
+    fn quotient<P: Fused>(self, b: Self, reciprocal: Self) -> Self;
     /// √self, correctly rounded.
     fn sqrt(self) -> Self;
     /// e^self.
     fn exp<P: Fused>(self) -> Self;
+    /// The bits of [`exp`](Real::exp) for self ≤ 0 or NaN, with less to do.
+    fn exp_of_nonpositive<P: Fused>(self) -> Self;
     /// 1 / (1 + e^−self).
     fn sigmoid<P: Fused>(self) -> Self;
     /// tanh(self).
     fn tanh<P: Fused>(self) -> Self;
     /// Neither infinite nor NaN.
     fn is_finite(self) -> bool;
+    /// Adds the bits of these numbers to words of 32 bits, of a number the lower word first.
+    fn to_words(numbers: &[Self], words: &mut Vec<u32>);
+    /// The numbers that [`to_words`](Real::to_words) made these words of.
+    ///
+    /// # Panics
+    /// If there are not as many.
+    fn from_words(words: &[u32], numbers: &mut [Self]);
 }
 
 macro_rules! real {
-    ($type:ident, $fma:path, $exp:path, $sigmoid:path, $tanh:path) => {
+    ($type:ident, $fma:path, $exp:path, $exp_of_nonpositive:path, $sigmoid:path, $tanh:path) => {
         impl Real for $type {
             const NAME: &'static str = stringify!($type);
 
@@ -68,12 +86,22 @@ macro_rules! real {
                 if P::HARDWARE { $type::mul_add(self, b, c) } else { $fma(self, b, c) }
             }
             #[inline(always)]
+            fn quotient<P: Fused>(self, b: Self, reciprocal: Self) -> Self {
+                let q = self * reciprocal;
+                let q = (-q).fma::<P>(b, self).fma::<P>(reciprocal, q);
+                (-q).fma::<P>(b, self).fma::<P>(reciprocal, q)
+            }
+            #[inline(always)]
             fn sqrt(self) -> Self {
                 $type::sqrt(self)
             }
             #[inline(always)]
             fn exp<P: Fused>(self) -> Self {
                 $exp(self)
+            }
+            #[inline(always)]
+            fn exp_of_nonpositive<P: Fused>(self) -> Self {
+                $exp_of_nonpositive(self)
             }
             #[inline(always)]
             fn sigmoid<P: Fused>(self) -> Self {
@@ -87,9 +115,29 @@ macro_rules! real {
             fn is_finite(self) -> bool {
                 $type::is_finite(self)
             }
+            fn to_words(numbers: &[Self], words: &mut Vec<u32>) {
+                const WORDS: usize = size_of::<$type>() / size_of::<u32>();
+                let bits = numbers.iter().map(|x| u64::from(x.to_bits()));
+                words.extend(bits.flat_map(|bits| (0..WORDS).map(move |i| (bits >> (32 * i)) as u32)));
+            }
+            fn from_words(words: &[u32], numbers: &mut [Self]) {
+                const WORDS: usize = size_of::<$type>() / size_of::<u32>();
+                assert_eq!(words.len(), WORDS * numbers.len(), "the words of as many numbers");
+                for (number, words) in numbers.iter_mut().zip(words.chunks_exact(WORDS)) {
+                    let bits = words.iter().rev().fold(0, |bits: u64, &word| bits << 32 | u64::from(word));
+                    *number = $type::from_bits(bits as _);
+                }
+            }
         }
     };
 }
 
-real!(f32, fused::fma_f32, elementary::exp_f32::<P>, elementary::sigmoid_f32::<P>, elementary::tanh_f32::<P>);
-real!(f64, fused::fma_f64, elementary::exp, elementary::sigmoid, elementary::tanh);
+real!(
+    f32,
+    fused::fma_f32,
+    elementary::exp_f32::<P>,
+    elementary::exp_of_nonpositive_f32::<P>,
+    elementary::sigmoid_f32::<P>,
+    elementary::tanh_f32::<P>
+);
+real!(f64, fused::fma_f64, elementary::exp, elementary::exp, elementary::sigmoid, elementary::tanh);

@@ -33,6 +33,17 @@ struct Frame {
 }
 
 impl Film {
+    /// How many of the first pictures a strip and an animation show.
+    pub fn first_pictures(strip: bool, animation: bool) -> usize {
+        if animation {
+            ANIMATION.0
+        } else if strip {
+            STRIP.0
+        } else {
+            0
+        }
+    }
+
     /// A film of a chain of so many steps, for a strip, an animation, both, or neither.
     pub fn new(steps: usize, strip: bool, animation: bool) -> Self {
         let spread = |wanted: bool, moments: usize| -> Vec<usize> {

@@ -1,7 +1,8 @@
 //! Where implementations differ, as data: one field for each question.
 //!
 //! What a paper leaves open, or a program does otherwise than its paper, is decided here and nowhere else.
-//! [`DIALECTS`](super::DIALECTS) has the answers of each implementation, with the places where they are given.
+//! [`DIALECTS`](super::DIALECTS) has the answers of each implementation, with the places where they are given; which version of
+//! each was read is said there.
 
 /// The answers of one implementation.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -20,8 +21,8 @@ pub struct Conventions {
     pub least_variance: f64,
     /// Whether a network that learned the variance without a range says its logarithm; else the variance itself.
     pub learned_is_logarithm: bool,
-    /// Whether the third order of multistep DPM-Solver has half of its second derivative, as in published programs.
-    pub third_order_as_published: bool,
+    /// How much of its second derivative the third order of multistep DPM-Solver has.
+    pub third_order: ThirdOrder,
     /// Whether the last steps of a short chain are of lower order, where a model's options ask for it.
     pub short_chains_end_low: bool,
     /// What PNDM's slopes are of.
@@ -68,6 +69,24 @@ pub enum FirstNoise {
     BySpacing,
 }
 
+/// The third order of multistep DPM-Solver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ThirdOrder {
+    /// That of the Taylor polynomial: D₂ = 2·(d₀−d₁)/(r₀+r₁).
+    Taylor,
+    /// Half of D₂; the second step, which knows one past value, integrates D₁ exactly, as the third does.
+    Half,
+    /// Half of D₂, and in the stochastic equation −½ for the +½ of its weight.
+    HalfAndSign,
+}
+
+impl ThirdOrder {
+    /// What (d₀−d₁)/(r₀+r₁) is multiplied by to be D₂.
+    pub fn of_d2(self) -> f64 {
+        if self == ThirdOrder::Taylor { 2.0 } else { 1.0 }
+    }
+}
+
 /// What a pseudo linear multistep method combines.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Slopes {
@@ -78,23 +97,26 @@ pub enum Slopes {
 }
 
 impl Conventions {
-    /// Those of the papers: Ho et al. 2020, Algorithm 2; Song et al. 2021, Eq. 12; Ho and Salimans 2022, Eq. 6.
+    /// Those of the papers: Ho et al. 2020, Algorithm 2; Song et al. 2021, Eq. 12; Karras et al. 2022, Algorithm 2; Ho and
+    /// Salimans 2022, Eq. 6.
     pub const PAPER: Conventions = Conventions {
         lists: Lists::Shared,
         ddim_goes_to: Next::OfTheList,
-        first_noise: FirstNoise::WithImage,
+        first_noise: FirstNoise::Alone,
         eps_from_clipped_x_0: true,
         noise_after_last_step: false,
         least_variance: 0.0,
         learned_is_logarithm: true,
-        third_order_as_published: false,
+        third_order: ThirdOrder::Taylor,
         short_chains_end_low: true,
         pndm_slopes: Slopes::Noise,
         guidance_of_none: 0.0,
     };
 
-    /// Ours: the paper's, but for the weight of guidance, which is what programs call by that name.
-    pub const ANCESTRAL: Conventions = Conventions { guidance_of_none: 1.0, ..Conventions::PAPER };
+    /// Ours: the papers', but for the weight of guidance, which is what programs call by that name, and for the first x in
+    /// sigma: a model of betas begins with Ho et al.'s x_T ~ N(0, I) by every sampler, which is N(0, σ² + 1) there.
+    pub const ANCESTRAL: Conventions =
+        Conventions { first_noise: FirstNoise::WithImage, guidance_of_none: 1.0, ..Conventions::PAPER };
 
     /// OpenAI's improved-diffusion and guided-diffusion.
     pub const OPENAI: Conventions = Conventions { lists: Lists::Respaced, ..Conventions::ANCESTRAL };
@@ -108,7 +130,7 @@ impl Conventions {
         noise_after_last_step: true,
         least_variance: 1e-20,
         learned_is_logarithm: false,
-        third_order_as_published: true,
+        third_order: ThirdOrder::HalfAndSign,
         pndm_slopes: Slopes::Outputs,
         ..Conventions::ANCESTRAL
     };
@@ -117,7 +139,7 @@ impl Conventions {
     pub const K_DIFFUSION: Conventions = Conventions {
         lists: Lists::LinearInLogSigma,
         first_noise: FirstNoise::Alone,
-        third_order_as_published: true,
+        third_order: ThirdOrder::Half,
         short_chains_end_low: false,
         ..Conventions::ANCESTRAL
     };
@@ -127,6 +149,7 @@ impl Conventions {
         lists: Lists::CutOff,
         first_noise: FirstNoise::Alone,
         least_variance: 1e-20,
+        short_chains_end_low: false,
         ..Conventions::ANCESTRAL
     };
 }

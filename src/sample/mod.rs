@@ -36,7 +36,7 @@ pub mod unipc;
 mod walk;
 
 pub use chain::{chain, spread, spread_last};
-pub use conventions::{Conventions, FirstNoise, Lists, Next, Slopes};
+pub use conventions::{Conventions, FirstNoise, Lists, Next, Slopes, ThirdOrder};
 pub use dialects::{Answer, DIALECTS, Dialect, Question, questions};
 pub use draw::{Moment, Settings, Shown, draw};
 pub use options::{Algorithm, Choice, FinalSigma, SamplerOptions, Sigmas, Solver};

@@ -89,7 +89,7 @@ fn softmax_and_attention(chain: &mut Chain) {
     softmax_backward(&p, &mut ds, 37);
     chain.numbers("layers.softmax", &[p, ds].concat());
 
-    let (y, cache) = attention(numbers((2, 19, 6), 1), numbers((2, 17, 6), 2), numbers((2, 17, 6), 3), 2);
+    let (y, cache) = attention(numbers((2, 19, 6), 1), numbers((2, 17, 6), 2), numbers((2, 17, 6), 3), 2, true);
     let [dq, dk, dv] = attention_backward(cache, numbers(y.dim(), 4));
     chain.numbers("layers.attention_forward", flat(&y));
     chain.numbers("layers.attention_backward", &[flat(&dq), flat(&dk), flat(&dv)].concat());

@@ -46,7 +46,15 @@ fn forward_and_gradient(chain: &mut Chain, area: &str, config: &Config) -> Resul
     let conditions = Conditions { time: Time::Steps(&t), labels: Some(&labels) };
     chain.numbers(format!("{area}.forward"), flat(&network.predict(&w, images(2), conditions)?));
 
-    let batch = Batch { x_t: images(2), target: images(3), time: t, labels: Some(labels), weight: None, bound: None };
+    let batch = Batch {
+        x_t: images(2),
+        target: images(3),
+        time: t,
+        labels: Some(labels),
+        weight: None,
+        bound: None,
+        share: None,
+    };
     let key = Key { seed: 1, step: 1, first_image: 0 };
     let Gradient { loss, grads, .. } = loss_and_gradient(&network, &w, &batch, Some(key), &Zeros::default())?;
     chain.numbers(format!("{area}.loss"), &[loss]);

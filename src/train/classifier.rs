@@ -16,7 +16,7 @@ use std::f64::consts::FRAC_PI_2;
 use ndarray::Array4;
 
 use super::adamw::AdamW;
-use super::gradient::{Zeros, over_microbatches};
+use super::gradient::{Zeros, over_microbatches, own_images};
 use super::learning_rate::{Decay, learning_rate};
 use super::step::{Descent, State, StepReport};
 use crate::data::{Dataset, Order};
@@ -123,8 +123,9 @@ impl ClassifierTrainer {
         let indices: Vec<usize> = (0..recipe.batch_size as u64).map(|i| self.order.index_at(first + i)).collect();
         let labels: Vec<usize> =
             self.data.labels_of(&indices).expect("checked").into_iter().map(|label| label as usize).collect();
-        let mut x = moved(&self.data.batch(&indices), recipe, n);
-        let angles = recipe.noisy.then(|| noised(&mut x, recipe.seed, n));
+        let own = own_images(indices.len());
+        let mut x = moved(&self.data.batch(&indices[own.clone()]), recipe, (n, own.start));
+        let angles = recipe.noisy.then(|| noised(&mut x, recipe.seed, (n, own.start)));
         let shown = Shown { x: &x, angles: angles.as_deref(), labels: &labels };
         let (sum, grads) = loss_and_gradient(&self.classifier, &self.state.weights, &shown, &self.zeros);
         let lr = learning_rate(n, recipe.steps, recipe.lr, recipe.steps / 20, Decay::Cosine);
@@ -134,14 +135,14 @@ impl ClassifierTrainer {
     }
 }
 
-/// A batch.
+/// A batch; among several ranks each has its [`own_images`] of it, and all labels.
 #[derive(Clone, Copy, Debug)]
 pub struct Shown<'a, F> {
     /// (n, h, w, c).
     pub x: &'a Array4<F>,
-    /// How noisy the images are, (n); `None` where they are clean.
+    /// How noisy these images are, (n); `None` where they are clean.
     pub angles: Option<&'a [f64]>,
-    /// (n).
+    /// Of the whole batch.
     pub labels: &'a [usize],
 }
 
@@ -155,26 +156,25 @@ pub fn loss_and_gradient<F: Real>(
     &Shown { x, angles, labels }: &Shown<F>,
     zeros: &Zeros<F>,
 ) -> (f64, ParameterVector<F>) {
-    let (count, outcome) = (
-        labels.len(),
-        over_microbatches(labels.len(), w, zeros, |w, range, grads| {
-            let images = x.slice(ndarray::s![range.clone(), .., .., ..]).to_owned();
-            let (reading, tape) = classifier.forward(w, images, angles.map(|angles| &angles[range.clone()]));
-            let (loss, dz) = cross_entropy(&reading.logits, &labels[range], labels.len());
-            classifier.parameter_gradients(w, tape, dz, grads);
-            Ok((loss, Vec::new()))
-        }),
-    );
+    let (count, first) = (labels.len(), own_images(labels.len()).start);
+    let outcome = over_microbatches(count, w, zeros, |w, images, grads| {
+        let range = images.start - first..images.end - first;
+        let x = x.slice(ndarray::s![range.clone(), .., .., ..]).to_owned();
+        let (reading, tape) = classifier.forward(w, x, angles.map(|angles| &angles[range]));
+        let (loss, dz) = cross_entropy(&reading.logits, &labels[images], labels.len());
+        classifier.parameter_gradients(w, tape, dz, grads.grads());
+        Ok((loss, Vec::new()))
+    });
     let sum = outcome.expect("no microbatch has an error");
     (sum.loss / count as f64, sum.grads)
 }
 
-/// The images of step n, each moved by up to `max_shift` pixels each way; what comes in at an edge repeats it.
-fn moved(x: &Array4<f32>, recipe: &ClassifierRecipe, n: u64) -> Array4<f32> {
+/// Images of step n from the `first` on, each moved by up to `max_shift` pixels each way; what comes in at an edge repeats it.
+fn moved(x: &Array4<f32>, recipe: &ClassifierRecipe, (n, first): (u64, usize)) -> Array4<f32> {
     let (count, height, width, channels) = x.dim();
     let size = height * width * channels;
     let mut images = Vec::with_capacity(x.len());
-    for (i, image) in flat(x).chunks_exact(size).enumerate() {
+    for (i, image) in (first..).zip(flat(x).chunks_exact(size)) {
         let mut stream = Stream::keyed(recipe.seed, "classifier.shift", &[n, i as u64]);
         let mut shift = || stream.below(2 * recipe.max_shift as u64 + 1) as isize - recipe.max_shift as isize;
         let (down, right) = (shift(), shift());
@@ -187,9 +187,9 @@ fn moved(x: &Array4<f32>, recipe: &ClassifierRecipe, n: u64) -> Array4<f32> {
     shaped((count, height, width, channels), images)
 }
 
-/// Makes the images of step n noisy, and returns the angle of each.
-fn noised(x: &mut Array4<f32>, seed: u64, n: u64) -> Vec<f64> {
-    let size = x.len() / x.dim().0;
+/// Makes images of step n from the `first` on noisy, and returns the angle of each.
+fn noised(x: &mut Array4<f32>, seed: u64, (n, first): (u64, usize)) -> Vec<f64> {
+    let size = x.len() / x.dim().0.max(1);
     let of_image = |(i, image): (usize, &mut [f32])| {
         let stream = |purpose| Stream::keyed(seed, purpose, &[n, i as u64]);
         let angle = FRAC_PI_2 * stream("classifier.angle").uniform();
@@ -198,7 +198,7 @@ fn noised(x: &mut Array4<f32>, seed: u64, n: u64) -> Vec<f64> {
         image.copy_from_slice(&q_sample(Level::of_angle(0.0, angle), image, &eps));
         angle
     };
-    flat_mut(x).chunks_exact_mut(size).enumerate().map(of_image).collect()
+    (first..).zip(flat_mut(x).chunks_exact_mut(size.max(1))).map(of_image).collect()
 }
 
 #[cfg(test)]
@@ -215,13 +215,13 @@ mod tests {
     fn images_are_moved_by_every_shift_and_repeat_their_edge() {
         let recipe = ClassifierRecipe { max_shift: 1, ..ClassifierRecipe::default() };
         let x = Array4::from_shape_fn((200, 2, 3, 1), |(_, y, x, _)| (3 * y + x) as f32);
-        let y = moved(&x, &recipe, 1);
+        let y = moved(&x, &recipe, (1, 0));
         let mut seen: Vec<Vec<u8>> = flat(&y).chunks(6).map(|image| image.iter().map(|&x| x as u8).collect()).collect();
         seen.sort();
         seen.dedup();
         assert_eq!(seen.len(), 9, "nine shifts: {seen:?}");
         assert!(seen.contains(&vec![0, 0, 1, 0, 0, 1]), "down and to the right: {seen:?}");
-        assert_eq!(moved(&x, &ClassifierRecipe { max_shift: 0, ..recipe }, 1), x);
+        assert_eq!(moved(&x, &ClassifierRecipe { max_shift: 0, ..recipe }, (1, 0)), x);
     }
 
     #[test]

@@ -26,6 +26,17 @@ pub struct Batch<F> {
     pub weight: Option<Vec<f64>>,
     /// What the loss needs beside where it is of the variational bound.
     pub bound: Option<Bound<F>>,
+    /// Where these images are in a batch that several ranks share; `None` if they are all of it.
+    pub share: Option<Share>,
+}
+
+/// The place of some images in a batch.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Share {
+    /// How many images are before them.
+    pub first: usize,
+    /// How many there are in all.
+    pub of: usize,
 }
 
 /// Images and steps of which the loss is a term of the variational bound.
@@ -132,15 +143,27 @@ impl<F: Real> Batch<F> {
             labels,
             weight: None,
             bound: None,
+            share: None,
         }
     }
 
-    /// The loss of some of the images, from the network's output for them, and its gradient.
+    /// Images of the whole batch.
+    pub fn images(&self) -> usize {
+        self.share.map_or(self.time.len(), |share| share.of)
+    }
+
+    /// Elements of the whole batch.
+    pub fn elements(&self) -> usize {
+        let (_, height, width, channels) = self.target.dim();
+        self.images() * height * width * channels
+    }
+
+    /// What some of the images, counted from the first that is here, add to the loss of the whole batch, from the network's output for them, and its gradient.
     ///
     /// # Order
     /// Where all images count alike, the squares of all are summed at once ([`l_simple`]); else image by image.
     pub(super) fn loss(&self, range: &Range<usize>, output: &[F], target: &[F]) -> Part<F> {
-        let (count, images) = (self.target.len(), self.time.len());
+        let (count, images) = (self.elements(), self.images());
         if self.weight.is_none() && self.bound.is_none() {
             let (sum, gradient) = l_simple(output, target, count);
             return Part { sum, by_image: Vec::new(), gradient };

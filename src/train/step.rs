@@ -95,7 +95,7 @@ impl<F: Real> State<F> {
         let Gradient { loss, by_image, grads } = loss_and_gradient(network, &self.weights, batch, key, zeros)?;
         let report = self.descend(network.layout(), loss, grads, lr, descent, zeros)?;
         if let Some(history) = &mut self.history {
-            batch.time.iter().zip(by_image).for_each(|(&time, loss)| history.record(time as usize + 1, loss));
+            by_image.into_iter().for_each(|(time, loss)| history.record(time as usize + 1, loss));
         }
         Ok(report)
     }

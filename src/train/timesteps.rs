@@ -103,6 +103,14 @@ pub struct Times {
     pub importance: Option<Vec<f64>>,
 }
 
+impl Times {
+    /// Those of some of the images.
+    pub fn part(self, images: std::ops::Range<usize>) -> Times {
+        let importance = self.importance.map(|all| all[images.clone()].to_vec());
+        Times { t: self.t[images].to_vec(), importance }
+    }
+}
+
 /// What a sampler is told beside.
 #[derive(Clone, Copy, Debug)]
 pub struct Choice<'a> {

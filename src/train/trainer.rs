@@ -9,6 +9,8 @@
 //! until converged
 //! ```
 //!
+//! Among several [ranks](crate::cluster) each makes and shows the images of its own microbatches alone.
+//!
 //! Image i of step n has its own streams, keyed (seed, purpose, [n, i]): "train.flip", "train.t", "train.noise",
 //! "train.label_dropout". Other
 //! losses, weights and choices of t are in [`goal`](super::goal).
@@ -17,9 +19,9 @@ use ndarray::{Array4, s};
 
 use super::config::Config;
 use super::goal::LossName;
-use super::gradient::{self, Zeros};
+use super::gradient::{self, Zeros, own_images};
 use super::learning_rate::learning_rate;
-use super::objective::{Batch, Bound};
+use super::objective::{Batch, Bound, Share};
 use super::power_ema::PowerAverages;
 use super::step::{Descent, State, StepReport};
 use super::timesteps::{LossHistory, TimestepSampler};
@@ -117,13 +119,14 @@ impl Trainer {
             return Err(Error::value("step", expected, n));
         }
         let first = (n - 1) * config.batch_size as u64;
-        let indices: Vec<usize> = (0..config.batch_size as u64).map(|i| self.order.index_at(first + i)).collect();
+        let own = own_images(config.batch_size);
+        let indices: Vec<usize> = own.clone().map(|i| self.order.index_at(first + i as u64)).collect();
         let mut x_0 = self.data.batch::<f32>(&indices);
         if config.flip {
-            flip(config.seed, n, &mut x_0);
+            flip(config.seed, n, own.start, &mut x_0);
         }
-        let labels = labels(config, &self.data, n, &indices);
-        let batch = self.batch((config.seed, n), &x_0, labels);
+        let labels = labels(config, &self.data, (n, own.start), &indices);
+        let batch = self.batch((config.seed, n), Share { first: own.start, of: config.batch_size }, &x_0, labels);
 
         let o = &config.optimizer;
         let lr = learning_rate(n, config.steps, o.lr, o.warm_up_steps, o.decay);
@@ -132,18 +135,19 @@ impl Trainer {
         self.state.step(&self.network, &batch, lr, &descent, Some(key), &self.zeros)
     }
 
-    /// What the network is shown and asked of these images, with the times and the noise of step n of a seed.
-    fn batch(&self, (seed, n): (u64, u64), x_0: &Array4<f32>, labels: Option<Vec<usize>>) -> Batch<f32> {
+    /// What the network is shown and asked of these images of a batch, with the times and the noise of step n of a seed.
+    fn batch(&self, (seed, n): (u64, u64), share: Share, x_0: &Array4<f32>, labels: Option<Vec<usize>>) -> Batch<f32> {
         let (objective, prediction) = (&self.config.objective, self.config.prediction());
         let choice = objective.choice(&self.schedule, self.state.history.as_ref());
-        let times = choice.times(seed, n, x_0.dim().0);
-        let eps = noise(seed, n, x_0.dim());
+        let times = choice.times(seed, n, share.of).part(share.first..share.first + x_0.dim().0);
+        let eps = noise(seed, n, share.first, x_0.dim());
         let mut batch = Batch::noised(&self.schedule, prediction, x_0, &times.t, &eps, labels);
         if objective.loss != LossName::Simple {
             let (reading, hybrid) = (objective.reading(prediction), objective.loss == LossName::Hybrid);
             batch.bound = Some(Bound::new(&self.schedule, reading, hybrid, x_0, &times.t, &eps));
         }
         batch.weight = objective.weights(&self.schedule, prediction, times);
+        batch.share = Some(share);
         batch
     }
 
@@ -158,7 +162,8 @@ impl Trainer {
         let told = self.config.model.classes(null_class).is_some();
         let label = |&i: &usize| data.label(i).filter(|_| told).map(|class| class as usize).or(null_class);
         let labels = indices.iter().map(label).collect();
-        let batch = self.batch((VALIDATION_SEED, 0), &data.batch::<f32>(&indices), labels);
+        let share = Share { first: 0, of: indices.len() };
+        let batch = self.batch((VALIDATION_SEED, 0), share, &data.batch::<f32>(&indices), labels);
         gradient::loss(&self.network, self.state.best(), &batch)
     }
 }
@@ -171,11 +176,13 @@ fn history(config: &Config) -> Option<LossHistory> {
 
 /// What the network is told of each image: its class, or with probability `label_dropout` that it has none (Ho and Salimans
 /// 2022, Algorithm 1); that it has none, where it knows no classes but a label for that; or nothing.
-fn labels(config: &Config, data: &Dataset, n: u64, indices: &[usize]) -> Option<Vec<usize>> {
+///
+/// `indices` are those of the images of step n from the `first` on.
+fn labels(config: &Config, data: &Dataset, (n, first): (u64, usize), indices: &[usize]) -> Option<Vec<usize>> {
     let null_class = config.null_class();
     let told = config.model.classes(null_class).is_some();
     let hidden = |i: usize| {
-        let mut stream = Stream::keyed(config.seed, "train.label_dropout", &[n, i as u64]);
+        let mut stream = Stream::keyed(config.seed, "train.label_dropout", &[n, (first + i) as u64]);
         stream.uniform() < config.label_dropout
     };
     let label = |(i, &image): (usize, &usize)| match data.label(image).filter(|_| told) {
@@ -185,9 +192,9 @@ fn labels(config: &Config, data: &Dataset, n: u64, indices: &[usize]) -> Option<
     indices.iter().enumerate().map(label).collect()
 }
 
-/// Mirrors each image of step n, left for right, with probability 1/2.
-fn flip(seed: u64, n: u64, x_0: &mut Array4<f32>) {
-    for (i, mut image) in x_0.outer_iter_mut().enumerate() {
+/// Mirrors each image of step n, of which these are those from the `first` on, left for right, with probability 1/2.
+fn flip(seed: u64, n: u64, first: usize, x_0: &mut Array4<f32>) {
+    for (i, mut image) in (first..).zip(x_0.outer_iter_mut()) {
         if Stream::keyed(seed, "train.flip", &[n, i as u64]).uniform() < 0.5 {
             let mirrored = image.slice(s![.., ..;-1, ..]).to_owned();
             image.assign(&mirrored);
@@ -195,11 +202,11 @@ fn flip(seed: u64, n: u64, x_0: &mut Array4<f32>) {
     }
 }
 
-/// ε for each image of step n, of shape `dim`.
-fn noise(seed: u64, n: u64, dim: (usize, usize, usize, usize)) -> Array4<f32> {
+/// ε for images of step n from the `first` on, of shape `dim`.
+fn noise(seed: u64, n: u64, first: usize, dim: (usize, usize, usize, usize)) -> Array4<f32> {
     let mut eps = Array4::zeros(dim);
-    let size = eps.len() / dim.0;
-    for (i, eps) in flat_mut(&mut eps).chunks_mut(size).enumerate() {
+    let size = dim.1 * dim.2 * dim.3;
+    for (i, eps) in (first..).zip(flat_mut(&mut eps).chunks_mut(size)) {
         Stream::keyed(seed, "train.noise", &[n, i as u64]).fill_normal(eps);
     }
     eps
@@ -278,7 +285,7 @@ mod tests {
     fn half_of_the_images_are_mirrored_and_the_others_left_alone() {
         let images = Array4::from_shape_fn((400, 3, 4, 2), |(n, h, w, c)| (n * 24 + h * 8 + w * 2 + c) as f32);
         let mut flipped = images.clone();
-        flip(7, 3, &mut flipped);
+        flip(7, 3, 0, &mut flipped);
         let mirrored = images.slice(s![.., .., ..;-1, ..]);
         let is = |other: ndarray::ArrayView3<f32>, i: usize| flipped.index_axis(ndarray::Axis(0), i) == other;
         let count = (0..400).filter(|&i| is(mirrored.index_axis(ndarray::Axis(0), i), i)).count();

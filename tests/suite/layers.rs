@@ -139,7 +139,7 @@ fn activations<F: Real>() {
 fn attentions<F: Real>() {
     let case = Case::<F>::open("attention");
     let [q, k, v] = ["input.q", "input.k", "input.v"].map(|name| case.array(name));
-    let (o, cache) = attention(q, k, v, case.peer.fact("heads") as usize);
+    let (o, cache) = attention(q, k, v, case.peer.fact("heads") as usize, true);
     case.same_array("output", &o);
     let gradients = attention_backward(cache, case.array::<ndarray::Ix3>("grad_output"));
     ["grad.q", "grad.k", "grad.v"].iter().zip(&gradients).for_each(|(name, found)| case.same_array(name, found));

@@ -8,7 +8,7 @@ use ancestral::diffusion::likelihood::Cdf;
 use ancestral::diffusion::{Prediction, Process, Schedule, Variance};
 use ancestral::evaluate::{BitsSettings, bits_per_dim, evaluate};
 use ancestral::layers::ParameterVector;
-use ancestral::models::Network;
+use ancestral::models::{DitConfig, Network, NetworkConfig};
 use ancestral::numerics::rng::{Stream, normal};
 use ancestral::pipeline::{Pipeline, Scheduler};
 use ancestral::sample::{Sampler, Settings, draw};
@@ -53,9 +53,35 @@ fn objectives() -> Vec<(ObjectiveConfig, Prediction)> {
     ]
 }
 
-/// `t_max` is small where the losses of every t are to be known soon.
+/// The networks to try an objective with: a U-Net, and where the network says a variance, a transformer too.
+fn networks(objective: &ObjectiveConfig) -> Vec<NetworkConfig> {
+    let transformer = DitConfig {
+        num_attention_heads: 2,
+        attention_head_dim: 4,
+        num_layers: 2,
+        patch_size: 2,
+        ..DitConfig::default()
+    };
+    let learns = matches!(objective.variance, Variance::Learned | Variance::LearnedRange);
+    let transformer = learns.then(|| transformer.into());
+    [Preset::Tiny.config().model].into_iter().chain(transformer).collect()
+}
+
+/// Every objective with each of its networks.
+fn cases() -> impl Iterator<Item = (ObjectiveConfig, Prediction, NetworkConfig)> {
+    objectives().into_iter().flat_map(|(objective, prediction)| {
+        networks(&objective).into_iter().map(move |network| (objective.clone(), prediction, network))
+    })
+}
+
+/// With the U-Net.
 fn config((objective, prediction): (ObjectiveConfig, Prediction), steps: u64) -> Config {
-    let mut config = Config { steps, batch_size: 6, objective, ..Preset::Tiny.config() };
+    config_of((objective, prediction, Preset::Tiny.config().model), steps)
+}
+
+/// `t_max` is small where the losses of every t are to be known soon.
+fn config_of((objective, prediction, model): (ObjectiveConfig, Prediction, NetworkConfig), steps: u64) -> Config {
+    let mut config = Config { steps, batch_size: 6, objective, model, ..Preset::Tiny.config() };
     config.schedule.prediction_type = prediction.into();
     if let Prediction::Edm(sigma_data) = prediction {
         config.edm.sigma_data = sigma_data;
@@ -75,8 +101,8 @@ fn trained(config: &Config, state: Option<State>, until: u64) -> Trainer {
 
 #[test]
 fn gradient_of_every_objective_equals_differences_along_random_directions() {
-    for (objective, prediction) in objectives() {
-        let mut config = config((objective, prediction), 1);
+    for (objective, prediction, model) in cases() {
+        let mut config = config_of((objective, prediction, model), 1);
         config.model.set_classes(None, false);
         let (network, schedule) =
             (Network::new(config.model.clone()).expect("a network"), config.scheduler().expect("a schedule").schedule);
@@ -84,6 +110,7 @@ fn gradient_of_every_objective_equals_differences_along_random_directions() {
         // The image's own step is among them.
         let t = [1, 3, 2];
         let mut batch = Batch::noised(&schedule, prediction, &x_0, &t, &eps, None);
+        batch.labels = config.model.labels().map(|_| vec![0; 3]);
         let weighting = config.objective.weighting();
         batch.weight = Some(t.map(|t| 1.5 * weighting.weight(&schedule, prediction, t)).to_vec());
         if config.objective.loss != LossName::Simple {
@@ -100,14 +127,15 @@ fn gradient_of_every_objective_equals_differences_along_random_directions() {
         let alone = gradient::loss(&network, &w, &batch).expect("a loss");
         assert!((alone - loss).abs() <= 1e-14 * loss.abs(), "added up in another order: {alone} {loss}");
         let weights = batch.weight.as_ref().expect("weights");
-        let mean = by_image.iter().zip(weights).map(|(loss, weight)| loss * weight / 3.0).sum::<f64>();
+        let mean = by_image.iter().zip(weights).map(|((_, loss), weight)| loss * weight / 3.0).sum::<f64>();
         assert!((mean - loss).abs() < 1e-12 * loss.abs().max(1.0), "{:?}: {mean} {loss}", config.objective);
         for direction in 0..3 {
             let mut d = vec![0.0f64; count];
             Stream::keyed(6, "direction", &[direction]).fill_normal(&mut d);
             // Held fixed, the mean has no part of the bound's gradient: move what says the variance alone.
             if config.objective.loss == LossName::Hybrid {
-                let last = network.layout().entries.iter().filter(|entry| entry.name.starts_with("conv_out"));
+                let is_last = |name: &str| name.starts_with("conv_out") || name.starts_with("proj_out_2");
+                let last = network.layout().entries.iter().filter(|entry| is_last(&entry.name));
                 let kept: Vec<_> = last.map(|entry| entry.span).collect();
                 let of_variance = |i: usize| {
                     kept.iter()
@@ -134,9 +162,9 @@ fn gradient_of_every_objective_equals_differences_along_random_directions() {
 fn every_objective_has_the_same_bits_over_threads_and_resume() {
     let folder = tempfile::tempdir().expect("a folder");
     let path = folder.path().join("checkpoint.safetensors");
-    for objective in objectives() {
+    for case in cases() {
         // Six images of three times: after nine steps ten losses of each are known, as a rule.
-        let config = config(objective, 9);
+        let config = config_of(case, 9);
         let whole = trained(&config, None, 9);
         let half = trained(&config, None, 5);
         resume::write(&path, &config, half.state()).expect("a checkpoint");
@@ -186,23 +214,26 @@ fn damaged_losses_in_a_checkpoint_are_refused() {
 
 #[test]
 fn model_with_a_learned_variance_is_saved_read_sampled_and_measured() {
-    let folder = tempfile::tempdir().expect("a folder");
-    let config = config(objectives().remove(4), 3);
-    assert_eq!(config.model.channels(), (1, 2));
-    let model = trained(&config, None, 3).pipeline().expect("a model");
-    pipeline::write(&model, folder.path()).expect("a folder");
-    let model = pipeline::read(folder.path()).expect("our own folder").pipeline;
-    assert_eq!(model.scheduler().options.variance, Variance::LearnedRange);
-    let pictures = draw(&model, &Settings::new(&model).expect("settings"), 0..2, |_| Ok(())).expect("pictures");
-    assert_eq!(pictures.dim(), (2, 8, 8, 1));
-    let validation = images(Split::Validation);
-    evaluate(&model, model.weights(), &validation, 2, |_| {}).expect("errors");
-    let settings = |variance| BitsSettings { images: 3, times: vec![1, 2, 3], variance, cdf: Cdf::Erf };
-    let of = |variance| bits_per_dim(&model, model.weights(), &validation, &settings(variance), |_| {});
-    let [learned, fixed] = [Variance::LearnedRange, Variance::FixedSmall].map(|v| of(v).expect("bits").total.mean);
-    assert!(learned.is_finite() && fixed.is_finite() && learned != fixed);
-    let one = pictures.index_axis(Axis(0), 0);
-    assert!(one.iter().all(|x| x.abs() <= 1.0));
+    let (objective, prediction) = objectives().remove(4);
+    for network in networks(&objective) {
+        let folder = tempfile::tempdir().expect("a folder");
+        let config = config_of((objective.clone(), prediction, network), 3);
+        assert_eq!(config.model.channels(), (1, 2));
+        let model = trained(&config, None, 3).pipeline().expect("a model");
+        pipeline::write(&model, folder.path()).expect("a folder");
+        let model = pipeline::read(folder.path()).expect("our own folder").pipeline;
+        assert_eq!(model.scheduler().options.variance, Variance::LearnedRange);
+        let pictures = draw(&model, &Settings::new(&model).expect("settings"), 0..2, |_| Ok(())).expect("pictures");
+        assert_eq!(pictures.dim(), (2, 8, 8, 1));
+        let validation = images(Split::Validation);
+        evaluate(&model, model.weights(), &validation, 2, |_| {}).expect("errors");
+        let settings = |variance| BitsSettings { images: 3, times: vec![1, 2, 3], variance, cdf: Cdf::Erf };
+        let of = |variance| bits_per_dim(&model, model.weights(), &validation, &settings(variance), |_| {});
+        let [learned, fixed] = [Variance::LearnedRange, Variance::FixedSmall].map(|v| of(v).expect("bits").total.mean);
+        assert!(learned.is_finite() && fixed.is_finite() && learned != fixed);
+        let one = pictures.index_axis(Axis(0), 0);
+        assert!(one.iter().all(|x| x.abs() <= 1.0));
+    }
 }
 
 #[test]

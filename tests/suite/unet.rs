@@ -7,7 +7,7 @@ use ancestral::models::{Conditions, Time, UNet, UNetConfig};
 use ancestral::numerics::Real;
 use ndarray::Array4;
 
-const NAMES: [&str; 3] = ["mnist_like", "cifar_like", "class_conditional"];
+const NAMES: [&str; 4] = ["mnist_like", "cifar_like", "class_conditional", "resnet_blocks"];
 
 struct Case {
     peer: Peer,

@@ -1,5 +1,6 @@
 //! `ancestral bench`: how fast this machine trains and predicts, against its own peak.
 
+mod messages;
 mod workload;
 
 use std::path::PathBuf;
@@ -9,6 +10,7 @@ use serde_json::json;
 
 use self::workload::{Mode, with_step};
 use super::{Exit, choices, print};
+use crate::cluster::Ranks;
 use crate::layers::stopwatch::{self, Times};
 use crate::models::Network;
 use crate::numerics::{instruction_set, peak};
@@ -23,12 +25,14 @@ use crate::{Error, Result};
 The last line of output is one JSON object: median_s, min_s (seconds per step), gflops, peak_fraction (of \
 the highest FMA peak measured between the steps, on as many threads), usual_peak_fraction (of the \
 median of those peaks: what the machine gave in the same seconds, neighbours and clock included), \
-peak_mb (of the whole process). With --layers --json it also has layers, a list: layer, part, thread_ms \
+peak_mb (of the whole process); of several ranks also waiting (the share of the time in which the first \
+waited for the sum of all). With --layers --json it also has layers, a list: layer, part, thread_ms \
 (per step), share, gflops (null where there is no product).\n\nExamples:\n  ancestral bench --preset \
 mnist --batch-size 64 --mode train --threads 2\n  ancestral bench --preset cifar10 --batch-size 4 \
 --mode forward\n  ancestral bench --batch-size 1 --mode forward --layers\n      where the time of \
 a sampling step goes\n  ancestral bench --batch-size 1 --mode sample --seconds 0\n      one digit, \
-a thousand steps\n  ancestral bench --config wider.toml\n      a network of your own")]
+a thousand steps\n  ancestral bench --config wider.toml\n      a network of your own\n  mpirun -n 2 ancestral \
+bench --messages\n      latency and bandwidth between two processes")]
 pub struct Args {
     /// Whose network
     #[arg(long, value_parser = choices::presets(), default_value = "mnist")]
@@ -45,6 +49,9 @@ pub struct Args {
     /// Seconds to measure for, after one step to warm up, and at least three steps; a chain is not warmed up, and one is enough
     #[arg(long, value_name = "X", default_value_t = 10.0)]
     seconds: f64,
+    /// Measure messages between two ranks instead: under mpirun -n 2
+    #[arg(long, conflicts_with_all = ["preset", "config", "batch_size", "mode", "layers"])]
+    messages: bool,
     /// Also time each layer on its own, and print where the time goes
     #[arg(long)]
     layers: bool,
@@ -58,6 +65,14 @@ pub fn run(args: &Args) -> Result<Exit> {
     if !args.seconds.is_finite() || args.seconds < 0.0 {
         return Err(Error::value("--seconds", "a number of seconds, 0 or more", args.seconds));
     }
+    let ranks = Ranks::current();
+    if args.messages {
+        return messages::run(&ranks, args.seconds);
+    }
+    if ranks.count() > 1 && (args.mode != Mode::Train || args.layers) {
+        let expected = "mode train, without --layers: a prediction is not shared out";
+        return Err(Error::value("the command", expected, format!("another, and {} ranks", ranks.count())));
+    }
     let preset = args.preset.config();
     let mut config = args.config.as_ref().map_or(Ok(preset.clone()), |file| preset.with_file(file))?;
     config.batch_size = args.batch_size.map_or(config.batch_size, |b| b as usize);
@@ -66,7 +81,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     let batch_size = config.batch_size;
     let image_size = config.model.image_size().expect("validated");
     let flop = 2 * network.multiply_adds(image_size) * batch_size as u64 * args.mode.predictions(&config);
-    let measured = with_step(args.mode, &config, &network, |step| measure(args, step))?;
+    let measured = with_step(args.mode, &config, &network, |step| measure(args, &ranks, step))?;
 
     let (steps, median_s, min_s) = (measured.seconds.len(), median(&measured.seconds), measured.seconds[0]);
     let peak_mb = peak_megabytes();
@@ -80,6 +95,9 @@ pub fn run(args: &Args) -> Result<Exit> {
         "peak_fraction": gflops / peak, "usual_peak_gflops": usual_peak, "usual_peak_fraction": gflops / usual_peak,
         "peak_mb": peak_mb,
     });
+    if ranks.count() > 1 {
+        (object["ranks"], object["waiting"]) = (json!(ranks.count()), json!(measured.waiting));
+    }
     if !args.json {
         let of = args.config.as_ref().map_or(args.preset.name().into(), |file| file.display().to_string());
         print(format!("{} of {of}, batch {batch_size}, {threads} threads, path {path}", args.mode.name()))?;
@@ -87,6 +105,10 @@ pub fn run(args: &Args) -> Result<Exit> {
         let percent = |peak: f64| format!("{:.0} % of {peak:.1}", 100.0 * gflops / peak);
         let (best, usual) = (percent(peak), percent(usual_peak));
         print(format!("{gflops:.1} GFLOP/s: {best}, the peak measured between steps, {usual}, its median"))?;
+        if ranks.count() > 1 {
+            let (count, waiting) = (ranks.count(), 100.0 * measured.waiting);
+            print(format!("{count} ranks; the first waited for the sum of all in {waiting:.1} % of the time"))?;
+        }
     }
     if let Some((times, steps, seconds)) = measured.layers {
         // Of a lone microbatch the parts are timed by the thread that deals them out, so their times are those of all threads.
@@ -109,33 +131,36 @@ pub fn run(args: &Args) -> Result<Exit> {
 struct Measured {
     seconds: Vec<f64>,
     peaks: Vec<f64>,
+    /// The share of the time in which this rank, its own work done, waited for the sum of all.
+    waiting: f64,
     layers: Option<(Times, usize, f64)>,
 }
 
-fn measure(args: &Args, step: &mut dyn FnMut() -> Result<()>) -> Result<Measured> {
+fn measure(args: &Args, ranks: &Ranks, step: &mut dyn FnMut() -> Result<()>) -> Result<Measured> {
     let at_least = if args.mode == Mode::Sample { 1 } else { 3 };
     if at_least > 1 {
         step()?;
     }
     let (mut seconds, mut peaks) = (Vec::new(), Vec::new());
-    let start = Instant::now();
-    while seconds.len() < at_least || start.elapsed().as_secs_f64() < args.seconds {
+    let (start, waited) = (Instant::now(), ranks.seconds_waited());
+    while ranks.any(seconds.len() < at_least || start.elapsed().as_secs_f64() < args.seconds) {
         let start = Instant::now();
         step()?;
         seconds.push(start.elapsed().as_secs_f64());
         peaks.push(peak::gflops());
     }
+    let waiting = (ranks.seconds_waited() - waited) / seconds.iter().sum::<f64>();
     peaks.resize_with(peaks.len().max(3), peak::gflops);
     seconds.sort_by(f64::total_cmp);
     peaks.sort_by(f64::total_cmp);
     if !args.layers {
-        return Ok(Measured { seconds, peaks, layers: None });
+        return Ok(Measured { seconds, peaks, waiting, layers: None });
     }
     let steps = seconds.len().min(10);
     let start = Instant::now();
     let (done, times) = stopwatch::record(|| (0..steps).try_for_each(|_| step()));
     done?;
-    Ok(Measured { seconds, peaks, layers: Some((times, steps, start.elapsed().as_secs_f64())) })
+    Ok(Measured { seconds, peaks, waiting, layers: Some((times, steps, start.elapsed().as_secs_f64())) })
 }
 
 fn median(ascending: &[f64]) -> f64 {

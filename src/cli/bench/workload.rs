@@ -52,8 +52,15 @@ pub(super) fn with_step<T>(
     let (h, w) = config.model.image_size().expect("validated");
     let images = normal((batch_size, h, w, config.model.channels().0), 1).mapv(|x| x as f32);
     let labels = config.model.labels().map(|_| vec![0; batch_size]);
-    let batch =
-        Batch { target: images.clone(), x_t: images, time: vec![500.0; batch_size], labels, weight: None, bound: None };
+    let batch = Batch {
+        target: images.clone(),
+        x_t: images,
+        time: vec![500.0; batch_size],
+        labels,
+        weight: None,
+        bound: None,
+        share: None,
+    };
     let weights: ParameterVector<f32> = network.layout().initial(config.seed);
     match mode {
         Mode::Train => {

@@ -137,12 +137,15 @@ fn list(json: bool) -> Result<Exit> {
         DIALECTS.iter().zip(question.answers()).map(|(dialect, answer)| (dialect.name, answer)).collect::<Vec<_>>()
     };
     if json {
-        let rows = questions().iter().map(|question| {
+        let rows = questions().map(|question| {
             let answers: serde_json::Map<String, Value> = answers(question)
                 .into_iter()
                 .map(|(name, answer)| (name.to_string(), json!({ "does": answer.does, "place": answer.place })))
                 .collect();
-            json!({ "question": question.asks, "set_by": question.set_by, "answers": answers })
+            json!({
+                "question": question.asks, "set_by": question.set_by, "follows_dialect": question.follows_dialect(),
+                "answers": answers,
+            })
         });
         print(json!({ "questions": rows.collect::<Vec<_>>() }))?;
         return Ok(Exit::Passed);
@@ -151,7 +154,8 @@ fn list(json: bool) -> Result<Exit> {
         print(format!("{:11}  {}", dialect.name, dialect.about))?;
     }
     for question in questions() {
-        print(format!("\n{}", question.asks))?;
+        let also = if question.follows_dialect() { "" } else { " (--dialect does not change it)" };
+        print(format!("\n{}{also}", question.asks))?;
         let rows: Vec<Vec<String>> = answers(question)
             .into_iter()
             .map(|(name, answer)| vec![name.to_string(), answer.does.to_string(), answer.place.to_string()])

@@ -234,7 +234,7 @@ impl<'a> Plan<'a> {
         mut draw: impl FnMut(Sources, Watch) -> Result<Array4<f32>>,
         watch: &mut impl FnMut(usize, &Moment),
     ) -> Result<Array4<f32>> {
-        batches(title, (indices.len(), self.args.sampling.batch_size as usize, steps), watch, |part, watch| {
+        batches(title, (indices.len(), steps, self.args.batches()), watch, |part, watch| {
             let pictures = pictures.slice_axis(Axis(0), part.clone().into()).to_owned();
             draw(Sources { pictures: &pictures, indices: &indices[part] }, watch)
         })

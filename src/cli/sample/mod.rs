@@ -11,10 +11,11 @@ mod sources;
 
 use self::edit::{Edits, Plan};
 use super::built_in::BUILT_IN;
-use super::pictures::{check_count, columns_for, in_batches, scale_for};
+use super::pictures::{Batches, check_count, columns_for, in_batches, scale_for};
 use super::sampling::Sampling;
 use super::steered_by::SteeredBy;
 use super::{Exit, class_of, flag, print, read_model};
+use crate::cluster::Ranks;
 use crate::digest::sha256;
 use crate::layers::flat;
 use crate::npy;
@@ -85,6 +86,13 @@ pub struct Args {
     edits: Edits,
 }
 
+impl Args {
+    fn batches(&self) -> Batches {
+        let watched = Film::first_pictures(self.strip.is_some(), self.animation.is_some());
+        Batches { batch: self.sampling.batch_size as usize, watched }
+    }
+}
+
 /// Pictures, and what is written of them.
 struct Drawn {
     /// The class that was asked for.
@@ -129,9 +137,8 @@ pub fn run(args: &Args) -> Result<Exit> {
         check(count as usize)?;
         let mut film = new_film(settings.chain.len());
         let indices = args.first_index..args.first_index + u64::from(count);
-        let batch = args.sampling.batch_size as usize;
         let watch = |first: usize, moment: &Moment| film.watch(first, moment);
-        let pictures = in_batches(&model, &settings, indices, batch, watch).map_err(|e| flag(e, &FLAGS))?;
+        let pictures = in_batches(&model, &settings, indices, args.batches(), watch).map_err(|e| flag(e, &FLAGS))?;
         let json = args.sampling.to_json(&model, &settings);
         (Drawn { class: settings.class, pictures, json, sheet: None }, film)
     } else {
@@ -141,6 +148,9 @@ pub fn run(args: &Args) -> Result<Exit> {
         (plan.run(|first, moment| film.watch(first, moment)).map_err(|e| flag(e, &FLAGS))?, film)
     };
     let Drawn { class, pictures, json, sheet: named } = drawn;
+    if !Ranks::current().leads() {
+        return Ok(Exit::Passed);
+    }
     let all_classes = if args.class.is_none() && named.is_none() { columns_for(&model) } else { None };
     let columns = args.columns.map(|n| n as usize).or(all_classes);
     let mut files = vec![args.out.clone()];

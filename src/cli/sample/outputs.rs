@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::Args;
+use crate::cluster::Ranks;
 use crate::{Error, Result, atomic};
 
 /// Refuses files that cannot be written, have the ending of another format, or are one and the same.
@@ -19,6 +20,9 @@ pub(super) fn check(args: &Args) -> Result<()> {
         ("--npy", args.npy.as_ref(), "npy"),
         ("--singles", single.as_ref(), "png"),
     ];
+    if !Ranks::current().leads() {
+        return Ok(()); // the leading rank writes them
+    }
     let mut seen: BTreeMap<PathBuf, &str> = BTreeMap::new();
     for (flag, file, ending) in files {
         let Some(file) = file else { continue };

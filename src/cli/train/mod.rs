@@ -1,6 +1,7 @@
 //! `ancestral train`: Algorithm 1 with a progress bar, checkpoints, pictures and a last evaluation.
 
 mod folder;
+mod follow;
 mod run;
 mod setup;
 
@@ -9,6 +10,7 @@ use std::path::{Path, PathBuf};
 use self::run::Run;
 use super::progress::note;
 use super::{Exit, choices, print};
+use crate::cluster::Ranks;
 use crate::data::{self, Dataset, Shape, Split};
 use crate::train::metrics::Metrics;
 use crate::train::{Preset, Trainer, fields};
@@ -24,7 +26,9 @@ diffusers folder: DDPMPipeline.from_pretrained loads it\n  train.json, metrics.j
 config; one line for each step\n  checkpoint.safetensors\n      what --resume goes on from\n  loss.svg, \
 samples.png, samples/, evaluation.json, evaluation.svg\n      what to look at\n\nExamples:\n  ancestral \
 train\n  ancestral train --preset mnist --steps 5000 --out runs/mnist\n  ancestral train --data my/pictures \
---config my.toml --out runs/mine\n  ancestral train --resume --out runs/mnist")]
+--config my.toml --out runs/mine\n  ancestral train --resume --out runs/mnist\n  mpirun -n 4 ancestral \
+train --preset cifar10 --data DIR\n      four processes, on as many machines as the host file has: the same bits \
+(built with --features mpi)")]
 pub struct Args {
     /// The config to start from [default: digits]
     #[arg(long, value_parser = choices::presets())]
@@ -80,7 +84,7 @@ impl Args {
 }
 
 /// Trains until the last step, or until asked to stop.
-pub fn run(args: &Args) -> Result<Exit> {
+pub fn run(args: &Args, ranks: &Ranks) -> Result<Exit> {
     if args.print_config {
         print(fields::to_toml(&setup::config(args)?).trim_end())?;
         return Ok(Exit::Passed);
@@ -90,7 +94,7 @@ pub fn run(args: &Args) -> Result<Exit> {
     }
     let out = args.out();
     // For the life of the run. A new run makes its folder only when everything that can be checked before has been.
-    let mut lock = if args.resume && out.is_dir() { Some(folder::lock(&out)?) } else { None };
+    let mut lock = if ranks.leads() && args.resume && out.is_dir() { Some(folder::lock(&out)?) } else { None };
     let mut start = setup::start(args, &out)?;
     let (height, width) = start.config.model.image_size().expect("validated");
     let shape = Shape { height, width, channels: start.config.model.channels().0 };
@@ -99,9 +103,17 @@ pub fn run(args: &Args) -> Result<Exit> {
     if start.adapts_classes {
         start.config.adapt_classes(&training);
     }
-    folder::check_data(&out, &training, args.resume && args.data.is_none())?;
+    if ranks.leads() {
+        folder::check_data(&out, &training, args.resume && args.data.is_none())?;
+    }
     let (introduction, fingerprint) = (introduction(&training, &validation, shape), training.fingerprint());
-    let trainer = Trainer::new(start.config, training, start.state)?;
+    let mut trainer = Trainer::new(start.config, training, start.state)?;
+    ranks.agree(&follow::things(&trainer, &fingerprint))?;
+    let stop_at = args.stop_at.unwrap_or(u64::MAX);
+    if !ranks.leads() {
+        follow::train(&mut trainer, ranks, stop_at)?;
+        return Ok(Exit::Passed);
+    }
     if lock.is_none() {
         lock = Some(folder::lock(&out)?);
         setup::check_free(&out)?; // another run may have come and gone meanwhile
@@ -115,7 +127,7 @@ pub fn run(args: &Args) -> Result<Exit> {
 
     let metrics = Metrics::open(&out.join("metrics.jsonl"), trainer.state().step)?;
     let mut run = Run { metrics, out, trainer, validation, checkpoint_minutes: args.checkpoint_minutes };
-    let ended = run.train(args.stop_at.unwrap_or(u64::MAX)).map_err(|error| run.with_advice(error))?;
+    let ended = run.train(ranks, stop_at).map_err(|error| run.with_advice(error))?;
     if ended {
         return run.finish().map_err(|error| run.with_advice(error));
     }

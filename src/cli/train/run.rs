@@ -10,10 +10,11 @@ use signal_hook::flag;
 
 use super::super::ema;
 use super::super::eval::{self, Subject};
-use super::super::pictures::{columns_for, in_batches, scale_for};
+use super::super::pictures::{Batches, columns_for, in_batches, scale_for};
 use super::super::progress::{Progress, note};
 use super::super::{Exit, print};
 use crate::checkpoint::{pipeline, resume, weights};
+use crate::cluster::Ranks;
 use crate::data::Dataset;
 use crate::report::grid;
 use crate::report::plot::loss_curve;
@@ -39,17 +40,14 @@ pub(super) struct Run {
 impl Run {
     /// Steps until the config's last, `stop_at`, or a signal to stop; says whether the last was reached. A checkpoint is left
     /// whichever it is.
-    pub fn train(&mut self, stop_at: u64) -> Result<bool> {
+    pub fn train(&mut self, ranks: &Ranks, stop_at: u64) -> Result<bool> {
         let stop = stop_on_signal();
         let mut saved = Instant::now();
         let config = self.trainer.config().clone();
         let mut progress = Progress::resumed("training", self.trainer.state().step, config.steps, "steps");
         let (mut smooth, mut speed) = (None, Speed::new(self.trainer.state().step));
-        while self.trainer.state().step < config.steps
-            && self.trainer.state().step < stop_at
-            && !stop.load(Ordering::Relaxed)
-        {
-            let mut report = self.trainer.step()?;
+        while goes_on(&self.trainer, ranks, stop_at, &stop) {
+            let mut report = ranks.install(|| self.trainer.step())?;
             if config.validate_every > 0 && report.step % config.validate_every == 0 {
                 let images = config.evaluation_images.min(MOST_TO_VALIDATE);
                 report.validation_loss = Some(self.trainer.loss_on(&self.validation, images)?);
@@ -132,7 +130,8 @@ impl Run {
             chain: model.scheduler().chain(config.sample_steps)?,
             ..Settings::new(&model)?
         };
-        let pictures = in_batches(&model, &settings, 0..config.sample_count as u64, 64, |_, _| {})?;
+        let pictures =
+            in_batches(&model, &settings, 0..config.sample_count as u64, Batches { batch: 64, watched: 0 }, |_, _| {})?;
         grid(&pictures, columns_for(&model), 2, scale_for(pictures.dim().1)).save_png(path)
     }
 
@@ -185,10 +184,16 @@ impl Speed {
     }
 }
 
+/// Whether there is a step to take: before the config's last and `stop_at`, as long as no rank has a signal to stop.
+pub(super) fn goes_on(trainer: &Trainer, ranks: &Ranks, stop_at: u64, stop: &AtomicBool) -> bool {
+    let step = trainer.state().step;
+    step < trainer.config().steps && step < stop_at && !ranks.any(stop.load(Ordering::Relaxed))
+}
+
 /// A flag that Ctrl-C raises, as do SIGTERM (Slurm, docker stop) and SIGHUP (a closed terminal); a second signal ends the
 /// process at once, the checkpoints being whole at any moment. A hang-up that the parent has ignored, as nohup does, stays
 /// so.
-fn stop_on_signal() -> Arc<AtomicBool> {
+pub(super) fn stop_on_signal() -> Arc<AtomicBool> {
     let stop = Arc::new(AtomicBool::new(false));
     for signal in signals() {
         // The second signal first: it must find the flag as the one before left it. Where the system takes no handler, a

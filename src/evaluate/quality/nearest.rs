@@ -9,8 +9,10 @@
 
 use serde::Serialize;
 
+use crate::cluster::Ranks;
 use crate::data::Dataset;
 use crate::layers::flat;
+use crate::numerics::Real;
 use crate::numerics::gemm::{Epilogue, Matrix, matrix_product};
 use crate::numerics::sum::{sum_by, sum_of_squares};
 
@@ -42,18 +44,38 @@ pub struct Distances {
     pub median: f64,
 }
 
-/// The nearest training image of each picture of these indices; `progress` hears how many training images were compared, of
+/// The nearest training image of each picture of these indices, which are shared out among the current ranks; `progress` hears how many training images were compared, of
 /// [`comparisons`].
 ///
 /// # Panics
 /// If the images are not of one shape, or an index is out of range.
-pub fn nearest(
+pub fn nearest(pictures: &Dataset, indices: &[usize], training: &Dataset, progress: impl FnMut(usize)) -> Vec<Nearest> {
+    assert_eq!(pictures.shape(), training.shape(), "nearest: images of one shape");
+    let ranks = Ranks::current();
+    let own = nearest_of(pictures, &indices[ranks.share(indices.len())], training, progress);
+    if ranks.count() == 1 {
+        return own;
+    }
+    let mut words = Vec::new();
+    for Nearest { index, distance } in own {
+        words.push(index as u32);
+        f64::to_words(&[distance], &mut words);
+    }
+    let nearest = |words: &[u32]| {
+        let mut distance = [0.0];
+        f64::from_words(&words[1..], &mut distance);
+        Nearest { index: words[0] as usize, distance: distance[0] }
+    };
+    ranks.all_gather(words).iter().flat_map(|said| said.chunks_exact(3)).map(nearest).collect()
+}
+
+/// The same of the current rank's pictures.
+fn nearest_of(
     pictures: &Dataset,
     indices: &[usize],
     training: &Dataset,
     mut progress: impl FnMut(usize),
 ) -> Vec<Nearest> {
-    assert_eq!(pictures.shape(), training.shape(), "nearest: images of one shape");
     let (size, mut found, mut done) = (training.shape().elements(), Vec::with_capacity(indices.len()), 0);
     for indices in indices.chunks(PICTURES) {
         let batch = pictures.batch::<f32>(indices);

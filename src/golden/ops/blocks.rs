@@ -73,7 +73,7 @@ pub fn attention_block<F: Precision>(request: &Request) -> Result<Results<F>> {
     let mut layout = Layout::default();
     let block = AttentionBlock::new(&mut layout, "layer", c, c / heads, groups, eps(request)?, scale_factor);
     let w = request.parameters(&layout)?;
-    let (y, cache) = block.forward(&w, x, &mut Trace::off());
+    let (y, cache) = block.forward(&w, x, true, &mut Trace::off());
     let y = channels_first(y);
     let dy = request.grad_output::<F>(y.shape())?;
     let mut results = vec![named("output", y)];

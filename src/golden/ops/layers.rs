@@ -200,7 +200,7 @@ pub fn attention<F: Precision>(request: &Request) -> Result<Results<F>> {
     request.check_shape("input.v", &[n, keys, c], v.shape())?;
     let heads = heads(request, c)?;
     request.check_size("the scores", &[n, heads, tokens, keys])?;
-    let (o, cache) = heads_attend(q, k, v, heads);
+    let (o, cache) = heads_attend(q, k, v, heads, true);
     let mut results = vec![named("output", o.into_dyn())];
     if let Some(d_o) = request.grad_output::<F>(&[n, tokens, c])? {
         let gradients = attention_backward(cache, d_o.into_dimensionality::<ndarray::Ix3>().expect("three axes"));

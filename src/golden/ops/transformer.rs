@@ -215,7 +215,7 @@ pub fn dit_block<F: Precision>(request: &Request) -> Result<Results<F>> {
     let block = Block::new(&mut layout, "layer".into(), 0, &config);
     let w = request.parameters(&layout)?;
     let shape = [n, count, c];
-    let (y, cache) = block.forward(&w, rows(x), (&emb).into(), None, &mut Trace::off());
+    let (y, cache) = block.forward(&w, rows(x), (&emb).into(), None, true, &mut Trace::off());
     let mut results = vec![named("output", as_tokens(y, &shape))];
     if let Some(dy) = request.grad_output::<F>(&shape)? {
         let mut grads = ParameterVector::zeros(layout.count());

@@ -102,7 +102,7 @@ impl Block {
         }
     }
 
-    /// y of the equations above.
+    /// y of the equations above; `follows` if a backward pass does.
     ///
     /// # Shapes
     /// x (n · tokens, channels), c (n, channels) to y of x's shape.
@@ -112,6 +112,7 @@ impl Block {
         x: impl Into<Kept<F, Ix2>>,
         c: Kept<F, Ix2>,
         key: Option<Key>,
+        follows: bool,
         trace: &mut Trace<F>,
     ) -> (Array2<F>, Cache<F>) {
         let (x, n) = (x.into(), c.nrows());
@@ -123,7 +124,7 @@ impl Block {
         let first_norm = normalise(x.clone(), NORM_EPS);
         let h = modulate(first_norm.x_hat(), u.clone(), ATTENTION);
         tap(".norm1", &h);
-        let (a, attention) = self.attention.forward(w, h, n, trace);
+        let (a, attention) = self.attention.forward(w, h, n, follows, trace);
         trace.layer_of(self.attention.to_out.weight, || tokens(&a, n));
         let (a, dropped) = self.drop(a, n, 0, key);
         let attended = Branch { value: a.into(), dropped };

@@ -46,6 +46,11 @@ impl Embedder {
         }
     }
 
+    /// Where its parameters begin.
+    pub fn place(&self) -> usize {
+        self.linears[0].weight.start
+    }
+
     /// c of the equation above.
     ///
     /// # Shapes

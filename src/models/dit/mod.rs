@@ -32,7 +32,7 @@ use crate::layers::linear::{self, Linear};
 use crate::layers::modulate::{modulate, modulate_backward};
 use crate::layers::patch::{patchify, unpatchify};
 use crate::layers::position::positions;
-use crate::layers::{Kept, Layout, ParameterVector, Weights, add_to, flat, flat_mut};
+use crate::layers::{GradientSink, Kept, Layout, ParameterVector, Weights, add_to, flat, flat_mut};
 use crate::models::passes::{Pass, passes};
 use crate::models::{Conditions, Taps, Time, Trace};
 use crate::numerics::{Real, parallel};
@@ -119,7 +119,7 @@ impl Dit {
             let (c, embedder) = embedder.forward(w, sinusoids.clone(), labels, &mut trace);
             let c = Kept::from(c);
             first_c.get_or_insert_with(|| c.clone());
-            let (y, block) = block.forward(w, x, c.clone(), pass.key, &mut trace);
+            let (y, block) = block.forward(w, x, c.clone(), pass.key, pass.keeps, &mut trace);
             x = y;
             if pass.keeps {
                 blocks.push(BlockCache { c, embedder, block });
@@ -160,14 +160,14 @@ impl Dit {
         tape: Tape<F>,
         labels: Option<&[usize]>,
         dy: Kept<F, Ix4>,
-        grads: &mut ParameterVector<F>,
+        grads: &mut dyn GradientSink<F>,
         wants_dx: bool,
     ) -> Option<Array4<F>> {
         let (patch_proj, d_patches) = self.backward_to_patches(w, tape, labels, dy, grads);
         if wants_dx {
-            return Some(self.patch_proj.backward(w, patch_proj, d_patches, grads));
+            return Some(self.patch_proj.backward(w, patch_proj, d_patches, grads.grads()));
         }
-        self.patch_proj.parameter_gradients(patch_proj, d_patches, grads);
+        self.patch_proj.parameter_gradients(patch_proj, d_patches, grads.grads());
         None
     }
 
@@ -178,7 +178,7 @@ impl Dit {
         Tape { patch_proj, blocks, last }: Tape<F>,
         labels: Option<&[usize]>,
         dy: Kept<F, Ix4>,
-        grads: &mut ParameterVector<F>,
+        grads: &mut dyn GradientSink<F>,
     ) -> (conv2d::Cache<F>, Array4<F>) {
         assert_eq!(blocks.len(), self.blocks.len(), "tape: a cache for each block");
         let labels = labels.expect("the labels of the forward pass");
@@ -187,20 +187,22 @@ impl Dit {
 
         let d_tokens = patchify(dy, self.config.patch_size);
         let d_rows = d_tokens.into_shape_with_order((n * rows * columns, self.length_of_patch())).expect("rows");
-        let dh = self.out.backward(w, last.out, d_rows, grads);
+        let dh = self.out.backward(w, last.out, d_rows, grads.grads());
         let mut du = Array2::zeros(last.u.dim());
         let dn = modulate_backward(last.norm.x_hat(), last.u, LAST, dh, &mut du);
         let mut dx = layer_norm_backward(last.norm, dn);
-        let d_silu = self.out_modulation.backward(w, last.modulation, du, grads);
+        let d_silu = self.out_modulation.backward(w, last.modulation, du, grads.grads());
+        grads.finished(self.out_modulation.weight.start);
         let d_first_c = silu_backward(last.c, d_silu);
 
         for (i, ((embedder, block), cache)) in self.blocks.iter().zip(blocks).enumerate().rev() {
-            let (d_before, mut dc) = block.backward(w, cache.block, cache.c, dx, grads);
+            let (d_before, mut dc) = block.backward(w, cache.block, cache.c, dx, grads.grads());
             dx = d_before;
             if i == 0 {
                 add_to(&mut dc, &d_first_c);
             }
-            embedder.backward(w, cache.embedder, labels, dc, grads);
+            embedder.backward(w, cache.embedder, labels, dc, grads.grads());
+            grads.finished(embedder.place());
         }
         let channels = dx.ncols();
         (patch_proj, dx.into_shape_with_order((n, rows, columns, channels)).expect("rows as patches"))

@@ -53,7 +53,7 @@ impl AttentionBlock {
         }
     }
 
-    /// y of the equations above.
+    /// y of the equations above; `follows` if a backward pass does.
     ///
     /// # Shapes
     /// x (n, h, w, c) to y of the same shape.
@@ -61,6 +61,7 @@ impl AttentionBlock {
         &self,
         w: &dyn Weights<F>,
         x: impl Into<Kept<F, Ix4>>,
+        follows: bool,
         trace: &mut Trace<F>,
     ) -> (Array4<F>, Cache<F>) {
         let x = x.into();
@@ -75,7 +76,7 @@ impl AttentionBlock {
             None => (buffer_pool::clone(&x), None),
         };
         let h = h.into_shape_with_order((pixels, c)).expect("pixels as rows");
-        let (y, attention) = self.attention.forward(w, h, n, trace);
+        let (y, attention) = self.attention.forward(w, h, n, follows, trace);
         let mut y = y.into_shape_with_order((n, height, width, c)).expect("rows as pixels");
         trace.layer(self.attention.to_out.weight, &y);
         add_to(&mut y, &x);

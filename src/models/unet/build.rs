@@ -1,8 +1,8 @@
 //! The layers of a U-Net from its configuration: names and channel counts, level by level, as diffusers has them.
 
 use super::attention_block::AttentionBlock;
-use super::res_block::{ResBlock, ResBlockSettings};
-use super::{Level, UNet, UNetConfig};
+use super::res_block::{ResBlock, ResBlockSettings, Resample};
+use super::{Change, Level, UNet, UNetConfig};
 use crate::Result;
 use crate::layers::Layout;
 use crate::layers::conv2d::Conv2d;
@@ -95,7 +95,9 @@ impl Builder<'_> {
     fn down(&mut self, level: usize, kept: &mut Vec<usize>) -> Level {
         let config = self.config;
         let c_out = config.block_out_channels[level];
-        let (name, attends) = (format!("down_blocks.{level}"), config.down_block_types[level] == "AttnDownBlock2D");
+        let (name, kind) = (format!("down_blocks.{level}"), config.down_block_types[level].as_str());
+        let attends = kind == "AttnDownBlock2D";
+        let by_block = kind == "ResnetDownsampleBlock2D" || attends && config.downsample_type == "resnet";
         let blocks = (0..config.layers_per_block)
             .map(|i| {
                 let c_in = if i > 0 { c_out } else { config.block_out_channels[level.saturating_sub(1)] };
@@ -105,10 +107,14 @@ impl Builder<'_> {
             .collect();
         let resample = (level + 1 < config.block_out_channels.len()).then(|| {
             kept.push(c_out);
+            if by_block {
+                let block = self.res(&format!("{name}.downsamplers.0"), c_out, c_out, 1.0);
+                return Change::Block(Box::new(block.resampling(Resample::Half)));
+            }
             // diffusers' padding 0 means one row and column of zeros at the bottom and right, as TensorFlow's SAME.
             let padding = if config.downsample_padding == 0 { [0, 1, 0, 1] } else { [1; 4] };
             let window = Window::new((3, 3), 2, padding).expect("three by three pixels, every second");
-            Conv2d::new(self.layout, &format!("{name}.downsamplers.0.conv"), c_out, c_out, window)
+            Change::Conv(Conv2d::new(self.layout, &format!("{name}.downsamplers.0.conv"), c_out, c_out, window))
         });
         Level { blocks, resample }
     }
@@ -131,7 +137,9 @@ impl Builder<'_> {
         let config = self.config;
         let last = config.block_out_channels.len() - 1;
         let c_out = config.block_out_channels[last - i];
-        let (name, attends) = (format!("up_blocks.{i}"), config.up_block_types[i] == "AttnUpBlock2D");
+        let (name, kind) = (format!("up_blocks.{i}"), config.up_block_types[i].as_str());
+        let attends = kind == "AttnUpBlock2D";
+        let by_block = kind == "ResnetUpsampleBlock2D" || attends && config.upsample_type == "resnet";
         let blocks = (0..config.layers_per_block + 1)
             .map(|block| {
                 let c_in = *h + kept.pop().expect("one result kept for each block on the way up");
@@ -140,7 +148,12 @@ impl Builder<'_> {
             })
             .collect();
         let resample = (i < last).then(|| {
-            Conv2d::new(self.layout, &format!("{name}.upsamplers.0.conv"), c_out, c_out, Window::square(3, 1, 1))
+            if by_block {
+                let block = self.res(&format!("{name}.upsamplers.0"), c_out, c_out, 1.0);
+                return Change::Block(Box::new(block.resampling(Resample::Double)));
+            }
+            let (name, window) = (format!("{name}.upsamplers.0.conv"), Window::square(3, 1, 1));
+            Change::Conv(Conv2d::new(self.layout, &name, c_out, c_out, window))
         });
         Level { blocks, resample }
     }

@@ -41,11 +41,11 @@ pub struct UNetConfig {
     pub freq_shift: f64,
     /// Cosines before sines.
     pub flip_sin_to_cos: bool,
-    /// From the highest resolution down: `DownBlock2D` or `AttnDownBlock2D`.
+    /// From the highest resolution down: `DownBlock2D`, `AttnDownBlock2D` or `ResnetDownsampleBlock2D`.
     pub down_block_types: Vec<String>,
     /// `UNetMidBlock2D`, or null for none.
     pub mid_block_type: Option<String>,
-    /// From the lowest resolution up: `UpBlock2D` or `AttnUpBlock2D`.
+    /// From the lowest resolution up: `UpBlock2D`, `AttnUpBlock2D` or `ResnetUpsampleBlock2D`.
     pub up_block_types: Vec<String>,
     /// Channels at each resolution, from the highest down.
     pub block_out_channels: Vec<usize>,
@@ -55,9 +55,9 @@ pub struct UNetConfig {
     pub mid_block_scale_factor: f64,
     /// Zeros around the stride-2 convolutions: 1 all around, 0 for one at the right and bottom only.
     pub downsample_padding: usize,
-    /// `conv`.
+    /// What follows an `AttnDownBlock2D`: `conv`, or `resnet` for a residual block that halves.
     pub downsample_type: String,
-    /// `conv`.
+    /// What follows an `AttnUpBlock2D`: `conv`, or `resnet` for a residual block that doubles.
     pub upsample_type: String,
     /// The probability to drop an activation inside of a residual block while training, in 0..1.
     pub dropout: f64,

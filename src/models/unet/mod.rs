@@ -34,7 +34,7 @@ use crate::layers::linear::Linear;
 use crate::layers::resample::{
     concat_channels, split_channels, upsample_nearest_2x_backward, upsample_nearest_2x_padded,
 };
-use crate::layers::{Layout, ParameterVector, Weights, add_to};
+use crate::layers::{GradientSink, Layout, ParameterVector, Weights, add_to};
 use crate::numerics::Real;
 use crate::numerics::buffer_pool::{self, Kept};
 use attention_block::AttentionBlock;
@@ -61,11 +61,20 @@ pub struct UNet {
     conv_out: Conv2d,
 }
 
-/// The blocks at one resolution, and the convolution that follows a change of it.
+/// The blocks at one resolution, and what changes it.
 #[derive(Clone, Debug)]
 struct Level {
     blocks: Vec<(ResBlock, Option<AttentionBlock>)>,
-    resample: Option<Conv2d>,
+    resample: Option<Change>,
+}
+
+/// What changes the resolution.
+#[derive(Clone, Debug)]
+enum Change {
+    /// A convolution with a stride of 2 on the way down; on the way up each pixel four times, and a convolution.
+    Conv(Conv2d),
+    /// A residual block.
+    Block(Box<ResBlock>),
 }
 
 passes!(UNet, layout);
@@ -114,10 +123,15 @@ impl UNet {
                 kept.push(h.clone());
             }
             if let Some(half) = &level.resample {
-                let (y, cache) = half.forward(w, h);
-                tape.trace.layer(half.weight, &y);
-                tape.conv(cache);
-                h = y.into();
+                h = match half {
+                    Change::Conv(half) => {
+                        let (y, cache) = half.forward(w, h);
+                        tape.trace.layer(half.weight, &y);
+                        tape.conv(cache);
+                        y.into()
+                    }
+                    Change::Block(block) => run_res(block, w, h, &silu_emb, key, tape).into(),
+                };
                 kept.push(h.clone());
             }
         }
@@ -131,11 +145,16 @@ impl UNet {
                 h = run_blocks(blocks, w, concat_channels(h, skip).into(), &silu_emb, key, tape);
             }
             if let Some(double) = &level.resample {
-                let doubled = upsample_nearest_2x_padded(h, double.window.padding());
-                let (y, cache) = double.forward_padded(w, doubled);
-                tape.trace.layer(double.weight, &y);
-                tape.conv(cache);
-                h = y.into();
+                h = match double {
+                    Change::Conv(double) => {
+                        let doubled = upsample_nearest_2x_padded(h, double.window.padding());
+                        let (y, cache) = double.forward_padded(w, doubled);
+                        tape.trace.layer(double.weight, &y);
+                        tape.conv(cache);
+                        y.into()
+                    }
+                    Change::Block(block) => run_res(block, w, h, &silu_emb, key, tape).into(),
+                };
             }
         }
         tape.trace.layer_of(self.conv_norm_out.weight, || self.conv_norm_out.forward(w, h.clone()).0);
@@ -176,20 +195,20 @@ impl UNet {
         mut tape: Tape<F>,
         labels: Option<&[usize]>,
         dy: Kept<F, Ix4>,
-        grads: &mut ParameterVector<F>,
+        grads: &mut dyn GradientSink<F>,
         wants_dx: bool,
     ) -> Option<Array4<F>> {
         let (dh, d_silu_emb) = self.backward_to_conv_in(w, &mut tape, dy, grads);
         let mut dx = None;
         if wants_dx {
-            dx = Some(self.conv_in.backward(w, tape.pop_conv(), dh, grads));
+            dx = Some(self.conv_in.backward(w, tape.pop_conv(), dh, grads.grads()));
         } else {
-            self.conv_in.parameter_gradients(tape.pop_conv(), dh, grads);
+            self.conv_in.parameter_gradients(tape.pop_conv(), dh, grads.grads());
         }
         if self.config.center_input_sample {
             dx.iter_mut().for_each(|dx| dx.mapv_inplace(|dx| dx + dx));
         }
-        self.embed_backward(w, tape, labels, d_silu_emb, grads);
+        self.embed_backward(w, tape, labels, d_silu_emb, grads.grads());
         dx
     }
 
@@ -199,16 +218,22 @@ impl UNet {
         w: &dyn Weights<F>,
         tape: &mut Tape<F>,
         dy: Kept<F, Ix4>,
-        grads: &mut ParameterVector<F>,
+        grads: &mut dyn GradientSink<F>,
     ) -> (Array4<F>, Array2<F>) {
         let mut d_silu_emb = Array2::zeros((dy.dim().0, self.config.time_channels()));
-        let dh = self.conv_out.backward(w, tape.pop_conv(), dy, grads);
-        let mut dh = self.conv_norm_out.backward_silu(w, tape.pop_norm(), dh, grads);
+        let dh = self.conv_out.backward(w, tape.pop_conv(), dy, grads.grads());
+        let mut dh = self.conv_norm_out.backward_silu(w, tape.pop_norm(), dh, grads.grads());
+        grads.finished(self.conv_norm_out.weight.start);
 
         let mut d_kept = Vec::new();
         for level in self.up.iter().rev() {
             if let Some(double) = &level.resample {
-                dh = upsample_nearest_2x_backward(double.backward(w, tape.pop_conv(), dh, grads));
+                dh = match double {
+                    Change::Conv(double) => {
+                        upsample_nearest_2x_backward(double.backward(w, tape.pop_conv(), dh, grads.grads()))
+                    }
+                    Change::Block(block) => block.backward(w, tape.pop_res(), dh, &mut d_silu_emb, grads.grads()),
+                };
             }
             for blocks in level.blocks.iter().rev() {
                 let d_both = run_blocks_backward(blocks, w, tape, dh, &mut d_silu_emb, grads);
@@ -225,7 +250,10 @@ impl UNet {
         for level in self.down.iter().rev() {
             if let Some(half) = &level.resample {
                 add_gradient(&mut dh, take());
-                dh = half.backward(w, tape.pop_conv(), dh, grads);
+                dh = match half {
+                    Change::Conv(half) => half.backward(w, tape.pop_conv(), dh, grads.grads()),
+                    Change::Block(block) => block.backward(w, tape.pop_res(), dh, &mut d_silu_emb, grads.grads()),
+                };
             }
             for blocks in level.blocks.iter().rev() {
                 add_gradient(&mut dh, take());
@@ -270,14 +298,26 @@ fn run_blocks<F: Real>(
     key: Option<Key>,
     tape: &mut Tape<F>,
 ) -> Kept<F, Ix4> {
-    let (mut y, cache) = res.forward(w, h, silu_emb.clone(), key, &mut tape.trace);
-    tape.res(cache);
+    let mut y = run_res(res, w, h, silu_emb, key, tape);
     if let Some(attention) = attention {
-        let (attended, cache) = attention.forward(w, y, &mut tape.trace);
+        let (attended, cache) = attention.forward(w, y, tape.keeps, &mut tape.trace);
         tape.attention(cache);
         y = attended;
     }
     y.into()
+}
+
+fn run_res<F: Real>(
+    res: &ResBlock,
+    w: &dyn Weights<F>,
+    h: Kept<F, Ix4>,
+    silu_emb: &Kept<F, Ix2>,
+    key: Option<Key>,
+    tape: &mut Tape<F>,
+) -> Array4<F> {
+    let (y, cache) = res.forward(w, h, silu_emb.clone(), key, &mut tape.trace);
+    tape.res(cache);
+    y
 }
 
 fn run_blocks_backward<F: Real>(
@@ -286,10 +326,12 @@ fn run_blocks_backward<F: Real>(
     tape: &mut Tape<F>,
     mut dh: Array4<F>,
     d_silu_emb: &mut Array2<F>,
-    grads: &mut ParameterVector<F>,
+    grads: &mut dyn GradientSink<F>,
 ) -> Array4<F> {
     if let Some(attention) = attention {
-        dh = attention.backward(w, tape.pop_attention(), dh, grads);
+        dh = attention.backward(w, tape.pop_attention(), dh, grads.grads());
     }
-    res.backward(w, tape.pop_res(), dh, d_silu_emb, grads)
+    let dx = res.backward(w, tape.pop_res(), dh, d_silu_emb, grads.grads());
+    grads.finished(res.place());
+    dx
 }

@@ -9,6 +9,8 @@
 //! y = (shortcut(x) + h) / scale_factor              shortcut: a 1x1 convolution where the channels change
 //! ```
 //!
+//! A block that changes the resolution does so to what conv1 reads, and to x where it goes past.
+//!
 //! # Derivation
 //!
 //! Each line is a layer with its own rule; the block adds three things. The input goes two ways, so dx is the sum of both. u meets all pixels of
@@ -28,6 +30,9 @@ use crate::layers::im2col::Window;
 use crate::layers::linear::{self, Linear};
 use crate::layers::parameters::Init;
 use crate::layers::per_image::{add_to_every_pixel, each_image, sum_over_pixels};
+use crate::layers::resample::{
+    average_pool_2x, average_pool_2x_backward, upsample_nearest_2x, upsample_nearest_2x_backward,
+};
 use crate::layers::{Kept, Layout, ParameterVector, Weights, add_to};
 use crate::models::Trace;
 use crate::numerics::buffer_pool;
@@ -50,6 +55,31 @@ pub struct ResBlockSettings {
     pub scale_factor: f64,
 }
 
+/// A change of the resolution inside of a block.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Resample {
+    /// The mean of each square of four pixels.
+    Half,
+    /// Each pixel four times.
+    Double,
+}
+
+impl Resample {
+    fn forward<F: Real>(self, x: impl Into<Kept<F, Ix4>>) -> Array4<F> {
+        match self {
+            Resample::Half => average_pool_2x(x),
+            Resample::Double => upsample_nearest_2x(x),
+        }
+    }
+
+    fn backward<F: Real>(self, dy: impl Into<Kept<F, Ix4>>) -> Array4<F> {
+        match self {
+            Resample::Half => average_pool_2x_backward(dy),
+            Resample::Double => upsample_nearest_2x_backward(dy),
+        }
+    }
+}
+
 /// Two norms, two convolutions, a projection of time, perhaps a shortcut.
 #[derive(Clone, Debug)]
 pub struct ResBlock {
@@ -59,6 +89,7 @@ pub struct ResBlock {
     norm2: GroupNorm,
     conv2: Conv2d,
     conv_shortcut: Option<Conv2d>,
+    resample: Option<Resample>,
     settings: ResBlockSettings,
     index: u64,
 }
@@ -105,15 +136,30 @@ impl ResBlock {
             conv2: Conv2d::with_init(layout, &format!("{name}.conv2"), c_out, c_out, three, Init::Zeros),
             conv_shortcut: (c_in != c_out)
                 .then(|| Conv2d::new(layout, &format!("{name}.conv_shortcut"), c_in, c_out, Window::square(1, 1, 0))),
+            resample: None,
             settings: settings.clone(),
             index,
         }
     }
 
+    /// Where its parameters begin.
+    pub(super) fn place(&self) -> usize {
+        self.norm1.weight.start
+    }
+
+    /// The same block with a change of the resolution.
+    ///
+    /// # Panics
+    /// If it changes the channels as well.
+    pub(super) fn resampling(self, resample: Resample) -> Self {
+        assert!(self.conv_shortcut.is_none(), "res block: a block that changes the resolution keeps the channels");
+        ResBlock { resample: Some(resample), ..self }
+    }
+
     /// y of the equations above; `silu_emb` is silu(emb).
     ///
     /// # Shapes
-    /// x (n, h, w, c_in), silu_emb (n, time_channels), to y (n, h, w, c_out).
+    /// x (n, h, w, c_in), silu_emb (n, time_channels), to y (n, h, w, c_out), or half or twice as high and wide.
     pub fn forward<F: Real>(
         &self,
         w: &dyn Weights<F>,
@@ -129,7 +175,17 @@ impl ResBlock {
             (y, cache)
         });
         trace.layer_of(self.norm1.weight, || self.norm1.forward(w, x.clone()).0);
-        let (h, norm1) = self.norm1.forward_silu_padded(w, x, self.conv1.window.padding());
+        let direct = self.resample.map(|resample| resample.forward(x.clone()));
+        let (h, norm1): (Kept<F, Ix4>, _) = match self.resample {
+            None => {
+                let (h, cache) = self.norm1.forward_silu_padded(w, x, self.conv1.window.padding());
+                (h.into(), cache)
+            }
+            Some(resample) => {
+                let (h, cache) = self.norm1.forward_silu(w, x);
+                (self.conv1.window.pad(resample.forward(h)), cache)
+            }
+        };
         let (mut h, conv1) = self.conv1.forward_padded(w, h);
         trace.layer(self.conv1.weight, &h);
         let (u, time) = self.time_emb_proj.forward(w, silu_emb);
@@ -166,7 +222,7 @@ impl ResBlock {
             cache
         });
         if shortcut.is_none() {
-            add_to(&mut y, norm1.x());
+            add_to(&mut y, direct.as_ref().unwrap_or(norm1.x()));
         }
         divide(&mut y, self.settings.scale_factor);
         trace.block(self.norm1.weight, &y);
@@ -201,11 +257,14 @@ impl ResBlock {
             }
         };
         *d_silu_emb += &self.time_emb_proj.backward(w, cache.time, du, grads);
-        let d_silu1 = self.conv1.backward(w, cache.conv1, dh, grads);
+        let mut d_silu1 = self.conv1.backward(w, cache.conv1, dh, grads);
+        if let Some(resample) = self.resample {
+            d_silu1 = resample.backward(d_silu1);
+        }
         let mut dx = self.norm1.backward_silu(w, cache.norm1, d_silu1, grads);
         let d_direct = match (&self.conv_shortcut, cache.shortcut) {
             (Some(conv), Some(cache)) => conv.backward(w, cache, dy, grads).into(),
-            _ => dy,
+            _ => self.resample.map_or(dy.clone(), |resample| resample.backward(dy).into()),
         };
         add_to(&mut dx, &d_direct);
         dx

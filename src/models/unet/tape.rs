@@ -12,7 +12,8 @@ use crate::numerics::Real;
 #[derive(Debug)]
 pub struct Tape<F: Real> {
     entries: Vec<Entry<F>>,
-    keeps: bool,
+    /// Whether a backward pass follows.
+    pub(super) keeps: bool,
     /// What else is kept of the pass, for people.
     pub(super) trace: Trace<F>,
 }

@@ -47,7 +47,7 @@ pub fn exp_f32<P: Fused>(x: f32) -> f32 {
 
 /// e^x for x ≤ 0: the bits of [`exp_f32`] with less to do, as 2ⁿ⁺⁶⁴ stays in range for every n from −150 to 0.
 #[inline(always)]
-pub(super) fn exp_of_nonpositive<P: Fused>(x: f32) -> f32 {
+pub fn exp_of_nonpositive_f32<P: Fused>(x: f32) -> f32 {
     let x = if x < -104.0 { -104.0 } else { x };
     let (m, n) = mantissa_and_exponent::<P>(x);
     m * power_of_two(n.wrapping_add(64)) * power_of_two(-64)

@@ -37,7 +37,7 @@ mod exp;
 mod sigmoid;
 mod tanh;
 
-pub use exp::exp_f32;
+pub use exp::{exp_f32, exp_of_nonpositive_f32};
 pub use sigmoid::{sigmoid, sigmoid_f32};
 pub use tanh::tanh_f32;
 

@@ -11,7 +11,7 @@
 //! and lose about 2 ulp.
 
 use super::exp;
-use super::exp::exp_of_nonpositive;
+use super::exp::exp_of_nonpositive_f32;
 use crate::numerics::{Fused, Real};
 
 /// 1 / (1 + e^−x) in f64, within 3 ulp.
@@ -24,7 +24,7 @@ pub fn sigmoid(x: f64) -> f64 {
 /// 1 / (1 + e^−x) in f32, accurate down to the subnormals: σ(−100) = e^−100.
 #[inline(always)]
 pub fn sigmoid_f32<P: Fused>(x: f32) -> f32 {
-    let z = exp_of_nonpositive::<P>(-x.abs());
+    let z = exp_of_nonpositive_f32::<P>(-x.abs());
     let q = z / (1.0 + z);
     let c = if x < 0.0 { z } else { 1.0 };
     (-c).fma::<P>(q, c)

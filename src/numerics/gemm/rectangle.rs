@@ -31,6 +31,16 @@ impl<'c, F> Rectangle<'c, F> {
         Rectangle { first: c.as_mut_ptr(), stride, rows, columns, memory: PhantomData }
     }
 
+    /// Rows and columns.
+    pub fn shape(&self) -> (usize, usize) {
+        (self.rows, self.columns)
+    }
+
+    /// The same numbers, for as long as `self` is borrowed.
+    pub fn again(&mut self) -> Rectangle<'_, F> {
+        Rectangle { memory: PhantomData, ..*self }
+    }
+
     /// The first `rows` rows, and those below.
     ///
     /// # Panics
@@ -49,6 +59,30 @@ impl<'c, F> Rectangle<'c, F> {
         assert!(columns <= self.columns);
         let right = self.first.wrapping_add(columns);
         (Rectangle { columns, ..self }, Rectangle { first: right, columns: self.columns - columns, ..self })
+    }
+
+    /// All rows, so many at a time, the last part perhaps shorter.
+    pub fn by_rows(mut self, rows: usize) -> Vec<Self> {
+        let mut parts = Vec::with_capacity(self.rows.div_ceil(rows));
+        while self.rows > rows {
+            let (part, rest) = self.split_rows(rows);
+            parts.push(part);
+            self = rest;
+        }
+        parts.push(self);
+        parts
+    }
+
+    /// All columns, so many at a time, the last part perhaps narrower.
+    pub fn by_columns(mut self, columns: usize) -> Vec<Self> {
+        let mut parts = Vec::with_capacity(self.columns.div_ceil(columns));
+        while self.columns > columns {
+            let (part, rest) = self.split_columns(columns);
+            parts.push(part);
+            self = rest;
+        }
+        parts.push(self);
+        parts
     }
 
     /// Row i of these columns.

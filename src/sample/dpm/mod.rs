@@ -19,9 +19,9 @@
 //! | sde-dpmsolver | a_s/a_t | −2·b_s·(e^h−1) | −2·b_s·((e^h−1)/h − 1) | | b_s·√(e^2h−1) |
 //! | sde-dpmsolver++ | b_s/b_t·e^−h | a_s·(1−e^−2h) | a_s·((1−e^−2h)/(−2h) + 1) | a_s·((1−e^−2h−2h)/(2h)² + ½) | b_s·√(1−e^−2h) |
 //!
-//! "midpoint" takes for D₁'s weight half of D₀'s, which differs by O(h²) of it. Published programs have two slips in the third
-//! order of multistep methods: half of D₂, and − ½ in the last column's last row, with which the order is 2
-//! ([`Conventions::third_order_as_published`](super::Conventions)). At the clean image λ is infinite: e^−h = 0, and x = x̂₀.
+//! "midpoint" takes for D₁'s weight half of D₀'s, which differs by O(h²) of it. Published programs have slips in the third
+//! order of multistep methods, with which the order is 2: half of D₂, and diffusers − ½ in the last column's last row, too
+//! ([`ThirdOrder`]). At the clean image λ is infinite: e^−h = 0, and x = x̂₀.
 
 mod multistep;
 mod singlestep;
@@ -29,7 +29,7 @@ mod singlestep;
 pub use multistep::multistep;
 pub use singlestep::singlestep;
 
-use super::{Algorithm, SamplerOptions, Solver, Transition};
+use super::{Algorithm, SamplerOptions, Solver, ThirdOrder, Transition};
 use crate::denoise::Estimate;
 use crate::numerics::{Real, elementary::expm1};
 use crate::{Error, Result};
@@ -74,15 +74,15 @@ impl Update {
                 let (twice, double) = (-expm1(-2.0 * h), 2.0 * h);
                 let first = a * twice;
                 let second = if midpoint { 0.5 * first } else { a * (1.0 - twice / double) };
-                let half = if options.conventions.third_order_as_published { -0.5 } else { 0.5 };
+                let half = if options.conventions.third_order == ThirdOrder::HalfAndSign { -0.5 } else { 0.5 };
                 let third = a * ((twice - double) / (double * double) + half);
                 Update { x: data * (down + 1.0), derivatives: [first, second, third], z: b * root(twice) }
             }
         }
     }
 
-    /// The same, of a third-order step, in which D₁ is integrated exactly.
-    fn third_order(options: &SamplerOptions, transition: Transition) -> Self {
+    /// The same where D₁ is integrated exactly, as in a step of third order.
+    fn exact(options: &SamplerOptions, transition: Transition) -> Self {
         Update::new(&SamplerOptions { solver: Solver::Heun, ..*options }, transition)
     }
 }

@@ -45,7 +45,7 @@ pub fn singlestep<F: Real>(
         let (name, value) = integrated(options.algorithm, &estimate);
         group.push((transition, value.clone()));
         let whole = Transition { from: group[0].0.from, to: transition.to };
-        let update = if order == 3 { Update::third_order(options, whole) } else { Update::new(options, whole) };
+        let update = if order == 3 { Update::exact(options, whole) } else { Update::new(options, whole) };
         let h = whole.to.lambda() - whole.from.lambda();
         let share = |k: usize| (group[k].0.from.lambda() - whole.from.lambda()) / h;
         let [of_d0, of_d1, of_d2] = update.derivatives;

@@ -32,16 +32,20 @@ const RULES: &[Rule] = rules! {
 
     block_out_channels: "1 to 16 resolutions", |c| (1..=16).contains(&c.block_out_channels.len());
     block_out_channels: "numbers of channels", |c| c.block_out_channels.iter().all(|&channels| is_count(channels));
-    down_block_types: "DownBlock2D or AttnDownBlock2D", |c| all_of(&c.down_block_types, ["DownBlock2D", "AttnDownBlock2D"]);
-    up_block_types: "UpBlock2D or AttnUpBlock2D", |c| all_of(&c.up_block_types, ["UpBlock2D", "AttnUpBlock2D"]);
+    down_block_types: "DownBlock2D, AttnDownBlock2D or ResnetDownsampleBlock2D", |c| {
+        all_of(&c.down_block_types, ["DownBlock2D", "AttnDownBlock2D", "ResnetDownsampleBlock2D"])
+    };
+    up_block_types: "UpBlock2D, AttnUpBlock2D or ResnetUpsampleBlock2D", |c| {
+        all_of(&c.up_block_types, ["UpBlock2D", "AttnUpBlock2D", "ResnetUpsampleBlock2D"])
+    };
     down_block_types: "one for each of block_out_channels", |c| c.down_block_types.len() == c.block_out_channels.len();
     up_block_types: "one for each of block_out_channels", |c| c.up_block_types.len() == c.block_out_channels.len();
     mid_block_type: "\"UNetMidBlock2D\" or null", |c| c.mid_block_type.as_deref().is_none_or(|mid| mid == "UNetMidBlock2D");
     layers_per_block: "1 to 64", |c| (1..=64).contains(&c.layers_per_block);
     mid_block_scale_factor: "a positive number", |c| is_positive(c.mid_block_scale_factor);
     downsample_padding: "0 or 1, with which sizes halve", |c| c.downsample_padding <= 1;
-    downsample_type: "\"conv\"", |c| c.downsample_type == "conv";
-    upsample_type: "\"conv\"", |c| c.upsample_type == "conv";
+    downsample_type: "\"conv\" or \"resnet\"", |c| ["conv", "resnet"].contains(&c.downsample_type.as_str());
+    upsample_type: "\"conv\" or \"resnet\"", |c| ["conv", "resnet"].contains(&c.upsample_type.as_str());
     dropout: "a probability in 0..1", |c| (0.0..1.0).contains(&c.dropout);
     act_fn: "\"silu\"", |c| ["silu", "swish"].contains(&c.act_fn.as_str());
 
@@ -74,7 +78,7 @@ fn is_positive(x: f64) -> bool {
     x.is_finite() && x > 0.0
 }
 
-fn all_of(names: &[String], known: [&str; 2]) -> bool {
+fn all_of(names: &[String], known: [&str; 3]) -> bool {
     names.iter().all(|name| known.contains(&name.as_str()))
 }
 

@@ -17,7 +17,7 @@ fn config_with_an_unsupported_value_is_refused_by_name_and_value() {
     for (field, value) in [
         ("act_fn", "\"mish\""),
         ("time_embedding_type", "\"fourier\""),
-        ("downsample_type", "\"resnet\""),
+        ("downsample_type", "\"fir\""),
         ("resnet_time_scale_shift", "\"spatial\""),
         ("class_embed_type", "\"timestep\""),
         ("norm_num_groups", "5"),
