@@ -40,11 +40,11 @@ pub trait Real:
     /// self / b with one rounding, given the reciprocal of b with one rounding, for 2⁻⁶⁰ ≤ self ≤ 1 ≤ b < 2³⁰: five
     /// multiplications, where a division takes as long as sixteen.
     ///
-    /// With u = 2⁻²⁴ (in f64 2⁻⁵³), the reciprocal is (1 + e)/b, |e| ≤ u. The first q is off by at most 2u + u² of a/b. Its
-    /// remainder a − b q is a number of this type, so fma gives it exactly, and q + (a − b q)·reciprocal is off by some 2u² of a/b before
-    /// it is rounded: the second q is a/b itself or one of its two neighbours. From there a theorem of Markstein (IBM J. Res. Dev. 34,
-    /// 1990) gives the third the bits of the division. None of these numbers is near the ends of the range, where that
-    /// would fail: a remainder is a multiple of 2⁻¹³⁶.
+    /// With u = 2⁻²⁴ (in f64 2⁻⁵³), the reciprocal is (1 + e)/b, |e| ≤ u. The first q is off by at most 2u + u² of a/b, and its
+    /// remainder a − b q, rounded or not, by u of itself; so q + (a − b q)·reciprocal is off by some 4u² of a/b before it
+    /// is rounded, and the second q is a/b itself or one of its two neighbours. The remainder of such a q is a number of this type, which
+    /// fma gives exactly, and by a theorem of Markstein (IBM J. Res. Dev. 34, 1990) the third has the bits of the division. None of
+    /// these numbers is near the ends of the range, where that would fail: a remainder is a multiple of 2⁻¹³⁶.
     fn quotient<P: Fused>(self, b: Self, reciprocal: Self) -> Self;
     /// √self, correctly rounded.
     fn sqrt(self) -> Self;
