@@ -25,6 +25,10 @@ use crate::numerics::sum::sum_of_squares;
 /// If the lengths differ.
 fn squared_error<F: Real>(output: &[F], target: &[F]) -> f64 {
     assert_eq!(output.len(), target.len(), "squared_error: output and target differ in length");
+    if F::SEQUENTIAL {
+        let difference: Vec<F> = output.iter().zip(target).map(|(&y, &target)| y - target).collect();
+        return sum_of_squares(&difference);
+    }
     let difference: Vec<f64> = output.iter().zip(target).map(|(&y, &target)| y.to_f64() - target.to_f64()).collect();
     sum_of_squares(&difference)
 }

@@ -1,7 +1,8 @@
 //! One golden case in one safetensors file: an operation, its attributes, its inputs, and what is known of its results.
 //!
 //! ParameterVector are in PyTorch's layouts. `__metadata__` holds strings: `op`, `attributes` (a JSON object), `contract`, and
-//! `order` (the names of the results in the order of execution, a JSON list).
+//! `order` (the names of the results in the order of execution, a JSON list); where known mistakes are stored in part,
+//! `partial` ([`Case::partial`]).
 
 use std::collections::{BTreeMap, HashMap};
 use std::path::{Path, PathBuf};
@@ -88,6 +89,8 @@ pub struct Case {
     pub attributes: Map<String, Value>,
     /// The names of the results in the order of execution.
     pub order: Vec<String>,
+    /// Of known mistakes that are stored in part, how the names of the results begin that are not.
+    pub partial: BTreeMap<String, Vec<String>>,
     /// Whether every float32 input stands for its square: for sums of squares of products.
     pub squares: bool,
     /// `input.NAME`, `grad_output`, `output`, `grad.NAME`, `bits.NAME`, `tol.NAME`, ...
@@ -127,17 +130,24 @@ impl Case {
         let Ok(order) = serde_json::from_str(&order) else {
             return bad("order", "a JSON list of names", &order);
         };
-        Ok(Case { path: path.into(), op, attributes, order, squares: false, tensors })
+        let partial = text("partial", "{}");
+        let Ok(partial) = serde_json::from_str(&partial) else {
+            return bad("partial", "a JSON object of lists of names", &partial);
+        };
+        Ok(Case { path: path.into(), op, attributes, order, partial, squares: false, tensors })
     }
 
     /// The file of the case: the same bytes for the same case.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let metadata = HashMap::from([
+        let mut metadata = HashMap::from([
             ("op".to_string(), self.op.clone()),
             ("attributes".to_string(), Value::Object(self.attributes.clone()).to_string()),
             ("contract".to_string(), CONTRACT.to_string()),
             ("order".to_string(), json!(self.order).to_string()),
         ]);
+        if !self.partial.is_empty() {
+            metadata.insert("partial".to_string(), json!(self.partial).to_string());
+        }
         write_tensors(&self.tensors, metadata)
     }
 

@@ -1,9 +1,14 @@
 //! Known mistakes, each with the values that it gives: what a tolerance has to reject, and a backend's error to be named.
 
 mod likelihood;
+mod norms;
 mod rounding;
 mod samplers;
+mod training;
 mod transformer;
+mod unet;
+
+use std::collections::BTreeSet;
 
 use ndarray::ArrayD;
 use serde_json::{Value, json};
@@ -12,7 +17,9 @@ use super::case::{Case, Tensor};
 use super::ops::{Results, evaluate};
 use crate::Result;
 use crate::evaluate::quality::frechet::{Gaussian, Reference};
+use crate::numerics::elementary;
 use rounding::{half_inputs, rounded_inputs};
+use training::{Wrong, taught};
 
 /// A mistake that implementations are known to make.
 #[derive(Clone, Copy)]
@@ -42,6 +49,21 @@ pub const MUTANTS: &[Mutant] = &[
         let rows = case.tensors["grad_output"].shape()[0] as f64;
         scaled(case, "grad.bias", 1.0 / rows)
     }),
+    mutant(
+        "bias_gradient_of_the_last_image",
+        "the gradient of the bias is written image after image, not added",
+        |case| {
+            let mut results = evaluate::<f64>(case)?;
+            let dy = case.numbers("grad_output");
+            let last = dy.index_axis(ndarray::Axis(0), dy.shape()[0] - 1);
+            let sums = last.outer_iter().map(|channel| channel.sum()).collect::<ndarray::Array1<f64>>().into_dyn();
+            results.iter_mut().filter(|(name, _)| name == "grad.bias").for_each(|(_, values)| values.assign(&sums));
+            Ok(results)
+        },
+    ),
+    mutant("upsampling_gradient_mean", "the mean over the four copies of a pixel for their sum", |case| {
+        scaled(case, "grad.x", 0.25)
+    }),
     mutant("padding_on_the_wrong_side", "an uneven padding at the top and left", |case| {
         let sides: [usize; 4] = serde_json::from_value(case.attributes["padding"].clone()).expect("four sides");
         let [left, right, top, bottom] = sides;
@@ -51,6 +73,15 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("norm_eps_1e-5", "eps = 1e-5 for 1e-6", |case| with_attribute(case, "eps", json!(1e-5))),
     mutant("norm_eps_1e-6", "eps = 1e-6 for 1e-5", |case| with_attribute(case, "eps", json!(1e-6))),
     mutant("unbiased_variance", "the variance divides by N - 1", unbiased_variance),
+    mutant("eps_outside_the_root", "x / (sigma + eps) for x / sqrt(sigma^2 + eps)", norms::eps_outside),
+    mutant("one_pass_variance", "the variance as E[x^2] - E[x]^2 in float32", norms::one_pass),
+    mutant(
+        "groups_interleaved",
+        "channel c belongs to group c mod groups for c / (channels of a group)",
+        norms::groups_interleaved,
+    ),
+    mutant("softmax_of_columns", "softmax over the other axis", norms::softmax_of_columns),
+    mutant("heads_reversed", "the heads' results joined from the last to the first", norms::heads_reversed),
     mutant("one_group_a_channel", "every channel is a group of its own", |case| {
         with_attribute(case, "groups", json!(case.tensors["input.x"].shape()[1]))
     }),
@@ -97,6 +128,12 @@ pub const MUTANTS: &[Mutant] = &[
             with_attribute(case, "freq_shift", json!(1.0 - shift))
         },
     ),
+    mutant("frequencies_over_dim", "dim in the denominator of the frequencies for dim/2", |case| {
+        let half = (case.attributes["dim"].as_u64().expect("a number") / 2) as f64;
+        let shift = case.attributes["freq_shift"].as_f64().expect("a number");
+        with_attribute(case, "freq_shift", json!(shift - half))
+    }),
+    mutant("timestep_over_1000", "t / 1000 for t", training::times_over_1000),
     mutant("gradient_of_half_the_mse", "the gradient of the loss without its factor 2", |case| {
         scaled(case, "grad.prediction", 0.5)
     }),
@@ -125,6 +162,17 @@ pub const MUTANTS: &[Mutant] = &[
     }),
     mutant("timestep_off_by_one", "the network is fed t = 1..=T for 0..T", later_by_one),
     mutant("alpha_bar_off_by_one", "alpha_bar of the next timestep", later_by_one),
+    mutant("alpha_bar_of_the_step_before", "alpha_bar of t - 1", |case| {
+        let mut wrong = case.clone();
+        if let Some(Tensor::I64(t)) = wrong.tensors.get_mut("input.t") {
+            t.mapv_inplace(|t| (t - 1).max(0));
+        }
+        evaluate(&wrong)
+    }),
+    mutant("cosine_without_cap", "the cosine schedule's last betas above 0.999", cosine_without_cap),
+    mutant("clip_range_ignored", "the predicted x_0 clipped to [-1, 1], whatever range was asked for", |case| {
+        with_config(case, "clip_sample_range", json!(1.0))
+    }),
     mutant("betas_scaled_by_1000_over_t", "beta_start and beta_end times 1000/T", |case| {
         let scaled = |name: &str| json!(case.attributes[name].as_f64().expect("a number") * 1000.0 / steps(case));
         with_attributes(case, &[("beta_start", scaled("beta_start")), ("beta_end", scaled("beta_end"))])
@@ -155,13 +203,54 @@ pub const MUTANTS: &[Mutant] = &[
         "the decay is added to the gradient (Adam) and not taken from the weight (AdamW)",
         l2,
     ),
+    mutant("decay_without_lr", "the weight decay is not multiplied by the learning rate", |case| {
+        let number = |name: &str| case.attributes[name].as_f64().expect("a number");
+        with_attribute(case, "weight_decay", json!(number("weight_decay") / number("lr")))
+    }),
     mutant("ema_without_warm_up", "the average has its final decay from the first step on", |case| {
         with_attribute(case, "step", json!(100_000_000))
     }),
+    mutant("adam_eps_inside_the_root", "Adam with eps under the root of the second moment", |case| {
+        let number = |name: &str, default: f64| case.attributes.get(name).and_then(Value::as_f64).unwrap_or(default);
+        let (lr, eps) = (number("lr", 0.0), number("eps", 1e-8));
+        let (w, grad, mut results) = (case.numbers("input.w"), case.numbers("input.grad"), evaluate::<f64>(case)?);
+        // The first step, whose corrected moments are the gradient and its square.
+        results[0].1 = w - grad.mapv(|g| lr * g / (g * g + eps).sqrt());
+        Ok(results)
+    }),
+    mutant(
+        "clipped_beyond_the_bound_alone",
+        "gradients shorter than the bound by less than 1e-6 are left as they are",
+        |case| {
+            let mut results = evaluate::<f64>(case)?;
+            results[1].1 = case.numbers("input.grad");
+            Ok(results)
+        },
+    ),
     mutant("no_1e-6_when_clipping", "gradients shorter than the bound are made as long as it", |case| {
         let norm = evaluate::<f64>(case)?[0].1.sum();
         scaled(case, "output.grad", case.attributes["max_norm"].as_f64().expect("a number") / norm)
     }),
+    mutant("later_times_fed", "the network is fed t + 1 for images that are noised for t", |case| {
+        taught(case, Wrong::LaterTimes)
+    }),
+    mutant("each_tensor_clipped", "every tensor of the gradient is clipped by its own norm", |case| {
+        taught(case, Wrong::EachClipped)
+    }),
+    mutant("learning_rate_warmed_up", "a learning rate that rises to its value in the last step", |case| {
+        taught(case, Wrong::WarmedUp)
+    }),
+    mutant("x_0_as_target", "the network is taught x_0 for the noise", |case| {
+        with_config(case, "prediction_type", json!("sample"))
+    }),
+    mutant("weights_untouched", "the weights are never updated", training::untouched),
+    mutant("ema_before_the_step", "the average takes the weights from before the step", |case| {
+        taught(case, Wrong::AverageBefore)
+    }),
+    mutant("ema_forgotten", "the weights for their average", training::average_forgotten),
+    mutant("ema_untouched", "the average stays what it was", training::average_untouched),
+    mutant("skips_swapped", "a skip's channels before those of what comes from below", unet::skips_swapped),
+    mutant("skips_at_the_wrong_depth", "two skips of the same size exchanged", unet::skips_at_the_wrong_depth),
     mutant("gradients_of_the_sum", "the gradients of the sum of squares, not of their mean", |case| {
         let count = case.tensors["input.noise"].shape().iter().product::<usize>() as f64;
         scaled(case, "grad.", count)
@@ -243,7 +332,11 @@ const fn mutant(name: &'static str, mistake: &'static str, results: fn(&Case) ->
     Mutant { name, mistake, results }
 }
 
-/// Adds to a completed case the values of a mutant, `mutant.NAME.TENSOR`, for each result that it changes.
+/// Numbers of a mutant that are stored, the smallest results first: they tell it as well as all of a network's do.
+const STORED: usize = 300;
+
+/// Adds to a completed case the values of a mutant, `mutant.NAME.TENSOR`, for each result that it changes; of many the smallest
+/// alone, and how the names of the others begin in [`Case::partial`].
 ///
 /// # Errors
 /// As [`evaluate`].
@@ -252,10 +345,29 @@ const fn mutant(name: &'static str, mistake: &'static str, results: fn(&Case) ->
 /// If there is no mutant of that name.
 pub fn add_mutant(case: &mut Case, name: &str) -> Result<()> {
     let mutant = MUTANTS.iter().find(|m| m.name == name).unwrap_or_else(|| panic!("no mutant {name}"));
-    for (tensor, values) in (mutant.results)(case)? {
-        if case.numbers(&tensor) != values {
+    let results = (mutant.results)(case)?;
+    let unknown = case.order.iter().filter(|known| results.iter().all(|(tensor, _)| tensor != *known));
+    let mut left_out: BTreeSet<String> = unknown.cloned().collect();
+    let mut changed: Vec<_> = results.into_iter().filter(|(tensor, values)| case.numbers(tensor) != values).collect();
+    changed.sort_by_key(|(_, values)| values.len());
+    let (network, mut stored) = (["unet", "dit", "training"].contains(&case.op.as_str()), 0);
+    for (tensor, values) in changed {
+        stored += values.len();
+        if network && stored > STORED {
+            left_out.insert(tensor);
+        } else {
             case.tensors.insert(format!("mutant.{name}.{tensor}"), Tensor::F32(values.mapv(|x| x as f32)));
         }
+    }
+    // `grad.conv_in.weight` begins with `grad.`, `output.ema.conv_in.weight` with `output.ema.`.
+    let beginning = |tensor: &String| match tensor.split('.').collect::<Vec<_>>()[..] {
+        ["output", group, _, ..] => format!("output.{group}."),
+        [group, _, ..] if group != "output" => format!("{group}."),
+        _ => tensor.clone(),
+    };
+    let beginnings: BTreeSet<String> = left_out.iter().map(beginning).collect();
+    if !beginnings.is_empty() {
+        case.partial.insert(name.into(), beginnings.into_iter().collect());
     }
     Ok(())
 }
@@ -400,6 +512,31 @@ fn noise_at_the_last_step(case: &Case) -> Result<Results<f64>> {
     let beta = case.attributes["config"]["beta_start"].as_f64().expect("a number");
     let mut results = evaluate::<f64>(case)?;
     results[0].1.scaled_add(beta.sqrt(), &case.numbers("input.noise"));
+    Ok(results)
+}
+
+/// β = 1 − ᾱ(t)/ᾱ(t − 1) of ᾱ ∝ cos²((t/T + 0.008)/1.008 · π/2) to the end, and the tables that follow from it.
+fn cosine_without_cap(case: &Case) -> Result<Results<f64>> {
+    let steps = steps(case);
+    let cosine = |t: f64| elementary::cos((t / steps + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2);
+    let curve = |t: f64| cosine(t) * cosine(t);
+    let mut alpha_bar = 1.0;
+    let mut results = evaluate::<f64>(case)?;
+    for t in 0..steps as usize {
+        let beta = 1.0 - curve(t as f64 + 1.0) / curve(t as f64);
+        let before = alpha_bar;
+        alpha_bar *= 1.0 - beta;
+        let row = [
+            beta,
+            alpha_bar,
+            alpha_bar.sqrt(),
+            (1.0 - alpha_bar).sqrt(),
+            beta * (1.0 - before) / (1.0 - alpha_bar),
+            beta * before.sqrt() / (1.0 - alpha_bar),
+            (1.0 - before) * (1.0 - beta).sqrt() / (1.0 - alpha_bar),
+        ];
+        results.iter_mut().zip(row).for_each(|((_, table), value)| table[t] = value);
+    }
     Ok(results)
 }
 

@@ -14,14 +14,21 @@
 //!
 //! # Everything else
 //!
-//! Six standard deviations of [`RUNS`] runs in which every operation is noisy ([`precision`](super::precision)), and ½ ulp.
-//! In a network the spread of one element is estimated from few numbers, so it counts at least the spread of its
+//! What [`RUNS`] runs in which every operation is noisy ([`precision`](super::precision)) are off by on average, six of their standard
+//! deviations, and ½ ulp. Sums have the roundings of one number added after another there. In a network the spread of one element is estimated from few numbers, so it counts at least the spread of its
 //! tensor. Norms: float32 implementations take sums of x and of x dy before they subtract the mean, so roundings of the
 //! size of the mean count: 4 u |mean| r times |γ|, or times r and the size of γ dy in the gradient. Attention: e^(s − log Σ eˢ) has the roundings of
-//! scores s and their logarithm, so probabilities are off by some u |s|, and results by 2 u |s| of their size. A result that is smaller than the smallest normal float32, 2⁻¹²⁶, may be flushed to zero; one that is
+//! scores s and their logarithm, so probabilities are off by some u |s|, and results by 2 u |s| of their size. Softmax: who
+//! differentiates through the subtraction of the greatest, too, adds Σ dx to its gradient, a zero with the roundings of the terms
+//! p (|dy| + |Σ p dy|) that cancel in it: 4 u √(n Σ terms²).
+//!
+//! A gradient that is zero in truth, as that of an attention's key bias (probabilities add up to 1, so what moves all scores of a query alike
+//! moves nothing), has nothing but the errors of the terms that cancel in it; and these are not roundings alone. Each
+//! probability has an exponential with an error of an ulp or two, up to 4 u, where the noise has a deviation of u/√3:
+//! so the noise, which is proportional to the terms, counts `CANCELLED` (4) times.
+//!
+//! A result that is smaller than the smallest normal float32, 2⁻¹²⁶, may be flushed to zero; one that is
 //! larger than the largest may be infinite.
-
-use std::collections::BTreeMap;
 
 use ndarray::ArrayD;
 use serde_json::Value;
@@ -39,6 +46,12 @@ pub const RUNS: u64 = 24;
 /// Standard deviations of the noise that are accepted.
 const DEVIATIONS: f64 = 6.0;
 
+/// How often the noise counts where the truth is zero: see the [module](self).
+const CANCELLED: f64 = 4.0;
+
+/// A truth of so little of its noise is zero as far as float64 can tell.
+const ZERO: f64 = 1.0 / (1 << 20) as f64;
+
 /// The spacing of float32 at x: 2⁻²³ of the power of two below |x|, and at least 2⁻¹⁴⁹.
 pub fn ulp(x: f64) -> f64 {
     let exponent = (((x.abs().to_bits() >> 52) as i64) - 1023).max(-126);
@@ -50,12 +63,17 @@ pub fn ulp(x: f64) -> f64 {
 /// # Errors
 /// As [`evaluate`].
 pub fn tolerances(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
-    let terms = terms(case, truth);
-    if terms.is_empty() { of_noise(case, truth) } else { of_products(case, truth, &terms) }
+    if SUMS.contains(&case.op.as_str()) { of_products(case, truth) } else { of_noise(case, truth) }
 }
 
-/// The K of each result of an operation that is one product; nothing for others.
-fn terms(case: &Case, truth: &Results<f64>) -> BTreeMap<String, usize> {
+/// Operations that are one sum of products, or of numbers.
+const SUMS: [&str; 5] = ["linear", "conv2d", "upsample_nearest_2x", "average_pool_2x", "class_embedding"];
+
+/// How many terms a result of these sums up, given the shape of the output.
+///
+/// # Panics
+/// If the operation is none of these.
+pub(super) fn terms_of(case: &Case, output: &[usize], name: &str) -> usize {
     let weight = case.tensors.get("input.weight").map(|w| w.shape().to_vec()).unwrap_or_default();
     let (inputs, outputs) = match case.op.as_str() {
         "linear" => (weight[1], weight[0]),
@@ -63,24 +81,22 @@ fn terms(case: &Case, truth: &Results<f64>) -> BTreeMap<String, usize> {
         "upsample_nearest_2x" => (0, 4),
         "average_pool_2x" => (4, 0),
         "class_embedding" => (0, 0),
-        _ => return BTreeMap::new(),
+        op => unreachable!("{op} is no sum"),
     };
-    let output = &truth[0].1;
-    let rows =
-        if case.op == "class_embedding" { output.shape()[0] } else { output.len() / weight.first().unwrap_or(&1) };
-    let count = |name: &str| match name {
+    match name {
         "output" => inputs,
         "grad.x" => outputs,
-        _ => rows,
-    };
-    truth.iter().map(|(name, _)| (name.clone(), count(name))).collect()
+        _ if case.op == "class_embedding" => output[0],
+        _ => output.iter().product::<usize>() / weight.first().unwrap_or(&1),
+    }
 }
 
-fn of_products(case: &Case, truth: &Results<f64>, terms: &BTreeMap<String, usize>) -> Result<Results<f64>> {
+fn of_products(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
     let squared = Case { squares: true, ..case.clone() };
     let mut tolerances = evaluate::<f64>(&squared)?;
+    let output = truth[0].1.shape();
     for ((name, tolerance), (_, truth)) in tolerances.iter_mut().zip(truth) {
-        let k = terms[name] as f64;
+        let k = terms_of(case, output, name) as f64;
         tolerance.zip_mut_with(truth, |tol, &y| *tol = 2.0 * U * (k * (*tol + y * y)).sqrt() + slack(y));
     }
     Ok(tolerances)
@@ -91,32 +107,62 @@ const POOLED: [&str; 9] =
     ["attention", "res_block", "attention_block", "classifier_block", "dit_block", "unet", "dit", "training", "oracle"];
 
 fn of_noise(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
-    let mut squares: Results<f64> = truth.iter().map(|(name, y)| (name.clone(), ArrayD::zeros(y.raw_dim()))).collect();
+    let zeros =
+        || -> Results<f64> { truth.iter().map(|(name, y)| (name.clone(), ArrayD::zeros(y.raw_dim()))).collect() };
+    let (mut sums, mut squares) = (zeros(), zeros());
     for run in 1..=RUNS {
         let noisy = with_noise(run, || evaluate::<Noisy>(case))?;
-        for (((_, total), (_, y)), (_, noisy)) in squares.iter_mut().zip(truth).zip(&noisy) {
-            ndarray::Zip::from(total).and(y).and(noisy).for_each(|total, &y, noisy| {
-                let difference = noisy.to_f64() - y;
-                *total += difference * difference;
+        for (((sum, square), (_, y)), (_, noisy)) in sums.iter_mut().zip(&mut squares).zip(truth).zip(&noisy) {
+            ndarray::Zip::from(&mut sum.1).and(&mut square.1).and(y).and(noisy).for_each(|sum, square, &y, noisy| {
+                // The root of a zero that noise made negative is no number, and says nothing.
+                let difference = Some(noisy.to_f64() - y).filter(|d| !d.is_nan()).unwrap_or(0.0);
+                (*sum, *square) = (*sum + difference, *square + difference * difference);
             });
         }
     }
-    for ((_, tolerance), (_, y)) in squares.iter_mut().zip(truth) {
-        let pooled = POOLED.contains(&case.op.as_str());
+    let runs = RUNS as f64;
+    let pooled = POOLED.contains(&case.op.as_str());
+    for (((_, tolerance), (_, sum)), (_, y)) in squares.iter_mut().zip(&sums).zip(truth) {
+        // The variance of the runs; rounding may leave a little less than nothing.
+        tolerance.zip_mut_with(sum, |square, &sum| {
+            let variance = (*square - sum * sum / runs) / runs;
+            *square = if variance < 0.0 { 0.0 } else { variance };
+        });
         let least = if pooled { tolerance.sum() / tolerance.len() as f64 } else { 0.0 };
-        tolerance.zip_mut_with(y, |total, &y| {
-            let variance = if *total > least { *total } else { least } / RUNS as f64;
-            let tolerance = DEVIATIONS * variance.sqrt() + slack(y);
-            *total = if tolerance.is_finite() { tolerance } else { f64::INFINITY };
+        ndarray::Zip::from(tolerance).and(sum).and(y).for_each(|tolerance, &sum, &y| {
+            let variance = if *tolerance > least { *tolerance } else { least };
+            let noise = (sum / runs).abs() + DEVIATIONS * variance.sqrt();
+            let all = noise * if y.abs() <= ZERO * noise { CANCELLED } else { 1.0 } + slack(y);
+            *tolerance = if all.is_finite() { all } else { f64::INFINITY };
         });
     }
     if ["group_norm", "layer_norm"].contains(&case.op.as_str()) {
         add_offset(case, &mut squares);
     }
+    if case.op == "softmax" {
+        add_greatest(case, truth, &mut squares);
+    }
     if case.op == "attention" {
         add_scores(case, truth, &mut squares);
     }
     Ok(squares)
+}
+
+/// The roundings of a zero that is added to the gradient of the greatest of a row, in softmax.
+fn add_greatest(case: &Case, truth: &Results<f64>, tolerances: &mut Results<f64>) {
+    let (x, p) = (case.numbers("input.x"), &truth[0].1);
+    let n = x.shape().last().copied().unwrap_or(1);
+    for (_, tolerance) in tolerances.iter_mut().filter(|(name, _)| name == "grad.x") {
+        let dy = case.numbers("grad_output");
+        let rows = flat(&x).chunks(n).zip(flat(p).chunks(n)).zip(flat(&dy).chunks(n));
+        for (((x, p), dy), tolerance) in rows.zip(flat_mut(tolerance).chunks_mut(n)) {
+            let mean: f64 = p.iter().zip(dy).map(|(p, dy)| p * dy).sum();
+            let terms = p.iter().zip(dy).map(|(p, dy)| p * (dy.abs() + mean.abs()));
+            let of_zero = 4.0 * U * (n as f64 * terms.map(|t| t * t).sum::<f64>()).sqrt();
+            let greatest = x.iter().fold(f64::NEG_INFINITY, |m, x| m.max(*x));
+            tolerance.iter_mut().zip(x).filter(|(_, x)| **x == greatest).for_each(|(tol, _)| *tol += of_zero);
+        }
+    }
 }
 
 /// The roundings of the size of the scores, in attention; |s| is at most the product of the longest q and k of a head.

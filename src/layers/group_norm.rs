@@ -224,6 +224,9 @@ fn per_channel<F: Real>(of_groups: &[(F, F)], channels: usize) -> [Vec<F>; 2] {
 every_instruction_set! {
     /// (mean, r) of each group of one image, two-pass.
     fn image_moments<F>(x: &[F], channels: usize, groups: usize, norm_eps: f64) -> Vec<(F, F)> {
+        if F::SEQUENTIAL {
+            return moments_one_by_one(x, channels, groups, norm_eps);
+        }
         let (pixels, of_group) = (x.len() / channels, channels / groups);
         let count = (pixels * of_group) as f64;
         let mut sums = vec![0.0; channels];
@@ -236,6 +239,19 @@ every_instruction_set! {
         let r = |g: usize| F::from_f64(1.0 / (over_group(&squares, g) + norm_eps).sqrt());
         (0..groups).map(|g| (means[g], r(g))).collect()
     }
+}
+
+/// The same, for a type that adds one number of a group after another.
+fn moments_one_by_one<F: Real>(x: &[F], channels: usize, groups: usize, norm_eps: f64) -> Vec<(F, F)> {
+    let (of_group, count) = (channels / groups, (x.len() / groups) as f64);
+    let moments = |g: usize| {
+        let of = || x.chunks(channels).flat_map(|pixel| &pixel[g * of_group..(g + 1) * of_group]);
+        let sum = |term: &dyn Fn(F) -> F| F::one_by_one(of().map(|&x| term(x).to_f64())).expect("such a type");
+        let mean = F::from_f64(sum(&|x| x) / count);
+        let variance = sum(&|x| (x - mean) * (x - mean)) / count;
+        (mean, F::from_f64(1.0 / (variance + norm_eps).sqrt()))
+    };
+    (0..groups).map(moments).collect()
 }
 
 every_instruction_set! {

@@ -9,7 +9,7 @@
 //! dx = r (dy − m₁ − x̂ m₂),   m₁ = 1/N Σ dy,   m₂ = 1/N Σ dy x̂
 //! ```
 //!
-//! The cache keeps x̂ and r. Sums are the 16 lanes of [`sum_by`], in f64; the variance is two-pass. Proven by central
+//! The cache keeps x̂ and r. Sums are the 16 lanes of [`sum_of`], in f64; the variance is two-pass. Proven by central
 //! differences and PyTorch's numbers.
 //!
 //! Next in the [course](super#the-course): [`attention`](super::attention).
@@ -20,7 +20,7 @@ use super::stopwatch::timed;
 use super::{Kept, flat, flat_mut};
 use crate::numerics::buffer_pool::{self, Aligned};
 use crate::numerics::instruction_set::every_instruction_set;
-use crate::numerics::sum::{sum_by, sum_of_products};
+use crate::numerics::sum::{sum_of, sum_of_products};
 use crate::numerics::{Real, parallel};
 
 /// What the backward pass needs: x̂, and r of each row.
@@ -80,11 +80,11 @@ every_instruction_set! {
     fn normalise_rows<F>(x: &[F], x_hat: &mut [F], r: &mut [F], norm_eps: f64) {
         let n = x.len() / r.len();
         for ((x, x_hat), r) in x.chunks_exact(n).zip(x_hat.chunks_exact_mut(n)).zip(r) {
-            let mean = F::from_f64(sum_by(x, F::to_f64) / n as f64);
+            let mean = F::from_f64(sum_of(x, F::to_f64) / n as f64);
             for (d, &x) in x_hat.iter_mut().zip(x) {
                 *d = x - mean;
             }
-            let variance = sum_by(x_hat, |d| d.to_f64() * d.to_f64()) / n as f64;
+            let variance = sum_of(x_hat, |d| d.to_f64() * d.to_f64()) / n as f64;
             *r = F::from_f64(1.0 / (variance + norm_eps).sqrt());
             for x in x_hat {
                 *x *= *r;
@@ -98,7 +98,7 @@ every_instruction_set! {
     fn input_gradient<F>(x_hat: &[F], r: &[F], dy: &mut [F]) {
         let n = x_hat.len() / r.len();
         for ((x_hat, dy), &r) in x_hat.chunks_exact(n).zip(dy.chunks_exact_mut(n)).zip(r) {
-            let m1 = F::from_f64(sum_by(dy, F::to_f64) / n as f64);
+            let m1 = F::from_f64(sum_of(dy, F::to_f64) / n as f64);
             let m2 = F::from_f64(sum_of_products(dy, x_hat) / n as f64);
             for (dy, &x_hat) in dy.iter_mut().zip(x_hat) {
                 *dy = r * (*dy - m1 - x_hat * m2);

@@ -30,7 +30,14 @@ pub trait Real:
 {
     /// `f32` or `f64`, for messages.
     const NAME: &'static str;
+    /// Whether every sum adds one number after another, with the roundings of that: for the float32 error that any order of
+    /// addition may have, not for a type that runs.
+    const SEQUENTIAL: bool = false;
 
+    /// The sum of the terms by such a type; None for one that runs, whose sums have their own orders.
+    fn one_by_one(_: impl Iterator<Item = f64>) -> Option<f64> {
+        None
+    }
     /// The nearest number of this type, ties to even.
     fn from_f64(x: f64) -> Self;
     /// The same number, exactly.

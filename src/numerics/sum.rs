@@ -27,9 +27,18 @@ pub fn sum_by<T: Copy>(x: &[T], term: impl Fn(T) -> f64) -> f64 {
     tree(lanes)
 }
 
+/// Σ term(x) over numbers of F: [`sum_by`], but for an F that adds one after another.
+#[inline(always)]
+pub fn sum_of<F: Real>(x: &[F], term: impl Fn(F) -> f64) -> f64 {
+    F::one_by_one(x.iter().map(|&x| term(x))).unwrap_or_else(|| sum_by(x, term))
+}
+
 /// Σ x y in f64, each product rounded to f64 before it is added: the order is that of [`sum_by`].
 #[inline(always)]
 pub fn sum_of_products<F: Real>(x: &[F], y: &[F]) -> f64 {
+    if let Some(sum) = F::one_by_one(x.iter().zip(y).map(|(x, y)| x.to_f64() * y.to_f64())) {
+        return sum;
+    }
     let mut lanes = [0.0; LANES];
     let ((x, x_rest), (y, y_rest)) = (x.as_chunks::<LANES>(), y.as_chunks::<LANES>());
     for (x, y) in x.iter().zip(y) {
@@ -56,12 +65,12 @@ fn tree(mut lanes: [f64; LANES]) -> f64 {
 
 /// Σ x.
 pub fn sum<F: Real>(x: &[F]) -> f64 {
-    sum_by(x, F::to_f64)
+    sum_of(x, F::to_f64)
 }
 
 /// Σ x².
 pub fn sum_of_squares<F: Real>(x: &[F]) -> f64 {
-    sum_by(x, |x| x.to_f64() * x.to_f64())
+    sum_of(x, |x| x.to_f64() * x.to_f64())
 }
 
 /// Adds term(p, c) of every row p into `totals[c]`, for matrices of `totals.len()` columns: rows ascending, 16 at a time
@@ -103,6 +112,9 @@ fn strip<F: Real, const M: usize, const V: usize, const N: usize>(
 ) {
     let columns = totals.len();
     let mut partial = [F::zero(); N];
+    if F::SEQUENTIAL {
+        partial = std::array::from_fn(|j| F::from_f64(std::mem::take(&mut totals[at + j])));
+    }
     let mut v = [[F::zero(); N]; V];
     for i in 0..V {
         v[i].copy_from_slice(&vectors[i][at..at + N]);
@@ -148,11 +160,14 @@ pub fn map_columns<F: Real, const V: usize, const S: usize>(
                 map_strip::<F, V, S, 1>(x, y, vectors, &mut partial, at, &f);
             }
         }
-        for (totals, partial) in totals.iter_mut().zip(&mut partial) {
+        for (totals, partial) in totals.iter_mut().zip(&mut partial).filter(|_| !F::SEQUENTIAL) {
             for (total, part) in totals.iter_mut().zip(partial) {
                 *total += std::mem::replace(part, F::zero()).to_f64();
             }
         }
+    }
+    for (totals, partial) in totals.iter_mut().zip(&partial).filter(|_| F::SEQUENTIAL) {
+        totals.iter_mut().zip(partial).for_each(|(total, part)| *total += part.to_f64());
     }
 }
 

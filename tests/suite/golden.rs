@@ -161,6 +161,8 @@ fn every_mutant_is_rejected_and_named() {
             let judgement = judge(&case, &wrong, Scope::Whole);
             assert!(judgement.verdict >= Verdict::LikeTf32, "{id}: {mutant} is accepted: {judgement:?}");
             let named = judgement.mistake.expect("a known mistake");
+            let of_precision = named.ends_with("_inputs");
+            assert_eq!(judgement.verdict != Verdict::Fail, of_precision, "{id}: {mutant} is called {named}");
             // Two mistakes may give the same numbers here, as TF32 and float16 inputs do.
             assert!(
                 named == mutant || mutant == "f16_inputs" && named == "tf32_inputs",
@@ -171,7 +173,39 @@ fn every_mutant_is_rejected_and_named() {
     }
     let all: Vec<&str> = MUTANTS.iter().map(|mutant| mutant.name).filter(|name| !seen.contains(*name)).collect();
     assert!(all.is_empty(), "in no case: {all:?}");
-    assert!(seen.len() >= 12);
+    assert!(seen.len() >= 100, "{} kinds", seen.len());
+}
+
+/// Without its mutants, a case of training knows weights and averages that were not updated by how far they moved.
+#[test]
+fn training_that_taught_nothing_is_no_precision_and_one_that_is_rounded_is() {
+    let (_, mut case) = cases().into_iter().find(|(id, _)| id == "training/ten_steps").expect("the case");
+    case.tensors.retain(|name, _| !name.starts_with("mutant."));
+    let path = kit().join("models/plain/diffusion_pytorch_model.safetensors");
+    let bytes = std::fs::read(&path).expect("weights");
+    let (first, _) = ancestral::golden::case::read_tensors(&bytes, &path).expect("weights");
+    let verdict = |change: &dyn Fn(&str, &Tensor) -> Tensor| {
+        let results = bits(&case).into_iter().map(|(name, values)| (name.clone(), change(&name, &values))).collect();
+        judge(&case, &results, Scope::Whole).verdict
+    };
+    let untouched = |start: &'static str| {
+        let first = &first;
+        move |name: &str, values: &Tensor| {
+            name.strip_prefix(start).map_or(values.clone(), |parameter| first[parameter].clone())
+        }
+    };
+    assert_eq!(verdict(&untouched("output.weight.")), Verdict::Fail);
+    assert_eq!(verdict(&untouched("output.ema.")), Verdict::Fail);
+    let bits = &bits(&case);
+    let average_of = |name: &str, values: &Tensor| {
+        name.strip_prefix("output.ema.").map_or(values.clone(), |of| bits[&format!("output.weight.{of}")].clone())
+    };
+    assert_eq!(verdict(&average_of), Verdict::Fail);
+    let rounded = |_: &str, values: &Tensor| {
+        let bf16 = |x: f64| f32::from_bits(((x as f32).to_bits() + 0x8000) & 0xffff_0000);
+        Tensor::F32(values.to_f64().mapv(bf16))
+    };
+    assert_eq!(verdict(&rounded), Verdict::LikeHalf);
 }
 
 #[test]
@@ -430,4 +464,28 @@ fn compute_refuses_what_it_does_not_know_by_name_and_says_what_it_knows() {
     let (code, text) = golden(&["compute", "--out", out.to_str().expect("text")], &[&path]);
     assert!(code == Some(2) && !text.contains("panicked"), "{text}");
     assert!(refused("time_embedding", "{\"dim\": 1}", &[("input.t", f32s(&[1], 1.0))]).contains("attribute dim"));
+}
+
+/// A backend that rounds its inputs must not pass because they are round already. TF32 and float16 keep 10 of the 23 bits
+/// behind the point and bfloat16 keeps 7, so a number with any of the last 13 bits is in none of them.
+#[test]
+fn inputs_have_digits_that_tf32_f16_and_bf16_lack() {
+    // Zeros, and scores of ±400 that overflow exp.
+    let meant = [
+        ("ops/gate_closed", "input.gate"),
+        ("ops/softmax_of_400", "input.x"),
+        ("optimizer/adamw_of_weights_of_0", "input.w"),
+        ("optimizer/adamw_update_alone_of_small_gradients", "input.w"),
+    ];
+    for (id, case) in cases() {
+        for (name, tensor) in &case.tensors {
+            let Tensor::F32(x) = tensor else { continue };
+            let given = name.starts_with("input.") || name == "grad_output";
+            if !given || x.len() <= 4 || meant.contains(&(id.as_str(), name.as_str())) {
+                continue;
+            }
+            let full = x.iter().filter(|x| x.to_bits() & 0x1fff != 0).count();
+            assert!(2 * full >= x.len(), "{id} {name}: {full} of {} numbers have full mantissas", x.len());
+        }
+    }
 }

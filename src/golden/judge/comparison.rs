@@ -2,16 +2,20 @@
 
 use ndarray::ArrayD;
 
-use super::{Verdict, Worst};
-use crate::golden::tolerance::ulp;
+use super::Worst;
+use super::budget::{ELEMENTARY, FUNCTIONS, LOOSE_UNITS, budget};
+use crate::golden::case::Case;
+use crate::golden::precision::U;
+use crate::golden::tolerance::{terms_of, ulp};
 
 /// Operations with products, in which a lower precision of the inputs can show.
-const PRODUCTS: [&str; 10] = [
+const PRODUCTS: [&str; 11] = [
     "linear",
     "conv2d",
     "attention",
     "res_block",
     "attention_block",
+    "classifier_block",
     "dit_embedding",
     "dit_block",
     "unet",
@@ -19,13 +23,33 @@ const PRODUCTS: [&str; 10] = [
     "training",
 ];
 
+/// Operations that are one product, whose number of terms is known.
+pub(super) const SINGLE: [&str; 2] = ["linear", "conv2d"];
+
+/// Fewer numbers say nothing about how errors are spread; of one product less is needed.
+const FEW: usize = 8;
+const FEW_OF_ONE_PRODUCT: usize = 5;
+
+/// Of a tensor's largest tolerance: an error of the size of the largest term. Winograd's F(4x4, 3x3) takes up to 4.2.
+const FAST_UNITS: f64 = 16.0;
+
+/// The least and the largest relative error of products of rounded inputs.
+const LEAST: f64 = 5e-5;
+const MOST: f64 = 0.1;
+
+/// The largest relative error of numbers that themselves have few bits, as sums in bfloat16 have.
+const NEAR_IN_BITS: f64 = 0.3;
+
 /// One result beside the truth.
 pub(super) struct Comparison<'a> {
     pub(super) name: &'a str,
+    pub(super) case: &'a Case,
     pub(super) truth: ArrayD<f64>,
     pub(super) found: ArrayD<f64>,
     pub(super) tolerance: ArrayD<f64>,
     pub(super) exact: bool,
+    /// What a trained weight began as, by which the truth is only by how much it was moved; else 0. None where it is not known.
+    pub(super) first: Option<ArrayD<f64>>,
 }
 
 impl Comparison<'_> {
@@ -36,6 +60,11 @@ impl Comparison<'_> {
 
     pub(super) fn is_right(&self) -> bool {
         self.exact || self.errors().all(|(error, tolerance)| error <= tolerance)
+    }
+
+    /// Whether the first number is wrong.
+    pub(super) fn is_wrong_at_once(&self) -> bool {
+        self.errors().next().is_some_and(|(error, tolerance)| error > tolerance)
     }
 
     pub(super) fn worst(&self) -> Option<Worst> {
@@ -67,34 +96,102 @@ impl Comparison<'_> {
         })
     }
 
-    /// Which precision's errors these are.
-    pub(super) fn class(&self, op: &str) -> Verdict {
-        // See the tolerance of products; a hundredth more for products of two roundings.
-        const TF32: f64 = 8192.0 * 1.01;
-        const BF16: f64 = 65536.0 * 1.01;
-        let wrong = self.errors().filter(|(error, tolerance)| error > tolerance).count();
-        let (mut dot, mut of_errors, mut of_truth) = (0.0, 0.0, 0.0);
+    fn op_is_in(&self, ops: &[&str]) -> bool {
+        ops.contains(&self.case.op.as_str())
+    }
+
+    /// Whether functions within their budgets explain the error.
+    pub(super) fn is_loose(&self) -> bool {
+        if !self.op_is_in(&FUNCTIONS) {
+            return false;
+        }
+        let budget = budget(self.case, &self.truth, &self.tolerance);
+        let budgets = |i: usize| budget.as_ref().map_or(0.0, |budget| budget[i]);
+        let units = if self.op_is_in(&ELEMENTARY) { 1.0 } else { LOOSE_UNITS };
+        self.errors().enumerate().all(|(i, (error, tol))| error <= units * tol || error <= budgets(i))
+    }
+
+    /// Whether no error is larger than those of the largest terms, as sums of transformed inputs have them.
+    pub(super) fn is_fast(&self) -> bool {
+        let finite = self.tolerance.iter().filter(|tol| tol.is_finite());
+        let largest = finite.fold(0.0, |largest, &tol| if tol > largest { tol } else { largest });
+        let within = self.errors().all(|(error, _)| error <= FAST_UNITS * largest);
+        self.op_is_in(&PRODUCTS) && !self.is_scaled() && within
+    }
+
+    /// Σ e², Σ e y and Σ y² of the error e and of what was computed, y.
+    fn energies(&self) -> [f64; 3] {
+        let mut sums = [0.0; 3];
+        let first = |i: usize| self.first.as_ref().and_then(|first| first.as_slice()).map_or(0.0, |first| first[i]);
+        for (i, (found, truth)) in self.found.iter().zip(&self.truth).enumerate() {
+            let (e, y) = (found - truth, truth - first(i));
+            sums = [sums[0] + e * e, sums[1] + e * y, sums[2] + y * y];
+        }
+        sums
+    }
+
+    /// Whether the error is the truth times something: no rounding does that to many numbers.
+    fn is_scaled(&self) -> bool {
+        let [of_errors, dot, of_truth] = self.energies();
+        let part = if self.truth.len() >= FEW { 0.25 } else { 0.99 };
+        dot * dot >= part * of_errors * of_truth
+    }
+
+    /// Whether it says how errors are spread: it has some numbers, and they are not zero in truth.
+    pub(super) fn tells(&self) -> bool {
+        let few = if self.op_is_in(&SINGLE) { FEW_OF_ONE_PRODUCT } else { FEW };
+        let square = |x: &ArrayD<f64>| x.iter().map(|x| x * x).sum::<f64>();
+        self.truth.len() >= few && square(&self.truth) > square(&self.tolerance)
+    }
+
+    /// Whether the error is at most the largest that is called a precision.
+    pub(super) fn is_near(&self) -> bool {
+        let [of_errors, _, of_computed] = self.energies();
+        self.first.is_some() && of_errors <= MOST * MOST * of_computed
+    }
+
+    /// Whether its numbers have as few bits as bfloat16 or float16. Integers and zeros are numbers of every precision: then
+    /// nothing is told; and a weight that never moved has the bits that it had before.
+    pub(super) fn is_rounded(&self) -> bool {
+        let few_bits = |x: &ArrayD<f64>| x.iter().all(|&x| is_bf16(x)) || x.iter().all(|&x| is_f16(x));
+        let Some(first) = &self.first else { return false };
+        if !few_bits(&self.found) || few_bits(&self.truth) || first.iter().any(|&x| x != 0.0) && few_bits(first) {
+            return false;
+        }
+        let (mut of_errors, mut of_truth) = (0.0, 0.0);
         for (found, truth) in self.found.iter().zip(&self.truth) {
-            let e = found - truth;
-            (dot, of_errors, of_truth) = (dot + e * truth, of_errors + e * e, of_truth + truth * truth);
+            (of_errors, of_truth) = (of_errors + (found - truth) * (found - truth), of_truth + truth * truth);
         }
-        let near = of_errors.is_finite() && of_errors <= 0.0025 * of_truth;
-        // Integers and zeros are numbers of every precision: only where the truth is none of them does this tell.
-        let rounded_to =
-            |keep: fn(f64) -> bool| near && self.found.iter().all(|&x| keep(x)) && !self.truth.iter().all(|&x| keep(x));
-        if rounded_to(is_bf16) || rounded_to(is_f16) {
-            return Verdict::LikeHalf;
+        of_errors <= NEAR_IN_BITS * NEAR_IN_BITS * of_truth
+    }
+
+    /// The relative error of products of rounded inputs, or None: the error has another size or another pattern.
+    pub(super) fn size_of_noise(&self) -> Option<f64> {
+        let wrong = self.errors().filter(|(error, tolerance)| error > tolerance).count();
+        let not_zero = self.truth.iter().zip(&self.tolerance).filter(|(truth, tol)| truth.abs() > **tol).count();
+        if !self.op_is_in(&PRODUCTS) || !self.is_near() || 4 * wrong < not_zero {
+            return None;
         }
-        let systematic = dot * dot >= 0.25 * of_errors * of_truth;
-        if !near || systematic || 4 * wrong < self.truth.len() || !PRODUCTS.contains(&op) {
-            return Verdict::Fail;
+        // Inputs that were cut off make all sums smaller, and never larger; what is left scatters, as the truth times a number
+        // does not.
+        let [of_errors, dot, mut size] = self.energies();
+        let rest = (of_errors - dot * dot / size).max(0.0);
+        let scatter = if self.truth.len() >= 16 { 0.02 } else { 0.001 };
+        let grown = self.name.starts_with("taps.") && dot > 0.0 && dot * dot >= 0.25 * of_errors * size;
+        if grown || rest < scatter * of_errors {
+            return None;
         }
-        let largest = self.errors().map(|(e, tol)| e / tol).fold(0.0, |m, x| if x > m { x } else { m });
-        match largest {
-            x if x <= TF32 => Verdict::LikeTf32,
-            x if x <= BF16 => Verdict::LikeHalf,
-            _ => Verdict::Fail,
+        if self.op_is_in(&SINGLE) {
+            // The tolerance of a sum is 2 u √(K (Σ (a b)² + y²)) and half an ulp: Σ (a b)² is what scatters.
+            let terms = terms_of(self.case, self.case.tensors["output"].shape(), self.name) as f64;
+            let squares = self.truth.iter().zip(&self.tolerance).map(|(y, tol)| {
+                let of_sum = (tol - 0.5 * ulp(*y) - f32::MIN_POSITIVE as f64) / (2.0 * U);
+                of_sum * of_sum / terms - y * y
+            });
+            size = squares.map(|square| square.max(0.0)).sum();
         }
+        let of_all = (of_errors / size).sqrt();
+        (LEAST..=MOST).contains(&of_all).then(|| (rest / size).sqrt())
     }
 }
 

@@ -1,6 +1,8 @@
 //! Is a backend's result right, nearly right, of another precision, or wrong: and where, and like which known mistake.
 
+mod budget;
 mod comparison;
+mod lower;
 
 use std::collections::BTreeMap;
 use std::fmt::{self, Display};
@@ -8,10 +10,12 @@ use std::fmt::{self, Display};
 use ndarray::ArrayD;
 use serde::Serialize;
 
-use super::case::{Case, Tensor};
+use super::case::{Case, Tensor, read_tensors};
 use super::precision::U;
 use super::tolerance::ulp;
+use crate::atomic;
 use comparison::{Comparison, error};
+use lower::precision;
 
 /// What is said of a case.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -22,6 +26,12 @@ pub enum Verdict {
     /// Every result is as near to the truth as float32 can be expected to be.
     #[serde(rename = "within f32")]
     WithinF32,
+    /// Not so near, but no further than mature elementary functions allow (`judge/budget.rs`).
+    #[serde(rename = "f32, loose functions")]
+    LooseFunctions,
+    /// No error is larger than those of the largest terms: sums of transformed inputs, as Winograd's and Fourier's.
+    #[serde(rename = "f32, fast algorithm")]
+    FastAlgorithm,
     /// The backend says that it does not have the operation.
     #[serde(rename = "unsupported")]
     Unsupported,
@@ -129,8 +139,16 @@ pub fn judge(case: &Case, results: &BTreeMap<String, Tensor>, scope: Scope) -> J
         let bits = case.numbers(&format!("bits.{name}"));
         let same = |x: &ArrayD<f64>| x.iter().zip(&found).all(|(a, b)| a.to_bits() == b.to_bits());
         let exact = same(&bits) || same(&truth);
-        let tolerance = case.numbers(&format!("tol.{name}"));
-        comparisons.push(Comparison { name, truth, found, tolerance, exact });
+        let (tolerance, first) = (case.numbers(&format!("tol.{name}")), Some(ArrayD::zeros(truth.raw_dim())));
+        comparisons.push(Comparison { name, case, truth, found, tolerance, exact, first });
+    }
+    if case.op == "training" && comparisons.iter().any(|c| !c.is_right()) {
+        let weights = first_weights(case);
+        for c in &mut comparisons {
+            if let Some(name) = ["output.weight.", "output.ema."].iter().find_map(|start| c.name.strip_prefix(start)) {
+                c.first = weights.get(name).map(Tensor::to_f64).filter(|first| first.shape() == c.truth.shape());
+            }
+        }
     }
     let worst = comparisons.iter().filter_map(Comparison::worst).fold(None, |worst: Option<Worst>, w| match worst {
         Some(worst) if w.tolerances <= worst.tolerances => Some(worst),
@@ -159,24 +177,24 @@ pub fn judge(case: &Case, results: &BTreeMap<String, Tensor>, scope: Scope) -> J
         Some(name) if name == PRECISIONS[0] => Verdict::LikeTf32,
         Some(name) if PRECISIONS.contains(&name.as_str()) => Verdict::LikeHalf,
         Some(_) => Verdict::Fail,
-        None => class_of_all(&case.op, &wrong),
+        None if wrong.iter().all(|c| c.is_loose()) => Verdict::LooseFunctions,
+        None if wrong.iter().all(|c| c.is_fast()) => Verdict::FastAlgorithm,
+        None => precision(&case.op, &comparisons, &wrong),
     };
+    let verdict = if verdict < Verdict::Unsupported && !missing.is_empty() { Verdict::Incomplete } else { verdict };
     Judgement { verdict, worst, first_wrong: Some(first.name.into()), mistake, note }
 }
 
-/// Another precision shows in most of the wrong tensors, and its largest errors tell which; what has fewer than 8 numbers
-/// tells nothing. Of a traced network the first wrong tensor tells: what follows has its errors mixed.
-fn class_of_all(op: &str, wrong: &[&Comparison]) -> Verdict {
-    let wrong = if wrong[0].name.starts_with("taps.") { &wrong[..1] } else { wrong };
-    let classes: Vec<Verdict> = wrong.iter().filter(|c| c.truth.len() >= 8).map(|c| c.class(op)).collect();
-    let others: Vec<Verdict> = classes.iter().copied().filter(|class| *class != Verdict::Fail).collect();
-    match others.iter().max() {
-        Some(class) if 2 * others.len() > classes.len() => *class,
-        _ => Verdict::Fail,
-    }
+/// What training starts from, by name; nothing where the model's folder cannot be read.
+fn first_weights(case: &Case) -> BTreeMap<String, Tensor> {
+    let model = case.attributes.get("model").and_then(serde_json::Value::as_str).unwrap_or("");
+    let path = case.path.with_file_name(model).join("diffusion_pytorch_model.safetensors");
+    let read = atomic::read(&path).and_then(|bytes| read_tensors(&bytes, &path));
+    read.map(|(weights, _)| weights).unwrap_or_default()
 }
 
-/// The first mistake of the case whose values the results have, where it changes any, within the tolerance.
+/// The first mistake of the case whose values the results have, where it changes any, within the tolerance. Of one that
+/// changes much the smallest results are stored; of those that are not, `partial` has the beginnings of the names.
 fn known_mistake(case: &Case, comparisons: &[Comparison]) -> Option<String> {
     let keys = case.tensors.keys().filter_map(|key| key.strip_prefix("mutant."));
     let mut names: Vec<&str> = keys.filter_map(|key| key.split_once('.').map(|(mutant, _)| mutant)).collect();
@@ -185,7 +203,10 @@ fn known_mistake(case: &Case, comparisons: &[Comparison]) -> Option<String> {
     names.sort_by_key(|name| PRECISIONS.iter().position(|precision| precision == name).map_or(0, |i| i + 1));
     let fits = |mutant: &str| {
         comparisons.iter().all(|c| match case.tensors.get(&format!("mutant.{mutant}.{}", c.name)) {
-            None => c.is_right(),
+            None => {
+                c.is_right()
+                    || case.partial.get(mutant).is_some_and(|starts| starts.iter().any(|s| c.name.starts_with(s)))
+            }
             Some(values) => values
                 .to_f64()
                 .iter()

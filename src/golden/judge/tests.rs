@@ -57,21 +57,73 @@ fn results_with_nan_of_another_shape_or_missing_are_no_pass() {
     assert_eq!(judge(&case, &other, Scope::Whole).verdict, Verdict::Incomplete);
 }
 
+/// The results of the product with some inputs changed, as a backend in float32 would have them.
+fn with_inputs(case: &Case, change: impl Fn(&str, f32) -> f32) -> BTreeMap<String, Tensor> {
+    let mut changed = case.clone();
+    for (name, tensor) in &mut changed.tensors {
+        let Tensor::F32(x) = tensor else { continue };
+        x.mapv_inplace(|x| change(name, x));
+    }
+    complete(&mut changed, None).expect("a golden case");
+    let single = |x: &Tensor| Tensor::F32(x.to_f64().mapv(|x| x as f32));
+    case.order.iter().map(|name| (name.clone(), single(&changed.tensors[name]))).collect()
+}
+
+/// With so many bits behind the point, half a unit being added before the others are cut off, or nothing.
+fn keep(x: f32, bits: u32, nearest: bool) -> f32 {
+    let half = if nearest { 1 << (22 - bits) } else { 0 };
+    f32::from_bits((x.to_bits() + half) & (u32::MAX << (23 - bits)))
+}
+
 #[test]
-fn precisions_are_told_by_their_errors() {
+fn precisions_are_told_by_their_errors_rounded_or_cut_off_or_on_one_side() {
     let (case, _) = product();
-    let keep = |bits: u32| {
-        let mut rounded = case.clone();
-        for tensor in rounded.tensors.values_mut() {
-            let Tensor::F32(x) = tensor else { continue };
-            let half = 1 << (22 - bits);
-            x.mapv_inplace(|x| f32::from_bits((x.to_bits() + half) & (u32::MAX << (23 - bits))));
+    for nearest in [true, false] {
+        for (bits, verdict) in [(10, Verdict::LikeTf32), (7, Verdict::LikeHalf)] {
+            let found = judge(&case, &with_inputs(&case, |_, x| keep(x, bits, nearest)), Scope::Whole);
+            assert_eq!(found.verdict, verdict, "{bits} bits, to the nearest: {nearest}");
         }
-        complete(&mut rounded, None).expect("a golden case");
-        case.order.iter().map(|name| (name.clone(), rounded.tensors[name].clone())).collect()
+    }
+    let weights_alone = |name: &str, x| if name == "input.weight" { keep(x, 7, true) } else { x };
+    let found = judge(&case, &with_inputs(&case, weights_alone), Scope::Forward);
+    assert_eq!(found.verdict, Verdict::LikeHalf);
+}
+
+#[test]
+fn error_of_the_size_of_a_precision_without_its_pattern_or_in_one_result_of_two_kinds_is_no_precision() {
+    let (case, results) = product();
+    let scaled = changed(&results, "output", |x| 0.9995 * x);
+    assert_eq!(judge(&case, &scaled, Scope::Whole).verdict, Verdict::Fail);
+    let mut mixed = with_inputs(&case, |_, x| keep(x, 10, true));
+    mixed.insert("grad.x".into(), changed(&results, "grad.x", |x| 0.9995 * x)["grad.x"].clone());
+    assert_eq!(judge(&case, &mixed, Scope::Whole).verdict, Verdict::Fail);
+}
+
+#[test]
+fn functions_within_their_budgets_pass_and_have_their_own_verdict() {
+    let mut case = Case { op: "tanh".into(), ..Case::default() };
+    let x = Array::from_iter((1..60).map(|i| 0.1 * i as f32)).into_dyn();
+    case.tensors.insert("input.x".into(), Tensor::F32(x));
+    complete(&mut case, None).expect("a golden case");
+    let off_by = |ulps: u32| {
+        let results = BTreeMap::from([("output".to_string(), case.tensors["bits.output"].clone())]);
+        judge(&case, &changed(&results, "output", |x| f32::from_bits(x.to_bits() - ulps)), Scope::Whole).verdict
     };
-    assert_eq!(judge(&case, &keep(10), Scope::Whole).verdict, Verdict::LikeTf32);
-    assert_eq!(judge(&case, &keep(7), Scope::Whole).verdict, Verdict::LikeHalf);
+    assert_eq!([1, 4, 7].map(off_by), [Verdict::WithinF32, Verdict::LooseFunctions, Verdict::Fail]);
+}
+
+#[test]
+fn errors_of_the_size_of_the_largest_term_are_a_fast_algorithm() {
+    let (case, results) = product();
+    let largest = case.numbers("tol.output").iter().fold(0.0, |m: f64, &tol| m.max(tol)) as f32;
+    let alternating = |tolerances: f32| {
+        let mut results = results.clone();
+        let Some(Tensor::F32(y)) = results.get_mut("output") else { panic!("no float32 output") };
+        y.iter_mut().enumerate().for_each(|(i, y)| *y += if i % 2 == 0 { tolerances } else { -tolerances } * largest);
+        judge(&case, &results, Scope::Whole).verdict
+    };
+    // Forty of the largest tolerance are an error as large and as random as TF32's.
+    assert_eq!([10.0, 40.0].map(alternating), [Verdict::FastAlgorithm, Verdict::LikeTf32]);
 }
 
 #[test]

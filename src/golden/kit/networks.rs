@@ -84,19 +84,24 @@ fn unet(level: &'static str, name: &str, model: &str, attributes: Value) -> Draf
     }
     let draft = Draft::new(level, name, "unet", all);
     if model == "plain" {
-        let draft = draft.normal("x", &[4, 1, 8, 4]).normal("noise", &[4, 1, 8, 4]);
-        return draft.integers("t", &[4], &[0, 1, 500, 999]);
+        let draft = draft.normal("x", &[2, 1, 8, 4]).normal("noise", &[2, 1, 8, 4]);
+        return draft.integers("t", &[2], &[0, 500]);
     }
     // Two images show what classes add, the last class standing for none; more would only repeat it in every tap.
     let draft = draft.normal("x", &[2, 3, 4, 8]).normal("noise", &[2, 3, 4, 8]).integers("t", &[2], &[1, 999]);
     draft.integers("class_labels", &[2], &[4, 2])
 }
 
-/// Forward passes, t at both ends of the schedule.
+/// Forward passes; between them, t is at both ends of the schedule and in its midst.
 pub fn forward() -> Vec<Draft> {
     let traced = json!({"gradients": false, "taps": true});
     vec![
-        unet("network", "plain", "plain", traced.clone()).mutants(&["timestep_off_by_one"]),
+        unet("network", "plain", "plain", traced.clone()).mutants(&[
+            "timestep_off_by_one",
+            "timestep_over_1000",
+            "skips_swapped",
+            "skips_at_the_wrong_depth",
+        ]),
         unet("network", "conditional", "conditional", traced),
     ]
 }
@@ -117,5 +122,15 @@ pub fn training() -> Vec<Draft> {
         "config": {"beta_schedule": "linear", "num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02},
     });
     let draft = Draft::new("training", "ten_steps", "training", attributes);
-    vec![draft.normal("x_0", &[10, 5, 1, 8, 4]).normal("eps", &[10, 5, 1, 8, 4]).drawn("t", &[10, 5], 1000)]
+    let draft = draft.normal("x_0", &[10, 5, 1, 8, 4]).normal("eps", &[10, 5, 1, 8, 4]).drawn("t", &[10, 5], 1000);
+    vec![draft.mutants(&[
+        "later_times_fed",
+        "each_tensor_clipped",
+        "learning_rate_warmed_up",
+        "x_0_as_target",
+        "weights_untouched",
+        "ema_before_the_step",
+        "ema_forgotten",
+        "ema_untouched",
+    ])]
 }

@@ -67,7 +67,8 @@ pub fn products() -> Vec<Draft> {
             .normal("weight", &[6, 40])
             .normal("bias", &[6])
             .grad(&[5, 6]),
-        conv2d("3x3", same.clone(), [2, 3, 5, 7], 4, [3, 3], [5, 7]).mutants(&["flipped_kernel"]),
+        conv2d("3x3", same.clone(), [2, 3, 5, 7], 4, [3, 3], [5, 7])
+            .mutants(&["flipped_kernel", "bias_gradient_of_the_last_image"]),
         conv2d("1x1", json!({}), [2, 6, 3, 5], 4, [1, 1], [3, 5]),
         conv2d("3x3_stride2", json!({"stride": 2, "padding": 1}), [1, 3, 8, 6], 4, [3, 3], [4, 3]),
         conv2d("3x3_stride2_odd", json!({"stride": 2, "padding": 1}), [2, 2, 7, 9], 3, [3, 3], [4, 5]),
@@ -118,11 +119,11 @@ pub fn layers() -> Vec<Draft> {
         Draft::new("ops", &format!("layer_norm_{name}"), "layer_norm", json!({"eps": 1e-6})).grad(&[3, 4, 10])
     };
     let op = |name: &str, op: &str| Draft::new("ops", name, op, json!({}));
-    let attention = |name: &str, heads: usize, tokens: usize, keys: usize, deviation: f32| {
+    let attention = |name: &str, heads: usize, [tokens, keys, c]: [usize; 3], deviation: f32| {
         let draft = Draft::new("ops", &format!("attention_{name}"), "attention", json!({"heads": heads}));
         let draft =
-            draft.normal_around("q", &[2, tokens, 8], 0.0, deviation).normal_around("k", &[2, keys, 8], 0.0, deviation);
-        draft.normal("v", &[2, keys, 8]).grad(&[2, tokens, 8])
+            draft.normal_around("q", &[2, tokens, c], 0.0, deviation).normal_around("k", &[2, keys, c], 0.0, deviation);
+        draft.normal("v", &[2, keys, c]).grad(&[2, tokens, c])
     };
     let embedding = |name: &str, dim: usize, flip: bool, shift: f64| {
         let attributes = json!({"dim": dim, "flip_sin_to_cos": flip, "freq_shift": shift});
@@ -130,33 +131,50 @@ pub fn layers() -> Vec<Draft> {
         draft.integers("t", &[6], &[0, 1, 7, 250, 500, 999])
     };
     vec![
-        norm("4_groups", &wide, 4).normal("x", &wide).mutants(&["unbiased_variance", "one_group_a_channel"]),
+        norm("4_groups", &wide, 4).normal("x", &wide).mutants(&[
+            "unbiased_variance",
+            "one_group_a_channel",
+            "groups_interleaved",
+        ]),
         norm("1_group", &wide, 1).normal_around("x", &wide, 0.3, 2.0),
         norm("12_groups", &wide, 12).normal("x", &wide),
-        norm("mean_100", &wide, 4).normal_around("x", &wide, 100.0, 1.0),
-        norm("small_variance", &small, 2).normal_around("x", &small, 0.0, 0.01).mutants(&["norm_eps_1e-6"]),
+        norm("mean_100", &wide, 4).normal_around("x", &wide, 100.0, 1.0).mutants(&["one_pass_variance"]),
+        norm("small_variance", &small, 2)
+            .normal_around("x", &small, 0.0, 0.01)
+            .mutants(&["norm_eps_1e-6", "eps_outside_the_root"]),
         norm("one_axis", &[3, 6, 9], 3).normal("x", &[3, 6, 9]),
         rows("plain").normal("x", &[3, 4, 10]),
         rows("affine").normal("x", &[3, 4, 10]).normal("weight", &[10]).normal("bias", &[10]),
         rows("mean_100").normal_around("x", &[3, 4, 10], 100.0, 1.0),
         op("silu", "silu").range("x", -80.0, 120.0, 401).grad(&[401]),
         op("gelu_tanh", "gelu_tanh").range("x", -6.0, 6.0, 241).grad(&[241]).mutants(&["exact_gelu"]),
-        op("softmax", "softmax").normal("x", &[5, 19]).grad(&[5, 19]),
+        op("softmax", "softmax").normal("x", &[5, 19]).grad(&[5, 19]).mutants(&["softmax_of_columns"]),
         op("softmax_of_80", "softmax").normal_around("x", &[6, 17], 0.0, 40.0).grad(&[6, 17]),
         op("softmax_of_400", "softmax").values("x", [400.0, 399.0, -400.0, 0.0, 400.0, 398.5]).grad(&[6]),
         op("softmax_of_one", "softmax").normal("x", &[4, 1]).grad(&[4, 1]),
-        attention("1_head", 1, 6, 6, 1.0).mutants(&["scores_not_scaled", "scores_scaled_by_d"]),
-        attention("4_heads", 4, 5, 5, 1.0).mutants(&["scores_not_scaled"]),
-        attention("across", 2, 3, 7, 1.0),
-        attention("large_scores", 2, 5, 6, 8.0),
-        op("upsample_nearest_2x", "upsample_nearest_2x").normal("x", &[2, 3, 4, 5]).grad(&[2, 3, 8, 10]),
+        attention("1_head", 1, [6, 6, 8], 1.0).mutants(&["scores_not_scaled", "scores_scaled_by_d"]),
+        attention("4_heads", 4, [5, 5, 8], 1.0).mutants(&["scores_not_scaled", "heads_reversed"]),
+        attention("across", 2, [3, 7, 8], 1.0),
+        attention("large_scores", 2, [5, 6, 8], 8.0),
+        // Heads whose √d no float has: a scale from a table of powers of two is wrong here.
+        attention("heads_of_6", 2, [5, 4, 12], 1.0),
+        attention("head_of_7", 1, [4, 5, 7], 1.0),
+        op("upsample_nearest_2x", "upsample_nearest_2x")
+            .normal("x", &[2, 3, 4, 5])
+            .grad(&[2, 3, 8, 10])
+            .mutants(&["upsampling_gradient_mean"]),
         op("average_pool_2x", "average_pool_2x").normal("x", &[2, 3, 4, 6]).grad(&[2, 3, 2, 3]),
         op("class_embedding", "class_embedding")
             .normal("weight", &[5, 8])
             .integers("labels", &[4], &[3, 0, 3, 4])
             .grad(&[4, 8]),
         embedding("of_ho", 32, false, 1.0).mutants(&["sin_and_cos_swapped", "half_for_half_minus_1"]),
-        embedding("of_openai", 32, true, 0.0).mutants(&["sin_and_cos_swapped", "half_for_half_minus_1"]),
+        embedding("of_openai", 32, true, 0.0).mutants(&[
+            "sin_and_cos_swapped",
+            "half_for_half_minus_1",
+            "frequencies_over_dim",
+            "timestep_over_1000",
+        ]),
         embedding("of_odd_length", 7, true, 0.0),
         op("mse_loss", "mse_loss")
             .normal("prediction", &[3, 2, 5, 5])

@@ -20,11 +20,18 @@ pub fn optimizer() -> Vec<Draft> {
     vec![
         adamw("first_step", json!({"lr": 1e-3}), &[6, 5], &[6, 5], 1.0),
         adamw("small_gradients", json!({"lr": 1e-3, "eps": 1e-8}), &[40], &[40], 1e-7)
-            .mutants(&["adam_eps_before_bias_correction"]),
+            .mutants(&["adam_eps_before_bias_correction", "adam_eps_inside_the_root"]),
+        // The update is not hidden by the last places of a weight.
+        Draft::new("optimizer", "adamw_of_weights_of_0", "adamw", json!({"lr": 1e-3, "step": 5}))
+            .values("w", [0.0; 24])
+            .normal_around("grad", &[24], 0.0, 0.1)
+            .normal_around("m", &[24], 0.0, 0.1)
+            .values("v", (0..24).map(|i| 0.01 + 0.001 * i as f32)),
         adamw("third_step", json!({"lr": 1e-2, "step": 3, "weight_decay": 0.1}), &[30], &[30], 0.1)
             .normal_around("m", &[30], 0.0, 0.1)
             .values("v", (0..30).map(|i| 0.01 + 0.001 * i as f32))
-            .mutants(&["adam_without_bias_correction", "l2_for_decoupled_decay"]),
+            .mutants(&["adam_without_bias_correction", "l2_for_decoupled_decay", "decay_without_lr"]),
+        adamw("update_alone_of_small_gradients", json!({"lr": 1e-3}), &[40], &[40], 1e-7).values("w", [0.0; 40]),
         adamw(
             "twelve_steps",
             json!({"lr": 2e-3, "beta1": 0.8, "beta2": 0.99, "weight_decay": 0.01}),
@@ -33,6 +40,10 @@ pub fn optimizer() -> Vec<Draft> {
             1.0,
         ),
         clip("clip_long", 1.0),
+        // Shorter than the bound by less than the 1e-6 that is added to the norm.
+        Draft::new("optimizer", "clip_at_the_bound", "clip_grad_norm", json!({"max_norm": 1.0000001}))
+            .values("grad", [0.6, 0.8])
+            .mutants(&["clipped_beyond_the_bound_alone"]),
         clip("clip_short", 100.0).mutants(&["no_1e-6_when_clipping"]),
         ema("ema_first", 0).mutants(&["ema_without_warm_up"]),
         ema("ema_hundredth", 99),
@@ -55,8 +66,9 @@ pub fn schedule() -> Vec<Draft> {
         tables("linear_1000", config("linear", 1000)),
         tables("linear_100", config("linear", 100)).mutants(&["betas_scaled_by_1000_over_t"]),
         tables("scaled_linear_50", config("scaled_linear", 50)),
-        tables("cosine_100", config("squaredcos_cap_v2", 100)),
-        q_sample("q_sample_linear", config("linear", 1000), &[0, 1, 500, 998]).mutants(&["alpha_bar_off_by_one"]),
+        tables("cosine_100", config("squaredcos_cap_v2", 100)).mutants(&["cosine_without_cap"]),
+        q_sample("q_sample_linear", config("linear", 1000), &[0, 1, 500, 998])
+            .mutants(&["alpha_bar_off_by_one", "alpha_bar_of_the_step_before"]),
         q_sample("q_sample_cosine", config("squaredcos_cap_v2", 100), &[0, 3, 50, 99]),
     ]
 }
@@ -100,7 +112,8 @@ pub fn reverse_steps() -> Vec<Draft> {
         step("ddim_eta_1_v", ddim, v, [500, 480], 1.0),
         step("ddim_last", ddim, json!({"clip_sample": false}), [0, -1], 0.0),
         step("ddim_last_short_of_one", ddim, json!({"set_alpha_to_one": false}), [0, -1], 0.0),
-        step("ddim_range_2", ddim, json!({"clip_sample_range": 2.0}), [760, 740], 0.0),
+        step("ddim_range_2", ddim, json!({"clip_sample_range": 2.0}), [760, 740], 0.0).mutants(&["clip_range_ignored"]),
+        step("ddim_sample", ddim, json!({"prediction_type": "sample", "clip_sample": false}), [300, 280], 0.0),
     ]
 }
 

@@ -113,6 +113,7 @@ pub fn steps() -> Vec<Draft> {
     vec![
         step("ddpm_thresholding", DDPM, thresholding, 50, [500, 480], &[]).mutants(&["threshold_that_only_clips"]),
         step("ddpm_learned_range", DDPM, json!({"variance_type": "learned_range"}), 50, [500, 480], &[]),
+        step("ddpm_noise_at_1", DDPM, json!({"variance_type": "fixed_small"}), 1000, [1, 0], &[]),
         step("ddpm_zero_snr_noise_alone", DDPM, zero.clone(), 1000, [999, 998], &[]),
         step("ddim_zero_snr_noise_alone", DDIM, zero, 1000, [999, 998], &[]),
         step("euler", EULER, json!({}), 10, [555, 444], &[]),

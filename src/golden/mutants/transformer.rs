@@ -3,6 +3,7 @@
 use ndarray::{Array2, ArrayD, Axis, Ix1, Ix2, Ix3, s};
 use serde_json::Value;
 
+use super::norms::interleaved_places;
 use super::{cdf, input, with_input};
 use crate::Result;
 use crate::golden::case::{Case, Tensor};
@@ -77,12 +78,6 @@ pub(super) fn gate_forgotten(case: &Case) -> Result<Results<f64>> {
         GATES.iter().for_each(|&part| part_of(input(&mut wrong, name), part).fill(value));
     }
     evaluate(&wrong)
-}
-
-/// Where channel i of the right order is in the interleaved one.
-fn interleaved_places(channels: usize, heads: usize) -> Vec<usize> {
-    let d = channels / heads;
-    (0..channels).map(|i| i % d * heads + i / d).collect()
 }
 
 /// Heads that take every so manyth channel: the right ones of channels in another order.

@@ -19,6 +19,7 @@ use super::case::Case;
 use super::precision::Precision;
 use crate::Result;
 pub(super) use likelihood::Chain;
+pub(super) use network::{Lessons, learned};
 pub use request::{Request, is_input};
 
 /// Results by name, `output`, `grad.x`, ..., in the order of execution.

@@ -130,46 +130,81 @@ fn as_pytorch_has_it<F: Real>(name: &str, y: ArrayD<F>) -> ArrayD<F> {
     if name.ends_with("group_norm") { reshaped(images, &[n, c, h * w]) } else { images }
 }
 
+/// What a case of training teaches, and to whom.
+pub(in crate::golden) struct Lessons<F> {
+    pub(in crate::golden) network: Network,
+    /// Before the first step.
+    pub(in crate::golden) weights: ParameterVector<F>,
+    /// A batch for each step.
+    pub(in crate::golden) batches: Vec<Batch<F>>,
+    pub(in crate::golden) lr: f64,
+    pub(in crate::golden) descent: Descent,
+}
+
+impl<F: Precision> Lessons<F> {
+    /// Those of a request.
+    ///
+    /// # Errors
+    /// What the operation does not take, by name.
+    pub(in crate::golden) fn read(request: &Request) -> Result<Self> {
+        let (network, weights) = model::<F>(request)?;
+        let config: Map<String, Value> = request.attribute("config", Map::new())?;
+        let scheduler = scheduler_of(request, None, &config)?;
+        let x_0 = request.shaped::<F, ndarray::Ix5>("x_0", "(steps, n, c, h, w)")?;
+        let eps = request.shaped::<F, ndarray::Ix5>("eps", "(steps, n, c, h, w)")?;
+        request.check_shape("input.eps", x_0.shape(), eps.shape())?;
+        let (steps, n) = (x_0.dim().0, x_0.dim().1);
+        let integers = |name: &str, end: usize| -> Result<Vec<usize>> {
+            let values = request.integers(name, 0..end as i64)?;
+            request.check_shape(&format!("input.{name}"), &[steps, n], values.shape())?;
+            Ok(values.iter().map(|&x| x as usize).collect())
+        };
+        let t = integers("t", scheduler.schedule.t_max())?;
+        let labels = match (network.labels(), request.has("class_labels")) {
+            (Some(classes), true) => Some(integers("class_labels", classes)?),
+            (None, true) => {
+                return Err(request.refuse("input.class_labels", "none: the model has no classes", "labels"));
+            }
+            (_, false) => None,
+        };
+        let (adamw, lr) = (constants(request)?, request.required("lr")?);
+        let (clip_norm, ema_decay) = (request.attribute("clip_norm", 1.0)?, request.attribute("ema_decay", 0.999)?);
+        let batch = |step: usize| {
+            let images = |x: &ndarray::Array5<F>| channels_last(x.index_axis(Axis(0), step).to_owned());
+            let range = step * n..(step + 1) * n;
+            let times: Vec<usize> = t[range.clone()].iter().map(|t| t + 1).collect();
+            let labels = labels.as_ref().map(|labels| labels[range].to_vec());
+            Batch::noised(&scheduler.schedule, scheduler.prediction, &images(&x_0), &times, &images(&eps), labels)
+        };
+        let (batches, descent) = ((0..steps).map(batch).collect(), Descent { adamw, clip_norm, ema_decay });
+        Ok(Lessons { network, weights, batches, lr, descent })
+    }
+}
+
+/// The results of training: a loss and a norm for each step, and what there is after the last.
+pub(in crate::golden) fn learned<F: Precision>(
+    layout: &Layout,
+    losses: Vec<f64>,
+    norms: Vec<f64>,
+    weights: &ParameterVector<F>,
+    average: &ParameterVector<F>,
+) -> Results<F> {
+    let row = |x: Vec<f64>| shaped(IxDyn(&[x.len()]), x.into_iter().map(F::from_f64).collect());
+    let mut results = vec![named("output.loss", row(losses)), named("output.grad_norm", row(norms))];
+    results.extend(of_parameters("output.weight", layout, weights));
+    results.extend(of_parameters("output.ema", layout, average));
+    results
+}
+
 /// Clipped AdamW steps on given images, noise and times, and the average of the weights.
 pub fn training<F: Precision>(request: &Request) -> Result<Results<F>> {
-    let (network, w) = model::<F>(request)?;
-    let config: Map<String, Value> = request.attribute("config", Map::new())?;
-    let scheduler = scheduler_of(request, None, &config)?;
-    let x_0 = request.shaped::<F, ndarray::Ix5>("x_0", "(steps, n, c, h, w)")?;
-    let eps = request.shaped::<F, ndarray::Ix5>("eps", "(steps, n, c, h, w)")?;
-    request.check_shape("input.eps", x_0.shape(), eps.shape())?;
-    let (steps, n) = (x_0.dim().0, x_0.dim().1);
-    let integers = |name: &str, end: usize| -> Result<Vec<usize>> {
-        let values = request.integers(name, 0..end as i64)?;
-        request.check_shape(&format!("input.{name}"), &[steps, n], values.shape())?;
-        Ok(values.iter().map(|&x| x as usize).collect())
-    };
-    let t = integers("t", scheduler.schedule.t_max())?;
-    let labels = match (network.labels(), request.has("class_labels")) {
-        (Some(classes), true) => Some(integers("class_labels", classes)?),
-        (None, true) => return Err(request.refuse("input.class_labels", "none: the model has no classes", "labels")),
-        (_, false) => None,
-    };
-    let (adamw, lr) = (constants(request)?, request.required("lr")?);
-    let (clip_norm, ema_decay) = (request.attribute("clip_norm", 1.0)?, request.attribute("ema_decay", 0.999)?);
-    let (descent, mut state) = (Descent { adamw, clip_norm, ema_decay }, State::new(w, true));
-    let (mut losses, mut norms, zeros) = (Vec::new(), Vec::new(), Zeros::default());
-    for step in 0..steps {
-        let images = |x: &ndarray::Array5<F>| channels_last(x.index_axis(Axis(0), step).to_owned());
-        let range = step * n..(step + 1) * n;
-        let times: Vec<usize> = t[range.clone()].iter().map(|t| t + 1).collect();
-        let labels = labels.as_ref().map(|labels| labels[range].to_vec());
-        let (x_0, eps) = (images(&x_0), images(&eps));
-        let batch = Batch::noised(&scheduler.schedule, scheduler.prediction, &x_0, &times, &eps, labels);
+    let Lessons { network, weights, batches, lr, descent } = Lessons::<F>::read(request)?;
+    let (mut state, mut losses, mut norms) = (State::new(weights, true), Vec::new(), Vec::new());
+    let zeros = Zeros::default();
+    for batch in batches {
         let report = state.step(&network, &batch, lr, &descent, None, &zeros)?;
-        losses.push(F::from_f64(report.loss));
-        norms.push(F::from_f64(report.grad_norm));
+        losses.push(report.loss);
+        norms.push(report.grad_norm);
     }
-    let mut results = vec![
-        named("output.loss", shaped(IxDyn(&[steps]), losses)),
-        named("output.grad_norm", shaped(IxDyn(&[steps]), norms)),
-    ];
-    results.extend(of_parameters("output.weight", network.layout(), &state.weights));
-    results.extend(of_parameters("output.ema", network.layout(), state.best()));
-    Ok(results)
+    Ok(learned(network.layout(), losses, norms, &state.weights, state.best()))
 }

@@ -1,0 +1,122 @@
+//! Mistakes in norms, attention and softmax that are another grouping of the same numbers, or another spread.
+
+use ndarray::{ArrayD, Axis};
+
+use super::{Case, Result, Results, Tensor, evaluate};
+
+/// Where channel i of the right order is in the interleaved one: groups that take every so manyth channel.
+pub(super) fn interleaved_places(channels: usize, groups: usize) -> Vec<usize> {
+    let of_group = channels / groups;
+    (0..channels).map(|i| i % of_group * groups + i / of_group).collect()
+}
+
+fn number(case: &Case, name: &str) -> usize {
+    case.attributes[name].as_u64().expect("a number") as usize
+}
+
+/// The float32 tensors of these names with an axis in another order.
+fn select(case: &mut Case, names: &[(&str, usize)], places: &[usize]) {
+    for (name, axis) in names {
+        if let Some(Tensor::F32(x)) = case.tensors.get_mut(*name) {
+            *x = x.select(Axis(*axis), places);
+        }
+    }
+}
+
+/// A group of every so manyth channel: the right ones of channels in another order.
+pub(super) fn groups_interleaved(case: &Case) -> Result<Results<f64>> {
+    let places = interleaved_places(case.tensors["input.x"].shape()[1], number(case, "groups"));
+    let mut wrong = case.clone();
+    select(&mut wrong, &[("input.x", 1), ("grad_output", 1), ("input.weight", 0), ("input.bias", 0)], &places);
+    let mut results = evaluate::<f64>(&wrong)?;
+    for (_, values) in &mut results {
+        let (found, axis) = (values.clone(), Axis(usize::from(values.ndim() > 1)));
+        for (i, &place) in places.iter().enumerate() {
+            values.index_axis_mut(axis, place).assign(&found.index_axis(axis, i));
+        }
+    }
+    Ok(results)
+}
+
+/// The heads' results joined from the last to the first.
+pub(super) fn heads_reversed(case: &Case) -> Result<Results<f64>> {
+    let (c, heads) = (case.tensors["input.q"].shape()[2], number(case, "heads"));
+    let places: Vec<usize> = (0..c).map(|i| (heads - 1 - i / (c / heads)) * (c / heads) + i % (c / heads)).collect();
+    let mut wrong = case.clone();
+    select(&mut wrong, &[("grad_output", 2)], &places);
+    let mut results = evaluate::<f64>(&wrong)?;
+    results[0].1 = results[0].1.select(Axis(2), &places);
+    Ok(results)
+}
+
+/// Softmax down the columns of a matrix.
+pub(super) fn softmax_of_columns(case: &Case) -> Result<Results<f64>> {
+    let turned = |x: &ArrayD<f32>| x.t().as_standard_layout().into_owned();
+    let mut wrong = case.clone();
+    for name in ["input.x", "grad_output"] {
+        if let Some(Tensor::F32(x)) = wrong.tensors.get_mut(name) {
+            *x = turned(x);
+        }
+    }
+    let mut results = evaluate::<f64>(&wrong)?;
+    results.iter_mut().for_each(|(_, y)| *y = y.t().as_standard_layout().into_owned());
+    Ok(results)
+}
+
+/// x / (σ + eps) for x / √(σ² + eps).
+pub(super) fn eps_outside(case: &Case) -> Result<Results<f64>> {
+    let eps = case.attributes["eps"].as_f64().expect("a number");
+    with_scales(case, |x| {
+        let n = x.len() as f64;
+        let mean = x.iter().sum::<f64>() / n;
+        let sigma = (x.iter().map(|x| (x - mean) * (x - mean)).sum::<f64>() / n).sqrt();
+        let r = 1.0 / (sigma + eps);
+        (r, r * r / sigma)
+    })
+}
+
+/// The variance as E[x²] − E[x]², in float32.
+pub(super) fn one_pass(case: &Case) -> Result<Results<f64>> {
+    let eps = case.attributes["eps"].as_f64().expect("a number");
+    with_scales(case, |x| {
+        let (mut sum, mut squares) = (0.0f32, 0.0f32);
+        for &x in x {
+            (sum, squares) = (sum + x as f32, squares + x as f32 * x as f32);
+        }
+        let mean = sum / x.len() as f32;
+        let variance = squares / x.len() as f32 - mean * mean;
+        let r = 1.0 / (variance as f64 + eps).sqrt();
+        (r, r * r * r)
+    })
+}
+
+/// A group norm y = γ (x − mean) r + β whose r is given for the numbers of a group, with −N ∂r/∂x / (x − mean).
+fn with_scales(case: &Case, of: impl Fn(&[f64]) -> (f64, f64)) -> Result<Results<f64>> {
+    let (x, dy) = (case.numbers("input.x"), case.numbers("grad_output"));
+    let (gamma, beta) = (case.numbers("input.weight"), case.numbers("input.bias"));
+    let (c, groups) = (x.shape()[1], number(case, "groups"));
+    let pixels: usize = x.shape()[2..].iter().product();
+    let size = c / groups * pixels;
+    let (mut y, mut dx) = (x.clone(), x.clone());
+    let (mut d_gamma, mut d_beta) = (ArrayD::zeros(gamma.raw_dim()), ArrayD::zeros(beta.raw_dim()));
+    let flat = crate::layers::flat::<f64, ndarray::IxDyn>;
+    for (g, x) in flat(&x).chunks(size).enumerate() {
+        let (n, dy) = (size as f64, &flat(&dy)[g * size..][..size]);
+        let (mean, (r, slope)) = (x.iter().sum::<f64>() / n, of(x));
+        let channel = |i: usize| g % groups * (c / groups) + i / pixels;
+        let (mut m1, mut m2) = (0.0, 0.0);
+        for (i, (x, dy)) in x.iter().zip(dy).enumerate() {
+            let (d, k) = (x - mean, channel(i));
+            (m1, m2) = (m1 + gamma[k] * dy / n, m2 + gamma[k] * dy * d / n);
+            d_gamma[k] += dy * d * r;
+            d_beta[k] += dy;
+            crate::layers::flat_mut(&mut y)[g * size + i] = gamma[k] * d * r + beta[k];
+        }
+        for (i, (x, dy)) in x.iter().zip(dy).enumerate() {
+            let through = r * (gamma[channel(i)] * dy - m1) - slope * (x - mean) * m2;
+            crate::layers::flat_mut(&mut dx)[g * size + i] = through;
+        }
+    }
+    let named = [("output", y), ("grad.x", dx), ("grad.weight", d_gamma), ("grad.bias", d_beta)];
+    Ok(named.map(|(name, values)| (name.to_string(), values)).into())
+}
