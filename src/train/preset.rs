@@ -127,7 +127,6 @@ impl Preset {
                 ..grey_digits()
             },
             Preset::Shapes => Config {
-                steps: 1200,
                 data: PathBuf::from("shapes"),
                 model: UNetConfig {
                     sample_size: Some(SampleSize::Square(32)),
