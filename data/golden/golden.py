@@ -42,11 +42,11 @@ PRODUCTS += ("dit_block", "unet", "dit", "training")
 SINGLE = ("linear", "conv2d")  # one product, whose K is known
 ELEMENTARY = ("exp", "sigmoid", "tanh", "ln", "sin", "cos")  # functions alone: their budgets are all that they may be off by
 # Operations with elementary functions, roots or quotients, and what else is not rounded by IEEE 754.
-FUNCTIONS = ("exp", "sigmoid", "tanh", "ln", "sin", "cos", "silu", "gelu_tanh", "softmax", "group_norm", "layer_norm")
+FUNCTIONS = (*ELEMENTARY, "silu", "gelu_tanh", "softmax", "group_norm", "layer_norm")
 FUNCTIONS += ("cross_entropy", "time_embedding", "positions", "oracle", "variational_bound", "hybrid_loss", *PRODUCTS[2:])
 LOOSE_UNITS = 4.0  # tolerances that functions of some 8 ulp cost
 LOOSE_OF_EXPONENT = 1.2  # tolerances for each unit of the exponent: e^a of 2 |a| ulp
-FAST_UNITS = 16.0  # of a tensor's largest tolerance: an error of the size of the largest term
+FAST_UNITS = 8.0  # of a tensor's largest tolerance: an error of the size of the largest term
 # Relative errors of products: below the least they are float32's, from TF32's most on bfloat16's, beyond the most no precision's.
 LEAST, TF32_MOST, MOST = 5e-5, {True: 9e-4, False: 6e-4}, 0.1
 NEAR_IN_BITS = 0.3  # of numbers that themselves have so few bits, as sums in bfloat16 have

@@ -1,14 +1,15 @@
 //! Known mistakes, each with the values that it gives: what a tolerance has to reject, and a backend's error to be named.
 
+mod layers;
 mod likelihood;
 mod norms;
+mod processes;
 mod rounding;
 mod samplers;
+mod stored;
 mod training;
 mod transformer;
 mod unet;
-
-use std::collections::BTreeSet;
 
 use ndarray::ArrayD;
 use serde_json::{Value, json};
@@ -17,8 +18,8 @@ use super::case::{Case, Tensor};
 use super::ops::{Results, evaluate};
 use crate::Result;
 use crate::evaluate::quality::frechet::{Gaussian, Reference};
-use crate::numerics::elementary;
 use rounding::{half_inputs, rounded_inputs};
+pub use stored::add_mutant;
 use training::{Wrong, taught};
 
 /// A mistake that implementations are known to make.
@@ -69,10 +70,10 @@ pub const MUTANTS: &[Mutant] = &[
         let [left, right, top, bottom] = sides;
         with_attribute(case, "padding", json!([right, left, bottom, top]))
     }),
-    mutant("flipped_kernel", "a convolution in the sense of mathematics: the kernel mirrored", flipped_kernel),
+    mutant("flipped_kernel", "a convolution in the sense of mathematics: the kernel mirrored", layers::flipped_kernel),
     mutant("norm_eps_1e-5", "eps = 1e-5 for 1e-6", |case| with_attribute(case, "eps", json!(1e-5))),
     mutant("norm_eps_1e-6", "eps = 1e-6 for 1e-5", |case| with_attribute(case, "eps", json!(1e-6))),
-    mutant("unbiased_variance", "the variance divides by N - 1", unbiased_variance),
+    mutant("unbiased_variance", "the variance divides by N - 1", layers::unbiased_variance),
     mutant("eps_outside_the_root", "x / (sigma + eps) for x / sqrt(sigma^2 + eps)", norms::eps_outside),
     mutant("one_pass_variance", "the variance as E[x^2] - E[x]^2 in float32", norms::one_pass),
     mutant(
@@ -86,7 +87,7 @@ pub const MUTANTS: &[Mutant] = &[
         with_attribute(case, "groups", json!(case.tensors["input.x"].shape()[1]))
     }),
     mutant("exact_gelu", "the GELU of the normal distribution for its tanh form", |case| match case.op.as_str() {
-        "gelu_tanh" => exact_gelu(case),
+        "gelu_tanh" => layers::exact_gelu(case),
         _ => transformer::exact_gelu(case),
     }),
     mutant("scale_without_one", "a modulation by scale for 1 + scale", transformer::scale_without_one),
@@ -112,9 +113,9 @@ pub const MUTANTS: &[Mutant] = &[
         transformer::channels_first,
     ),
     mutant("label_dropout_at_inference", "classes are hidden outside of training, too", transformer::labels_hidden),
-    mutant("scores_not_scaled", "attention scores without 1/sqrt(d)", |case| scores_times(case, f64::sqrt)),
+    mutant("scores_not_scaled", "attention scores without 1/sqrt(d)", |case| layers::scores_times(case, f64::sqrt)),
     mutant("scores_scaled_by_d", "attention scores times 1/d for 1/sqrt(d)", |case| {
-        scores_times(case, |d| 1.0 / d.sqrt())
+        layers::scores_times(case, |d| 1.0 / d.sqrt())
     }),
     mutant("sin_and_cos_swapped", "cosines first where sines belong, or the reverse", |case| {
         let flip = case.attributes["flip_sin_to_cos"] == json!(true);
@@ -160,8 +161,8 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("neighbour_counts_itself", "the nearest neighbour of a vector is the vector itself", |case| {
         with_attribute(case, "k", json!(case.attributes["k"].as_u64().expect("a number") - 1))
     }),
-    mutant("timestep_off_by_one", "the network is fed t = 1..=T for 0..T", later_by_one),
-    mutant("alpha_bar_off_by_one", "alpha_bar of the next timestep", later_by_one),
+    mutant("timestep_off_by_one", "the network is fed t = 1..=T for 0..T", processes::later_by_one),
+    mutant("alpha_bar_off_by_one", "alpha_bar of the next timestep", processes::later_by_one),
     mutant("alpha_bar_of_the_step_before", "alpha_bar of t - 1", |case| {
         let mut wrong = case.clone();
         if let Some(Tensor::I64(t)) = wrong.tensors.get_mut("input.t") {
@@ -169,7 +170,7 @@ pub const MUTANTS: &[Mutant] = &[
         }
         evaluate(&wrong)
     }),
-    mutant("cosine_without_cap", "the cosine schedule's last betas above 0.999", cosine_without_cap),
+    mutant("cosine_without_cap", "the cosine schedule's last betas above 0.999", processes::cosine_without_cap),
     mutant("clip_range_ignored", "the predicted x_0 clipped to [-1, 1], whatever range was asked for", |case| {
         with_config(case, "clip_sample_range", json!(1.0))
     }),
@@ -182,7 +183,7 @@ pub const MUTANTS: &[Mutant] = &[
             if case.attributes["config"]["variance_type"] == "fixed_large" { "fixed_small" } else { "fixed_large" };
         with_config(case, "variance_type", json!(other))
     }),
-    mutant("noise_at_the_last_step", "the last step adds noise", noise_at_the_last_step),
+    mutant("noise_at_the_last_step", "the last step adds noise", processes::noise_at_the_last_step),
     mutant("sample_not_clipped", "the predicted x_0 is not clipped", |case| {
         with_config(case, "clip_sample", json!(false))
     }),
@@ -201,7 +202,7 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "l2_for_decoupled_decay",
         "the decay is added to the gradient (Adam) and not taken from the weight (AdamW)",
-        l2,
+        processes::l2,
     ),
     mutant("decay_without_lr", "the weight decay is not multiplied by the learning rate", |case| {
         let number = |name: &str| case.attributes[name].as_f64().expect("a number");
@@ -210,14 +211,11 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("ema_without_warm_up", "the average has its final decay from the first step on", |case| {
         with_attribute(case, "step", json!(100_000_000))
     }),
-    mutant("adam_eps_inside_the_root", "Adam with eps under the root of the second moment", |case| {
-        let number = |name: &str, default: f64| case.attributes.get(name).and_then(Value::as_f64).unwrap_or(default);
-        let (lr, eps) = (number("lr", 0.0), number("eps", 1e-8));
-        let (w, grad, mut results) = (case.numbers("input.w"), case.numbers("input.grad"), evaluate::<f64>(case)?);
-        // The first step, whose corrected moments are the gradient and its square.
-        results[0].1 = w - grad.mapv(|g| lr * g / (g * g + eps).sqrt());
-        Ok(results)
-    }),
+    mutant(
+        "adam_eps_inside_the_root",
+        "Adam with eps under the root of the second moment",
+        processes::eps_inside_the_root,
+    ),
     mutant(
         "clipped_beyond_the_bound_alone",
         "gradients shorter than the bound by less than 1e-6 are left as they are",
@@ -332,46 +330,6 @@ const fn mutant(name: &'static str, mistake: &'static str, results: fn(&Case) ->
     Mutant { name, mistake, results }
 }
 
-/// Numbers of a mutant that are stored, the smallest results first: they tell it as well as all of a network's do.
-const STORED: usize = 300;
-
-/// Adds to a completed case the values of a mutant, `mutant.NAME.TENSOR`, for each result that it changes; of many the smallest
-/// alone, and how the names of the others begin in [`Case::partial`].
-///
-/// # Errors
-/// As [`evaluate`].
-///
-/// # Panics
-/// If there is no mutant of that name.
-pub fn add_mutant(case: &mut Case, name: &str) -> Result<()> {
-    let mutant = MUTANTS.iter().find(|m| m.name == name).unwrap_or_else(|| panic!("no mutant {name}"));
-    let results = (mutant.results)(case)?;
-    let unknown = case.order.iter().filter(|known| results.iter().all(|(tensor, _)| tensor != *known));
-    let mut left_out: BTreeSet<String> = unknown.cloned().collect();
-    let mut changed: Vec<_> = results.into_iter().filter(|(tensor, values)| case.numbers(tensor) != values).collect();
-    changed.sort_by_key(|(_, values)| values.len());
-    let (network, mut stored) = (["unet", "dit", "training"].contains(&case.op.as_str()), 0);
-    for (tensor, values) in changed {
-        stored += values.len();
-        if network && stored > STORED {
-            left_out.insert(tensor);
-        } else {
-            case.tensors.insert(format!("mutant.{name}.{tensor}"), Tensor::F32(values.mapv(|x| x as f32)));
-        }
-    }
-    // `grad.conv_in.weight` begins with `grad.`, `output.ema.conv_in.weight` with `output.ema.`.
-    let beginning = |tensor: &String| match tensor.split('.').collect::<Vec<_>>()[..] {
-        ["output", group, _, ..] => format!("output.{group}."),
-        [group, _, ..] if group != "output" => format!("{group}."),
-        _ => tensor.clone(),
-    };
-    let beginnings: BTreeSet<String> = left_out.iter().map(beginning).collect();
-    if !beginnings.is_empty() {
-        case.partial.insert(name.into(), beginnings.into_iter().collect());
-    }
-    Ok(())
-}
-
 fn with_attributes(case: &Case, changes: &[(&str, Value)]) -> Result<Results<f64>> {
     let mut wrong = case.clone();
     wrong.attributes.extend(changes.iter().map(|(name, value)| (name.to_string(), value.clone())));
@@ -426,128 +384,4 @@ fn input<'a>(case: &'a mut Case, name: &str) -> &'a mut ArrayD<f32> {
         Some(Tensor::F32(x)) => x,
         _ => panic!("no float32 input {name}"),
     }
-}
-
-/// The kernel mirrored, and its gradient mirrored back.
-fn flipped_kernel(case: &Case) -> Result<Results<f64>> {
-    let mut results = with_input(case, "weight", |w| {
-        w.invert_axis(ndarray::Axis(2));
-        w.invert_axis(ndarray::Axis(3));
-    })?;
-    for (_, values) in results.iter_mut().filter(|(name, _)| name == "grad.weight") {
-        values.invert_axis(ndarray::Axis(2));
-        values.invert_axis(ndarray::Axis(3));
-        *values = values.as_standard_layout().into_owned();
-    }
-    Ok(results)
-}
-
-/// √(var N/(N−1) + eps) = √(N/(N−1)) √(var + eps (N−1)/N): another eps, and a smaller scale.
-fn unbiased_variance(case: &Case) -> Result<Results<f64>> {
-    let shape = case.tensors["input.x"].shape();
-    let groups = case.attributes["groups"].as_u64().expect("a number of groups") as usize;
-    let n = (shape[1..].iter().product::<usize>() / groups) as f64;
-    let (share, eps) = ((n - 1.0) / n, case.attributes["eps"].as_f64().expect("a number"));
-    let mut wrong = case.clone();
-    wrong.attributes.insert("eps".into(), json!(eps * share));
-    let mut results = evaluate::<f64>(&wrong)?;
-    let bias = case.numbers("input.bias");
-    for (name, values) in &mut results {
-        match name.as_str() {
-            "grad.bias" => {}
-            "output" => {
-                for (c, mut channel) in values.axis_iter_mut(ndarray::Axis(1)).enumerate() {
-                    channel.mapv_inplace(|y| (y - bias[c]) * share.sqrt() + bias[c]);
-                }
-            }
-            _ => *values *= share.sqrt(),
-        }
-    }
-    Ok(results)
-}
-
-/// Φ, of the normal distribution.
-fn cdf(x: f64) -> f64 {
-    0.5 * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2))
-}
-
-/// y = x Φ(x), dx = dy (Φ(x) + x φ(x)).
-fn exact_gelu(case: &Case) -> Result<Results<f64>> {
-    let x = case.numbers("input.x");
-    let density = |x: f64| libm::exp(-0.5 * x * x) / (2.0 * std::f64::consts::PI).sqrt();
-    let mut results = vec![("output".to_string(), x.mapv(|x| x * cdf(x)))];
-    if case.tensors.contains_key("grad_output") {
-        let slope = x.mapv(|x| cdf(x) + x * density(x));
-        results.push(("grad.x".to_string(), slope * case.numbers("grad_output")));
-    }
-    Ok(results)
-}
-
-/// Scores times a function of the channels of a head: the same as queries times it, and their gradient times it.
-fn scores_times(case: &Case, factor: fn(f64) -> f64) -> Result<Results<f64>> {
-    let heads = case.attributes.get("heads").and_then(Value::as_u64).unwrap_or(1);
-    let factor = factor(case.tensors["input.q"].shape()[2] as f64 / heads as f64);
-    let mut results = with_input(case, "q", |q| *q *= factor as f32)?;
-    results.iter_mut().filter(|(name, _)| name == "grad.q").for_each(|(_, dq)| *dq *= factor);
-    Ok(results)
-}
-
-/// All timesteps one later, where there is a later one.
-fn later_by_one(case: &Case) -> Result<Results<f64>> {
-    let mut wrong = case.clone();
-    if let Some(Tensor::I64(t)) = wrong.tensors.get_mut("input.t") {
-        let last = if ["unet", "dit"].contains(&case.op.as_str()) { i64::MAX } else { steps(case) as i64 - 1 };
-        t.mapv_inplace(|t| (t + 1).min(last));
-    } else {
-        let t = case.attributes["t"].as_i64().expect("a timestep");
-        wrong.attributes.insert("t".into(), json!(t + 1));
-        let t_prev = case.attributes["t_prev"].as_i64().expect("a timestep");
-        wrong.attributes.insert("t_prev".into(), json!(t_prev + 1));
-    }
-    evaluate(&wrong)
-}
-
-/// σ z with σ² = β of the first timestep.
-fn noise_at_the_last_step(case: &Case) -> Result<Results<f64>> {
-    let beta = case.attributes["config"]["beta_start"].as_f64().expect("a number");
-    let mut results = evaluate::<f64>(case)?;
-    results[0].1.scaled_add(beta.sqrt(), &case.numbers("input.noise"));
-    Ok(results)
-}
-
-/// β = 1 − ᾱ(t)/ᾱ(t − 1) of ᾱ ∝ cos²((t/T + 0.008)/1.008 · π/2) to the end, and the tables that follow from it.
-fn cosine_without_cap(case: &Case) -> Result<Results<f64>> {
-    let steps = steps(case);
-    let cosine = |t: f64| elementary::cos((t / steps + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2);
-    let curve = |t: f64| cosine(t) * cosine(t);
-    let mut alpha_bar = 1.0;
-    let mut results = evaluate::<f64>(case)?;
-    for t in 0..steps as usize {
-        let beta = 1.0 - curve(t as f64 + 1.0) / curve(t as f64);
-        let before = alpha_bar;
-        alpha_bar *= 1.0 - beta;
-        let row = [
-            beta,
-            alpha_bar,
-            alpha_bar.sqrt(),
-            (1.0 - alpha_bar).sqrt(),
-            beta * (1.0 - before) / (1.0 - alpha_bar),
-            beta * before.sqrt() / (1.0 - alpha_bar),
-            (1.0 - before) * (1.0 - beta).sqrt() / (1.0 - alpha_bar),
-        ];
-        results.iter_mut().zip(row).for_each(|((_, table), value)| table[t] = value);
-    }
-    Ok(results)
-}
-
-/// Adam with the decay in the gradient, of a single step.
-fn l2(case: &Case) -> Result<Results<f64>> {
-    let decay = case.attributes["weight_decay"].as_f64().expect("a number");
-    let w = case.numbers("input.w");
-    let mut wrong = case.clone();
-    wrong.attributes.insert("weight_decay".into(), json!(0.0));
-    if let Some(Tensor::F32(grad)) = wrong.tensors.get_mut("input.grad") {
-        grad.zip_mut_with(&w, |g, w| *g = (*g as f64 + decay * w) as f32);
-    }
-    evaluate(&wrong)
 }

@@ -14,16 +14,20 @@
 //!
 //! # Everything else
 //!
-//! What [`RUNS`] runs in which every operation is noisy ([`precision`](super::precision)) are off by on average, six of their standard
-//! deviations, and ½ ulp. Sums have the roundings of one number added after another there. In a network the spread of one element is estimated from few numbers, so it counts at least the spread of its
-//! tensor. Norms: float32 implementations take sums of x and of x dy before they subtract the mean, so roundings of the
-//! size of the mean count: 4 u |mean| r times |γ|, or times r and the size of γ dy in the gradient. Attention: e^(s − log Σ eˢ) has the roundings of
-//! scores s and their logarithm, so probabilities are off by some u |s|, and results by 2 u |s| of their size. Softmax: who
-//! differentiates through the subtraction of the greatest, too, adds Σ dx to its gradient, a zero with the roundings of the terms
-//! p (|dy| + |Σ p dy|) that cancel in it: 4 u √(n Σ terms²).
+//! What [`RUNS`] runs in which every operation is noisy ([`precision`](super::precision)) are off by on average, six of
+//! their standard deviations, and ½ ulp. Sums are added one number after another there. In a network the spread of one
+//! element is estimated from few numbers, so it counts at least the spread of its tensor.
 //!
-//! A gradient that is zero in truth, as that of an attention's key bias (probabilities add up to 1, so what moves all scores of a query alike
-//! moves nothing), has nothing but the errors of the terms that cancel in it; and these are not roundings alone. Each
+//! - Norms: float32 implementations take sums of x and of x dy before they subtract the mean, so roundings of the size of
+//!   the mean count: 4 u |mean| r times |γ|, or times r and the size of γ dy in the gradient.
+//! - Attention: e^(s − log Σ eˢ) has the roundings of scores s and their logarithm, so probabilities are off by some u |s|,
+//!   and results by 2 u |s| of their size.
+//! - Softmax: who differentiates through the subtraction of the greatest, too, adds Σ dx to its gradient, a zero with the
+//!   roundings of the terms p (|dy| + |Σ p dy|) that cancel in it: 4 u √(n Σ terms²).
+//!
+//! A gradient that is zero in truth, as that of an attention's key bias (probabilities add up to 1, so what moves all
+//! scores of a query alike moves nothing), has nothing but the errors of the terms that cancel in it; and these are not
+//! roundings alone. Each
 //! probability has an exponential with an error of an ulp or two, up to 4 u, where the noise has a deviation of u/√3:
 //! so the noise, which is proportional to the terms, counts `CANCELLED` (4) times.
 //!

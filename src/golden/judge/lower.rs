@@ -5,9 +5,11 @@
 //! the largest, the numbers being spread evenly in their logarithm), and so a product of two such inputs 0.60 · 2⁻ᵖ⁻¹, and a sum of
 //! such products as much of √(Σ (a b)²): 2.9e-4 for TF32, 2.3e-3 for bfloat16, 1.7e-3 where one of the two was rounded.
 //! Inputs that are cut off lose 0.72 · 2⁻ᵖ⁻¹ each on average, by which all sums shrink, and scatter as those that are rounded.
-//! So: the error is at least 5e-5 and at most a tenth of what was computed; at least a quarter of the numbers is
-//! wrong; and what is left without the part that is the truth times a number is not nothing. Of the weights that training moved, what was computed is by how much
-//! they were moved; and a precision is there from the first step on, in the loss and in the gradient. In a network nothing stays right.
+//!
+//! So: the error is at least 5e-5 and at most a tenth of what was computed; at least a quarter of the numbers is wrong; and
+//! something is left of the error without that part of it that is the truth times a number. In training, what was computed
+//! is by how much a weight was moved, and a precision is there from the first step on, in the loss and in the gradient. In
+//! a network nothing stays right.
 
 use super::Verdict;
 use super::comparison::{Comparison, SINGLE};

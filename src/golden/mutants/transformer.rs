@@ -3,8 +3,9 @@
 use ndarray::{Array2, ArrayD, Axis, Ix1, Ix2, Ix3, s};
 use serde_json::Value;
 
+use super::layers::cdf;
 use super::norms::interleaved_places;
-use super::{cdf, input, with_input};
+use super::{input, with_input};
 use crate::Result;
 use crate::golden::case::{Case, Tensor};
 use crate::golden::ops::{Results, evaluate};
