@@ -11,7 +11,7 @@ const STORED: usize = 300;
 /// alone, and how the names of the others begin in `Case::partial`.
 ///
 /// # Errors
-/// As [`evaluate`].
+/// As [`evaluate`](crate::golden::ops::evaluate).
 ///
 /// # Panics
 /// If there is no mutant of that name.
