@@ -37,13 +37,13 @@ LOOSE, FAST = "f32, loose functions", "f32, fast algorithm"
 FAILURES = ("looks like TF32", "looks like bf16/f16", "FAIL")  # from mild to severe
 INCOMPLETE = ("unsupported", "incomplete", "missing")
 OUTCOMES = ("PASS", "FAIL", "INCOMPLETE")  # by exit status
-PRODUCTS = ("linear", "conv2d", "attention", "res_block", "attention_block", "classifier_block", "dit_embedding")
+PRODUCTS = ("linear", "conv2d", "conv_transpose2d", "attention", "res_block", "attention_block", "classifier_block", "dit_embedding")
 PRODUCTS += ("dit_block", "unet", "dit", "training")
-SINGLE = ("linear", "conv2d")  # one product, whose K is known
+SINGLE = ("linear", "conv2d", "conv_transpose2d")  # one product, whose K is known
 ELEMENTARY = ("exp", "sigmoid", "tanh", "ln", "sin", "cos")  # functions alone: their budgets are all that they may be off by
 # Operations with elementary functions, roots or quotients, and what else is not rounded by IEEE 754.
-FUNCTIONS = (*ELEMENTARY, "silu", "gelu_tanh", "softmax", "group_norm", "layer_norm")
-FUNCTIONS += ("cross_entropy", "time_embedding", "positions", "oracle", "variational_bound", "hybrid_loss", *PRODUCTS[2:])
+FUNCTIONS = (*ELEMENTARY, "silu", "gelu", "gelu_tanh", "softmax", "group_norm", "layer_norm")
+FUNCTIONS += ("cross_entropy", "time_embedding", "positions", "oracle", "variational_bound", "hybrid_loss", *PRODUCTS[3:])
 LOOSE_UNITS = 4.0  # tolerances that functions of some 8 ulp cost
 LOOSE_OF_EXPONENT = 1.2  # tolerances for each unit of the exponent: e^a of 2 |a| ulp
 FAST_UNITS = 8.0  # of a tensor's largest tolerance: an error of the size of the largest term
@@ -225,10 +225,13 @@ class Comparison:
 
 
 def terms(c):
-    """How many products a result of `linear` or `conv2d` sums up."""
-    weight = c.stored["input.weight"].shape
-    rows = c.stored["output"].size // weight[0]
-    return {"output": math.prod(weight[1:]), "grad.x": weight[0] * math.prod(weight[2:])}.get(c.name, rows)
+    """How many products a result of `linear` or a convolution sums up."""
+    weight, output = c.stored["input.weight"].shape, c.stored["output"]
+    first, last = weight[0] // c.attributes.get("groups", 1) * math.prod(weight[2:]), math.prod(weight[1:])
+    if c.op == "conv_transpose2d":
+        rows = {"grad.weight": c.stored["input.x"].size // weight[0]}.get(c.name, output.size // output.shape[1])
+        return {"output": first, "grad.x": last}.get(c.name, rows)
+    return {"output": last, "grad.x": first}.get(c.name, output.size // weight[0])
 
 
 def budget(op, x, truth, tol):

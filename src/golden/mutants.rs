@@ -6,6 +6,7 @@ mod norms;
 mod processes;
 mod rounding;
 mod samplers;
+mod sizes;
 mod stored;
 mod training;
 mod transformer;
@@ -71,16 +72,23 @@ pub const MUTANTS: &[Mutant] = &[
         with_attribute(case, "padding", json!([right, left, bottom, top]))
     }),
     mutant("flipped_kernel", "a convolution in the sense of mathematics: the kernel mirrored", layers::flipped_kernel),
+    mutant("dilation_ignored", "a dilated kernel without its gaps, and as much less padding", |case| {
+        with_attributes(case, &[("dilation", json!(1)), ("padding", json!(1))])
+    }),
+    mutant("output_padding_on_the_wrong_side", "the output padding at the top and left", |case| {
+        with_attribute(case, "padding", json!([0, 2, 0, 2]))
+    }),
     mutant("norm_eps_1e-5", "eps = 1e-5 for 1e-6", |case| with_attribute(case, "eps", json!(1e-5))),
     mutant("norm_eps_1e-6", "eps = 1e-6 for 1e-5", |case| with_attribute(case, "eps", json!(1e-6))),
     mutant("unbiased_variance", "the variance divides by N - 1", layers::unbiased_variance),
     mutant("eps_outside_the_root", "x / (sigma + eps) for x / sqrt(sigma^2 + eps)", norms::eps_outside),
     mutant("one_pass_variance", "the variance as E[x^2] - E[x]^2 in float32", norms::one_pass),
-    mutant(
-        "groups_interleaved",
-        "channel c belongs to group c mod groups for c / (channels of a group)",
-        norms::groups_interleaved,
-    ),
+    mutant("groups_interleaved", "channel c belongs to group c mod groups for c / (channels of a group)", |case| {
+        match case.op.as_str() {
+            "conv2d" => layers::groups_interleaved(case),
+            _ => norms::groups_interleaved(case),
+        }
+    }),
     mutant("softmax_of_columns", "softmax over the other axis", norms::softmax_of_columns),
     mutant("heads_reversed", "the heads' results joined from the last to the first", norms::heads_reversed),
     mutant("one_group_a_channel", "every channel is a group of its own", |case| {
@@ -89,6 +97,9 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("exact_gelu", "the GELU of the normal distribution for its tanh form", |case| match case.op.as_str() {
         "gelu_tanh" => layers::exact_gelu(case),
         _ => transformer::exact_gelu(case),
+    }),
+    mutant("tanh_gelu", "the GELU's tanh form for that of the normal distribution", |case| {
+        evaluate(&Case { op: "gelu_tanh".into(), ..case.clone() })
     }),
     mutant("scale_without_one", "a modulation by scale for 1 + scale", transformer::scale_without_one),
     mutant(
@@ -117,6 +128,36 @@ pub const MUTANTS: &[Mutant] = &[
     mutant("scores_scaled_by_d", "attention scores times 1/d for 1/sqrt(d)", |case| {
         layers::scores_times(case, |d| 1.0 / d.sqrt())
     }),
+    mutant("mask_ignored", "every query sees every key", |case| {
+        let mut wrong = case.clone();
+        wrong.tensors.remove("input.mask");
+        evaluate(&wrong)
+    }),
+    mutant(
+        "mask_after_softmax",
+        "probabilities of hidden keys set to zero, the others as they were beside them",
+        norms::mask_after_softmax,
+    ),
+    mutant(
+        "key_blocks_not_rescaled",
+        "softmax over blocks of 32 keys, each beside its own maximum",
+        sizes::not_rescaled,
+    ),
+    mutant(
+        "rest_of_the_terms_dropped",
+        "the terms of a sum beyond the last whole 16 are left out",
+        sizes::without_rest,
+    ),
+    mutant("columns_beyond_32_zero", "columns after the 32nd are never written", |case| sizes::zero_beyond(case, 1)),
+    mutant("channels_beyond_32_zero", "channels after the 32nd are never written", |case| sizes::zero_beyond(case, 1)),
+    mutant("pixels_beyond_32_zero", "rows of pixels after the 32nd are never written", |case| {
+        sizes::zero_beyond(case, 2)
+    }),
+    mutant(
+        "group_statistics_of_a_part",
+        "mean and variance of the first 4096 numbers of a group",
+        sizes::statistics_of_a_part,
+    ),
     mutant("sin_and_cos_swapped", "cosines first where sines belong, or the reverse", |case| {
         let flip = case.attributes["flip_sin_to_cos"] == json!(true);
         with_attribute(case, "flip_sin_to_cos", json!(!flip))

@@ -19,8 +19,10 @@
 //! 40,000, twenty times that for a million. In the extreme, the same number again and again, it is up to n u/2.
 //!
 //! So plain sums are not made noisy: they are added one after another in float32 here, with another unit in each run
-//! ([`one_by_one`](Real::one_by_one)), and what they lose on average counts beside six deviations. Sums of products have noise
-//! in every step, in that order. Pairwise sums, those of many lanes and those of Kahan have smaller errors.
+//! ([`one_by_one`](Real::one_by_one)), and what they lose on average counts beside six deviations. Sums of products have the noise
+//! of every step, in that order (`product`). Pairwise sums, those of many lanes and those of Kahan have smaller errors.
+
+mod product;
 
 use std::cmp::Ordering;
 use std::fmt::{self, Display};
@@ -31,7 +33,7 @@ use std::sync::{Mutex, PoisonError};
 
 use num_traits::{One, Zero};
 
-use crate::numerics::gemm::Kernels;
+use crate::numerics::gemm::{Kernels, Tiles};
 use crate::numerics::{Fused, Real, elementary};
 
 /// The largest relative error of one rounding to float32: 2⁻²⁴.
@@ -152,7 +154,11 @@ impl Display for Noisy {
     }
 }
 
-impl Kernels for Noisy {}
+impl Kernels for Noisy {
+    fn tiles() -> Option<Tiles<Noisy>> {
+        Some(product::tiles)
+    }
+}
 
 impl Real for Noisy {
     const NAME: &'static str = "noisy";
@@ -168,6 +174,7 @@ impl Real for Noisy {
     fn from_f64(x: f64) -> Self {
         rounded(x)
     }
+    #[inline(always)]
     fn to_f64(self) -> f64 {
         self.0
     }

@@ -71,28 +71,40 @@ pub fn tolerances(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
 }
 
 /// Operations that are one sum of products, or of numbers.
-const SUMS: [&str; 5] = ["linear", "conv2d", "upsample_nearest_2x", "average_pool_2x", "class_embedding"];
+const SUMS: [&str; 6] =
+    ["linear", "conv2d", "conv_transpose2d", "upsample_nearest_2x", "average_pool_2x", "class_embedding"];
 
 /// How many terms a result of these sums up, given the shape of the output.
 ///
 /// # Panics
 /// If the operation is none of these.
 pub(super) fn terms_of(case: &Case, output: &[usize], name: &str) -> usize {
-    let weight = case.tensors.get("input.weight").map(|w| w.shape().to_vec()).unwrap_or_default();
+    let shape = |name: &str| case.tensors.get(name).map(|x| x.shape().to_vec()).unwrap_or_default();
+    let product = |axes: &[usize]| axes.iter().product::<usize>();
+    let weight = shape("input.weight");
     let (inputs, outputs) = match case.op.as_str() {
         "linear" => (weight[1], weight[0]),
-        "conv2d" => (weight[1..].iter().product(), weight[0] * weight[2] * weight[3]),
+        // A group's outputs see a group's inputs.
+        "conv2d" => (product(&weight[1..]), weight[0] / groups(case) * product(&weight[2..])),
+        // Of the weight's axes, inputs come first here.
+        "conv_transpose2d" => (weight[0] / groups(case) * product(&weight[2..]), product(&weight[1..])),
         "upsample_nearest_2x" => (0, 4),
         "average_pool_2x" => (4, 0),
         "class_embedding" => (0, 0),
         op => unreachable!("{op} is no sum"),
     };
-    match name {
-        "output" => inputs,
-        "grad.x" => outputs,
-        _ if case.op == "class_embedding" => output[0],
-        _ => output.iter().product::<usize>() / weight.first().unwrap_or(&1),
+    match (case.op.as_str(), name) {
+        (_, "output") => inputs,
+        (_, "grad.x") => outputs,
+        ("class_embedding", _) => output[0],
+        ("conv_transpose2d", "grad.weight") => product(&shape("input.x")) / weight[0],
+        ("conv_transpose2d", _) => product(output) / output[1],
+        _ => product(output) / weight.first().unwrap_or(&1),
     }
+}
+
+fn groups(case: &Case) -> usize {
+    case.attributes.get("groups").and_then(Value::as_u64).unwrap_or(1) as usize
 }
 
 fn of_products(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
@@ -191,8 +203,7 @@ fn largest(x: impl Iterator<Item = f64>) -> f64 {
 fn add_offset(case: &Case, tolerances: &mut Results<f64>) {
     let x = case.numbers("input.x");
     let axes = if case.op == "layer_norm" { &x.shape()[x.ndim() - 1..] } else { &x.shape()[1..] };
-    let groups = case.attributes.get("groups").and_then(Value::as_u64).unwrap_or(1) as usize;
-    let size = axes.iter().product::<usize>() / groups;
+    let size = axes.iter().product::<usize>() / groups(case);
     let gamma = case.tensors.get("input.weight").map_or(1.0, |gamma| largest(gamma.to_f64().into_iter()));
     let dy = case.tensors.get("grad_output").map(Tensor::to_f64);
     let mean = |x: &[f64]| x.iter().sum::<f64>() / size as f64;

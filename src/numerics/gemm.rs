@@ -35,7 +35,7 @@ mod rectangle;
 mod square;
 mod tiles;
 
-pub(crate) use kernels::Kernels;
+pub(crate) use kernels::{Kernels, Tiles};
 pub(crate) use matrix::panel_product_in;
 pub use matrix::{Matrix, Readable, matrix_product, panel_product};
 pub use panels::{Panels, Right};

@@ -24,8 +24,9 @@ use crate::golden::tolerance::ulp;
 pub(super) const ELEMENTARY: [&str; 6] = ["exp", "sigmoid", "tanh", "ln", "sin", "cos"];
 
 /// Operations with elementary functions, roots or quotients, beside those that also have products.
-pub(super) const FUNCTIONS: [&str; 11] = [
+pub(super) const FUNCTIONS: [&str; 12] = [
     "silu",
+    "gelu",
     "gelu_tanh",
     "softmax",
     "group_norm",

@@ -9,9 +9,10 @@ use crate::golden::precision::U;
 use crate::golden::tolerance::{terms_of, ulp};
 
 /// Operations with products, in which a lower precision of the inputs can show.
-const PRODUCTS: [&str; 11] = [
+const PRODUCTS: [&str; 12] = [
     "linear",
     "conv2d",
+    "conv_transpose2d",
     "attention",
     "res_block",
     "attention_block",
@@ -24,7 +25,7 @@ const PRODUCTS: [&str; 11] = [
 ];
 
 /// Operations that are one product, whose number of terms is known.
-pub(super) const SINGLE: [&str; 2] = ["linear", "conv2d"];
+pub(super) const SINGLE: [&str; 3] = ["linear", "conv2d", "conv_transpose2d"];
 
 /// Fewer numbers say nothing about how errors are spread; of one product less is needed.
 const FEW: usize = 8;

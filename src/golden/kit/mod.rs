@@ -1,5 +1,6 @@
 //! The kit: its cases, and a folder with their golden values.
 
+mod convolutions;
 mod draft;
 mod export;
 mod likelihood;
@@ -8,14 +9,15 @@ mod networks;
 mod operations;
 mod processes;
 mod samplers;
+mod sizes;
 mod transformer;
 
 pub use draft::Draft;
 pub use export::export;
 pub use manifest::{Entry, Level, Manifest};
 
-/// The levels in the order in which a backend is built; `probes` tell orders of addition apart.
-pub const LEVELS: [&str; 13] = [
+/// The levels in the order in which a backend is built; `probes` tell orders of addition apart, and [`SIZES`] is made on demand.
+pub const LEVELS: [&str; 14] = [
     "elementary",
     "ops",
     "blocks",
@@ -29,13 +31,19 @@ pub const LEVELS: [&str; 13] = [
     "likelihood",
     "oracle",
     "probes",
+    SIZES,
 ];
 
-/// The cases of these levels, or of all if the list is empty.
+/// Shapes as real networks have them: some 300 MB, so that a kit has them only if they are asked for.
+pub const SIZES: &str = "sizes";
+
+/// The cases of these levels, or of all but [`SIZES`] if the list is empty.
 pub fn drafts(levels: &[String]) -> Vec<Draft> {
-    let all = [
+    let mut all = vec![
         operations::elementary(),
         operations::products(),
+        convolutions::of_networks(),
+        convolutions::of_others(),
         operations::layers(),
         transformer::layers(),
         operations::blocks(),
@@ -59,6 +67,9 @@ pub fn drafts(levels: &[String]) -> Vec<Draft> {
         samplers::oracles(),
         operations::probes(),
     ];
+    if levels.iter().any(|level| level == SIZES) {
+        all.push(sizes::all());
+    }
     let wanted = |draft: &Draft| levels.is_empty() || levels.iter().any(|level| level == draft.level);
     all.into_iter().flatten().filter(wanted).collect()
 }

@@ -31,26 +31,13 @@ fn linear(name: &str, m: usize, k: usize, n: usize) -> Draft {
     draft.normal("x", &[m, k]).normal("weight", &[n, k]).normal("bias", &[n])
 }
 
-/// A convolution with its gradients, x of (n, c_in, h, w), weight (c_out, c_in, kh, kw) and output oh x ow.
-fn conv2d(
-    name: &str,
-    attributes: serde_json::Value,
-    x: [usize; 4],
-    c_out: usize,
-    kernel: [usize; 2],
-    output: [usize; 2],
-) -> Draft {
-    let draft = Draft::new("ops", &format!("conv2d_{name}"), "conv2d", attributes);
-    let draft = draft.normal("x", &x).normal("weight", &[c_out, x[1], kernel[0], kernel[1]]).normal("bias", &[c_out]);
-    draft.grad(&[x[0], c_out, output[0], output[1]])
-}
+/// Known mistakes that are precisions.
+pub(super) const ROUNDED: [&str; 3] = ["tf32_inputs", "bf16_inputs", "f16_inputs"];
 
-/// Products and convolutions.
+/// Plain products.
 pub fn products() -> Vec<Draft> {
-    const ROUNDED: [&str; 3] = ["tf32_inputs", "bf16_inputs", "f16_inputs"];
     let gradients = ["weight_gradient_zero", "weight_gradient_x1_001", "bias_gradient_mean"];
-    let same = json!({"stride": 1, "padding": 1});
-    let mut drafts = vec![
+    vec![
         linear("linear_k1", 3, 1, 5).grad(&[3, 5]),
         linear("linear_k27", 7, 27, 5).grad(&[7, 5]).mutants(&gradients),
         linear("linear_k255", 3, 255, 5),
@@ -67,44 +54,7 @@ pub fn products() -> Vec<Draft> {
             .normal("weight", &[6, 40])
             .normal("bias", &[6])
             .grad(&[5, 6]),
-        conv2d("3x3", same.clone(), [2, 3, 5, 7], 4, [3, 3], [5, 7])
-            .mutants(&["flipped_kernel", "bias_gradient_of_the_last_image"]),
-        conv2d("1x1", json!({}), [2, 6, 3, 5], 4, [1, 1], [3, 5]),
-        conv2d("3x3_stride2", json!({"stride": 2, "padding": 1}), [1, 3, 8, 6], 4, [3, 3], [4, 3]),
-        conv2d("3x3_stride2_odd", json!({"stride": 2, "padding": 1}), [2, 2, 7, 9], 3, [3, 3], [4, 5]),
-        conv2d(
-            "3x3_stride2_right_bottom",
-            json!({"stride": 2, "padding": [0, 1, 0, 1]}),
-            [2, 3, 8, 8],
-            4,
-            [3, 3],
-            [4, 4],
-        )
-        .mutants(&["padding_on_the_wrong_side"]),
-        conv2d("3x2_uneven", json!({"padding": [1, 0, 2, 1]}), [2, 3, 6, 5], 4, [3, 2], [7, 5]),
-        conv2d("5x5", json!({"padding": 2}), [1, 2, 6, 6], 3, [5, 5], [6, 6]),
-        conv2d("3x3_stride3_with_rest", json!({"stride": 3}), [1, 2, 10, 8], 3, [3, 3], [3, 2]),
-        conv2d("3x3_of_one_pixel", same.clone(), [3, 4, 1, 1], 5, [3, 3], [1, 1]),
-        conv2d("1x1_stride2", json!({"stride": 2}), [1, 3, 6, 6], 2, [1, 1], [3, 3]),
-        conv2d("3x3_one_channel", same.clone(), [1, 1, 9, 9], 1, [3, 3], [9, 9]),
-    ];
-    // The gradient of a mean over a batch of images is this small: absolute tolerances do not see it.
-    drafts.push(
-        Draft::new("ops", "conv2d_3x3_small_gradients", "conv2d", same.clone())
-            .normal("x", &[2, 3, 5, 7])
-            .normal("weight", &[4, 3, 3, 3])
-            .normal("bias", &[4])
-            .normal_around("grad_output", &[2, 4, 5, 7], 0.0, 1e-7)
-            .mutants(&["weight_gradient_zero", "weight_gradient_x1_001"]),
-    );
-    drafts.push(
-        Draft::new("ops", "conv2d_3x3_64_channels", "conv2d", same)
-            .normal("x", &[1, 64, 6, 6])
-            .normal("weight", &[8, 64, 3, 3])
-            .normal("bias", &[8])
-            .mutants(&ROUNDED),
-    );
-    drafts
+    ]
 }
 
 /// Norms, activations, softmax, attention, resampling, embeddings, the loss.
@@ -125,6 +75,7 @@ pub fn layers() -> Vec<Draft> {
             draft.normal_around("q", &[2, tokens, c], 0.0, deviation).normal_around("k", &[2, keys, c], 0.0, deviation);
         draft.normal("v", &[2, keys, c]).grad(&[2, tokens, c])
     };
+    let causal: Vec<i64> = (0..25).map(|i| i64::from(i % 5 <= i / 5)).collect();
     let embedding = |name: &str, dim: usize, flip: bool, shift: f64| {
         let attributes = json!({"dim": dim, "flip_sin_to_cos": flip, "freq_shift": shift});
         let draft = Draft::new("ops", &format!("time_embedding_{name}"), "time_embedding", attributes);
@@ -148,6 +99,7 @@ pub fn layers() -> Vec<Draft> {
         rows("mean_100").normal_around("x", &[3, 4, 10], 100.0, 1.0),
         op("silu", "silu").range("x", -80.0, 120.0, 401).grad(&[401]),
         op("gelu_tanh", "gelu_tanh").range("x", -6.0, 6.0, 241).grad(&[241]).mutants(&["exact_gelu"]),
+        op("gelu", "gelu").range("x", -6.0, 6.0, 241).grad(&[241]).mutants(&["tanh_gelu"]),
         op("softmax", "softmax").normal("x", &[5, 19]).grad(&[5, 19]).mutants(&["softmax_of_columns"]),
         op("softmax_of_80", "softmax").normal_around("x", &[6, 17], 0.0, 40.0).grad(&[6, 17]),
         op("softmax_of_400", "softmax").values("x", [400.0, 399.0, -400.0, 0.0, 400.0, 398.5]).grad(&[6]),
@@ -159,6 +111,16 @@ pub fn layers() -> Vec<Draft> {
         // Heads whose √d no float has: a scale from a table of powers of two is wrong here.
         attention("heads_of_6", 2, [5, 4, 12], 1.0),
         attention("head_of_7", 1, [4, 5, 7], 1.0),
+        attention("heads_of_40", 2, [3, 4, 80], 1.0),
+        attention("head_of_72", 1, [4, 3, 72], 1.0),
+        attention("causal", 2, [5, 5, 8], 1.0)
+            .integers("mask", &[5, 5], &causal)
+            .mutants(&["mask_ignored", "mask_after_softmax"]),
+        attention("masked_by_image", 1, [3, 4, 6], 1.0)
+            .integers("mask", &[2, 3, 4], &[1, 1, 0, 1, 0, 0, 1, 0, 1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 0, 1, 0, 1])
+            .mutants(&["mask_ignored", "mask_after_softmax"]),
+        attention("wide_values", 2, [4, 5, 8], 1.0).normal("v", &[2, 5, 12]).grad(&[2, 4, 12]),
+        attention("narrow_values", 2, [3, 4, 12], 1.0).normal("v", &[2, 4, 2]).grad(&[2, 3, 2]),
         op("upsample_nearest_2x", "upsample_nearest_2x")
             .normal("x", &[2, 3, 4, 5])
             .grad(&[2, 3, 8, 10])
@@ -201,59 +163,83 @@ pub fn layers() -> Vec<Draft> {
     ]
 }
 
-/// The U-Net's blocks.
+/// A residual block, from and to so many channels, on (n, h, w) pixels, told the time in so many numbers.
+pub(super) fn res_block(
+    level: &'static str,
+    name: &str,
+    [c_in, c_out]: [usize; 2],
+    [n, h, w]: [usize; 3],
+    temb: usize,
+    (norm, factor): (&str, f64),
+    groups: usize,
+) -> Draft {
+    let attributes = json!({"groups": groups, "eps": 1e-5, "time_embedding_norm": norm, "output_scale_factor": factor});
+    let of_time = if norm == "default" { c_out } else { 2 * c_out };
+    let mut draft = Draft::new(level, &format!("res_block_{name}"), "res_block", attributes);
+    draft = draft.normal("x", &[n, c_in, h, w]).normal("temb", &[n, temb]).grad(&[n, c_out, h, w]);
+    let mut weights = vec![
+        ("norm1", vec![c_in], 1.0),
+        ("conv1", vec![c_out, c_in, 3, 3], 0.2),
+        ("time_emb_proj", vec![of_time, temb], 0.3),
+        ("norm2", vec![c_out], 1.0),
+        ("conv2", vec![c_out, c_out, 3, 3], 0.2),
+    ];
+    if c_in != c_out {
+        weights.push(("conv_shortcut", vec![c_out, c_in, 1, 1], 0.4));
+    }
+    with_weights(draft, weights)
+}
+
+/// Weights of these shapes and deviations, and biases.
+fn with_weights(draft: Draft, weights: Vec<(&str, Vec<usize>, f32)>) -> Draft {
+    weights.into_iter().fold(draft, |draft, (name, shape, deviation)| {
+        let draft = draft.normal_around(&format!("{name}.weight"), &shape, 0.0, deviation);
+        draft.normal_around(&format!("{name}.bias"), &shape[..1], 0.0, 0.3)
+    })
+}
+
+/// Attention over the pixels of images (n, c, h, w), which are added to it.
+pub(super) fn attention_block(
+    level: &'static str,
+    name: &str,
+    heads: usize,
+    x: [usize; 4],
+    groups: Option<usize>,
+    factor: f64,
+) -> Draft {
+    let mut attributes = json!({"heads": heads, "eps": 1e-5, "rescale_output_factor": factor});
+    if let Some(groups) = groups {
+        attributes["groups"] = json!(groups);
+    }
+    let (c, deviation) = (x[1], 0.4 * (8.0 / x[1] as f32).sqrt()); // scores of a few units
+    let draft = Draft::new(level, &format!("attention_block_{name}"), "attention_block", attributes);
+    let weights = ["to_q", "to_k", "to_v", "to_out.0"].map(|name| (name, vec![c, c], deviation));
+    let draft = with_weights(draft.normal("x", &x).grad(&x), weights.into());
+    if groups.is_some() { draft.normal("group_norm.weight", &[c]).normal("group_norm.bias", &[c]) } else { draft }
+}
+
+/// The U-Net's blocks, and the classifier's.
 pub fn blocks() -> Vec<Draft> {
     let res = |name: &str, c_in: usize, c_out: usize, norm: &str, factor: f64| {
-        let attributes = json!({"groups": 4, "eps": 1e-5, "time_embedding_norm": norm, "output_scale_factor": factor});
-        let of_time = if norm == "default" { c_out } else { 2 * c_out };
-        let weight = |draft: Draft, name: &str, shape: &[usize], deviation: f32| {
-            draft.normal_around(&format!("{name}.weight"), shape, 0.0, deviation).normal_around(
-                &format!("{name}.bias"),
-                &shape[..1],
-                0.0,
-                0.3,
-            )
-        };
-        let mut draft = Draft::new("blocks", &format!("res_block_{name}"), "res_block", attributes);
-        draft = draft.normal("x", &[2, c_in, 5, 6]).normal("temb", &[2, 10]).grad(&[2, c_out, 5, 6]);
-        draft = weight(draft, "norm1", &[c_in], 1.0);
-        draft = weight(draft, "conv1", &[c_out, c_in, 3, 3], 0.2);
-        draft = weight(draft, "time_emb_proj", &[of_time, 10], 0.3);
-        draft = weight(draft, "norm2", &[c_out], 1.0);
-        draft = weight(draft, "conv2", &[c_out, c_out, 3, 3], 0.2);
-        if c_in == c_out { draft } else { weight(draft, "conv_shortcut", &[c_out, c_in, 1, 1], 0.4) }
+        res_block("blocks", name, [c_in, c_out], [2, 5, 6], 10, (norm, factor), 4)
+    };
+    let attention = |name: &str, heads: usize, normed: bool, factor: f64| {
+        attention_block("blocks", name, heads, [2, 8, 4, 3], normed.then_some(4), factor)
     };
     let classifier = |name: &str, c_in: usize, c_out: usize, stride: usize| {
         let attributes = json!({"groups": 4, "eps": 1e-5, "stride": stride});
         let mut draft = Draft::new("blocks", &format!("classifier_block_{name}"), "classifier_block", attributes);
         draft = draft.normal("x", &[2, c_in, 5, 7]).grad(&[2, c_out, 5usize.div_ceil(stride), 7usize.div_ceil(stride)]);
-        let mut tensors = vec![
+        let mut weights = vec![
             ("norm1", vec![c_in], 1.0),
             ("conv1", vec![c_out, c_in, 3, 3], 0.2),
             ("norm2", vec![c_out], 1.0),
             ("conv2", vec![c_out, c_out, 3, 3], 0.2),
         ];
         if stride > 1 || c_in != c_out {
-            tensors.push(("conv_shortcut", vec![c_out, c_in, 1, 1], 0.4));
+            weights.push(("conv_shortcut", vec![c_out, c_in, 1, 1], 0.4));
         }
-        for (name, shape, deviation) in tensors {
-            draft = draft.normal_around(&format!("{name}.weight"), &shape, 0.0, deviation);
-            draft = draft.normal_around(&format!("{name}.bias"), &shape[..1], 0.0, 0.3);
-        }
-        draft
-    };
-    let attention = |name: &str, heads: usize, normed: bool, factor: f64| {
-        let mut attributes = json!({"heads": heads, "eps": 1e-5, "rescale_output_factor": factor});
-        if normed {
-            attributes["groups"] = json!(4);
-        }
-        let mut draft = Draft::new("blocks", &format!("attention_block_{name}"), "attention_block", attributes);
-        draft = draft.normal("x", &[2, 8, 4, 3]).grad(&[2, 8, 4, 3]);
-        for name in ["to_q", "to_k", "to_v", "to_out.0"] {
-            draft = draft.normal_around(&format!("{name}.weight"), &[8, 8], 0.0, 0.4);
-            draft = draft.normal_around(&format!("{name}.bias"), &[8], 0.0, 0.3);
-        }
-        if normed { draft.normal("group_norm.weight", &[8]).normal("group_norm.bias", &[8]) } else { draft }
+        with_weights(draft, weights)
     };
     vec![
         res("same_channels", 8, 8, "default", 1.0),

@@ -3,6 +3,7 @@
 use ndarray::Axis;
 use serde_json::{Value, json};
 
+use super::norms::interleaved_places;
 use super::{Case, Result, Results, evaluate, with_input};
 
 /// The kernel mirrored, and its gradient mirrored back.
@@ -15,6 +16,21 @@ pub(super) fn flipped_kernel(case: &Case) -> Result<Results<f64>> {
         values.invert_axis(Axis(2));
         values.invert_axis(Axis(3));
         *values = values.as_standard_layout().into_owned();
+    }
+    Ok(results)
+}
+
+/// A group of every so manyth input channel: the right ones of channels in another order.
+pub(super) fn groups_interleaved(case: &Case) -> Result<Results<f64>> {
+    let (c, groups) =
+        (case.tensors["input.x"].shape()[1], case.attributes["groups"].as_u64().expect("groups") as usize);
+    let places = interleaved_places(c, groups);
+    let mut results = with_input(case, "x", |x| *x = x.select(Axis(1), &places))?;
+    for (_, dx) in results.iter_mut().filter(|(name, _)| name == "grad.x") {
+        let found = dx.clone();
+        places.iter().enumerate().for_each(|(i, &at)| {
+            dx.index_axis_mut(Axis(1), at).assign(&found.index_axis(Axis(1), i));
+        });
     }
     Ok(results)
 }

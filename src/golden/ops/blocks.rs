@@ -1,6 +1,7 @@
 //! The U-Net's two kinds of blocks, forward and backward.
 
-use super::layers::{eps, heads};
+use super::attention::heads;
+use super::layers::eps;
 use super::request::{channels_first, channels_last};
 use super::{Request, Results, named};
 use crate::Result;

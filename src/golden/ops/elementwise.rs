@@ -41,6 +41,21 @@ pub fn silu<F: Precision>(request: &Request) -> Result<Results<F>> {
     with_gradient(request, activation::silu(&x), |dy| activation::silu_backward(x, dy))
 }
 
+/// x Φ(x), with the distribution function Φ of the normal distribution (Hendrycks and Gimpel 2016): dx = dy (Φ(x) + x φ(x)).
+pub fn gelu<F: Precision>(request: &Request) -> Result<Results<F>> {
+    let (x, half, root) = (request.array::<F>("x")?, F::from_f64(0.5), std::f64::consts::FRAC_1_SQRT_2);
+    // As 1 + erf it loses digits far below zero; float32 functions take it so.
+    let cdf = |x: F| match F::NOISY {
+        true => half * (F::one() + F::from_f64(libm::erf(x.to_f64() * root))),
+        false => F::from_f64(0.5 * libm::erfc(-x.to_f64() * root)),
+    };
+    let density = |x: F| (-half * x * x).exp::<Native>() * F::from_f64(1.0 / (2.0 * std::f64::consts::PI).sqrt());
+    with_gradient(request, x.mapv(|x| x * cdf(x)), |dy| {
+        let slope = x.mapv(|x| cdf(x) + x * density(x));
+        slope * dy
+    })
+}
+
 pub fn gelu_tanh<F: Precision>(request: &Request) -> Result<Results<F>> {
     let x = request.array::<F>("x")?;
     with_gradient(request, activation::gelu_tanh(&x), |dy| activation::gelu_tanh_backward(x, dy))

@@ -1,16 +1,12 @@
 //! Single layers, forward and backward.
 
-use ndarray::{Array2, Array3, Array4, ArrayD};
+use ndarray::{Array2, Array4, ArrayD};
 
 use super::request::{channels_first, channels_last};
 use super::{Request, Results, named};
 use crate::golden::precision::Precision;
-use crate::layers::attention::attention as heads_attend;
-use crate::layers::attention::attention_backward;
-use crate::layers::conv2d::Conv2d;
 use crate::layers::embedding::ClassEmbedding;
 use crate::layers::group_norm::GroupNorm;
-use crate::layers::im2col::Window;
 use crate::layers::layer_norm::{layer_norm as normalise_rows, layer_norm_backward};
 use crate::layers::linear::Linear;
 use crate::layers::{Layout, ParameterVector, flat, resample, shaped};
@@ -55,65 +51,6 @@ pub fn linear<F: Precision>(request: &Request) -> Result<Results<F>> {
         results.extend(request.gradients(&layout, &grads));
     }
     Ok(results)
-}
-
-pub fn conv2d<F: Precision>(request: &Request) -> Result<Results<F>> {
-    let x = request.images::<F>("x")?;
-    let weight = request.array::<F>("weight")?;
-    let &[c_out, c_in, kh, kw] = weight.shape() else {
-        return Err(request.refuse(
-            "input.weight",
-            "a tensor of shape (c_out, c_in, kh, kw)",
-            format!("{:?}", weight.shape()),
-        ));
-    };
-    request.check_shape("input.weight", &[c_out, x.dim().3, kh, kw], weight.shape())?;
-    let (stride, padding) = (request.attribute("stride", 1)?, padding(request)?);
-    if !(1..=1 << 16).contains(&stride) {
-        return Err(request.refuse("attribute stride", "1 or more", stride));
-    }
-    let window = Window::new((kh, kw), stride, padding)?;
-    let [left, right, top, bottom] = padding;
-    let padded = (x.dim().1 + top + bottom, x.dim().2 + left + right);
-    if padded.0 < kh || padded.1 < kw {
-        let expected = format!("a padded image of at least the kernel's {kh} x {kw} pixels");
-        return Err(request.refuse("input.x", expected, format!("{} x {}", padded.0, padded.1)));
-    }
-    request.check_size("the padded image", &[x.dim().0, padded.0, padded.1, c_in.max(c_out)])?;
-    let (oh, ow) = window.output((x.dim().1, x.dim().2));
-    request.check_work("the convolution", &[x.dim().0, oh, ow, kh, kw, c_in, c_out])?;
-    let mut layout = Layout::default();
-    let layer = Conv2d::new(&mut layout, "layer", c_in, c_out, window);
-    let w = request.parameters(&layout)?;
-    let (y, cache) = layer.forward(&w, x);
-    let y = channels_first(y);
-    let dy = request.grad_output(y.shape())?;
-    let mut results = vec![named("output", y)];
-    if let Some(dy) = dy {
-        let mut grads = ParameterVector::zeros(layout.count());
-        let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
-        results.push(named("grad.x", channels_first(layer.backward(&w, cache, dy, &mut grads))));
-        results.extend(request.gradients(&layout, &grads));
-    }
-    Ok(results)
-}
-
-/// One number for all sides, or left, right, top, bottom.
-fn padding(request: &Request) -> Result<[usize; 4]> {
-    #[derive(serde::Deserialize)]
-    #[serde(untagged)]
-    enum Padding {
-        Same(usize),
-        Sides([usize; 4]),
-    }
-    let sides = match request.attribute("padding", Padding::Same(0))? {
-        Padding::Same(padding) => [padding; 4],
-        Padding::Sides(sides) => sides,
-    };
-    match sides.iter().find(|&&side| side > 1 << 12) {
-        Some(side) => Err(request.refuse("attribute padding", "at most 4096", side)),
-        None => Ok(sides),
-    }
 }
 
 pub fn group_norm<F: Precision>(request: &Request) -> Result<Results<F>> {
@@ -190,33 +127,6 @@ pub fn layer_norm<F: Precision>(request: &Request) -> Result<Results<F>> {
         results.extend(of_bias.map(|d| named("grad.bias", d)));
     }
     Ok(results)
-}
-
-pub fn attention<F: Precision>(request: &Request) -> Result<Results<F>> {
-    let read = |name: &str| request.shaped::<F, ndarray::Ix3>(name, "(n, tokens, channels)");
-    let (q, k, v): (Array3<F>, Array3<F>, Array3<F>) = (read("q")?, read("k")?, read("v")?);
-    let ((n, tokens, c), keys) = (q.dim(), k.dim().1);
-    request.check_shape("input.k", &[n, keys, c], k.shape())?;
-    request.check_shape("input.v", &[n, keys, c], v.shape())?;
-    let heads = heads(request, c)?;
-    request.check_size("the scores", &[n, heads, tokens, keys])?;
-    let (o, cache) = heads_attend(q, k, v, heads, true);
-    let mut results = vec![named("output", o.into_dyn())];
-    if let Some(d_o) = request.grad_output::<F>(&[n, tokens, c])? {
-        let gradients = attention_backward(cache, d_o.into_dimensionality::<ndarray::Ix3>().expect("three axes"));
-        let names = ["grad.q", "grad.k", "grad.v"];
-        results.extend(names.iter().zip(gradients).map(|(name, gradient)| named(name, gradient.into_dyn())));
-    }
-    Ok(results)
-}
-
-/// A number of heads that divides the channels.
-pub fn heads(request: &Request, channels: usize) -> Result<usize> {
-    let heads: usize = request.attribute("heads", 1)?;
-    if heads == 0 || !channels.is_multiple_of(heads) {
-        return Err(request.refuse("attribute heads", format!("a divisor of the {channels} channels"), heads));
-    }
-    Ok(heads)
 }
 
 /// A linear map of images without parameters.

@@ -1,7 +1,9 @@
 //! The operations of the golden kit: each is one function, generic over the precision, on tensors in PyTorch's layouts.
 
+mod attention;
 mod blocks;
 mod classifier;
+mod convolution;
 mod diffusion;
 mod elementwise;
 mod layers;
@@ -82,13 +84,21 @@ pub const SIGNATURES: &[Signature] = &[
     signature("cos", &["x"], &[], &[], false),
     signature("random_stream", &[], &[], &["seed", "purpose", "indices", "count"], false),
     signature("linear", &["x", "weight"], &["bias"], &[], true),
-    signature("conv2d", &["x", "weight"], &["bias"], &["stride", "padding"], true),
+    signature("conv2d", &["x", "weight"], &["bias"], &["stride", "padding", "dilation", "groups"], true),
+    signature(
+        "conv_transpose2d",
+        &["x", "weight"],
+        &["bias"],
+        &["stride", "padding", "output_padding", "dilation", "groups"],
+        true,
+    ),
     signature("group_norm", &["x"], &["weight", "bias"], &["groups", "eps"], true),
     signature("layer_norm", &["x"], &["weight", "bias"], &["eps"], true),
     signature("silu", &["x"], &[], &[], true),
+    signature("gelu", &["x"], &[], &[], true),
     signature("gelu_tanh", &["x"], &[], &[], true),
     signature("softmax", &["x"], &[], &[], true),
-    signature("attention", &["q", "k", "v"], &[], &["heads"], true),
+    signature("attention", &["q", "k", "v"], &["mask"], &["heads"], true),
     signature("upsample_nearest_2x", &["x"], &[], &[], true),
     signature("average_pool_2x", &["x"], &[], &[], true),
     signature("class_embedding", &["weight", "labels"], &[], &[], true),
@@ -255,14 +265,16 @@ pub fn evaluate<F: Precision>(case: &Case) -> Result<Results<F>> {
     match case.op.as_str() {
         "exp" | "sigmoid" | "tanh" | "ln" | "sin" | "cos" => elementwise::elementary::<F>(&request),
         "silu" => elementwise::silu::<F>(&request),
+        "gelu" => elementwise::gelu::<F>(&request),
         "gelu_tanh" => elementwise::gelu_tanh::<F>(&request),
         "softmax" => elementwise::softmax::<F>(&request),
         "mse_loss" => elementwise::mse_loss::<F>(&request),
         "linear" => layers::linear::<F>(&request),
-        "conv2d" => layers::conv2d::<F>(&request),
+        "conv2d" => convolution::conv2d::<F>(&request),
+        "conv_transpose2d" => convolution::conv_transpose2d::<F>(&request),
         "group_norm" => layers::group_norm::<F>(&request),
         "layer_norm" => layers::layer_norm::<F>(&request),
-        "attention" => layers::attention::<F>(&request),
+        "attention" => attention::attention::<F>(&request),
         "upsample_nearest_2x" => layers::upsample_nearest_2x::<F>(&request),
         "average_pool_2x" => layers::average_pool_2x::<F>(&request),
         "class_embedding" => layers::class_embedding::<F>(&request),

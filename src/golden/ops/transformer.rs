@@ -2,8 +2,9 @@
 
 use ndarray::{Array2, Array3, ArrayD, Ix2, Ix3};
 
+use super::attention::heads;
 use super::diffusion::{sinusoids, times};
-use super::layers::{eps, heads};
+use super::layers::eps;
 use super::request::{channels_first, channels_last};
 use super::{Request, Results, named};
 use crate::Result;

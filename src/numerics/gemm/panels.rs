@@ -59,7 +59,7 @@ impl<F: Real> Panels<F> {
 pub struct Right<'a, F> {
     pub(super) data: &'a [F],
     pub(super) shape: (usize, usize),
-    pub(super) step: usize,
+    pub(crate) step: usize,
     pub(super) panel: usize,
 }
 
@@ -92,7 +92,7 @@ impl<'a, F: Real> Right<'a, F> {
 
     /// The numbers from column `first` on, which is the first of a panel, and from row `step` on.
     #[inline(always)]
-    pub(super) fn from(&self, first: usize, step: usize) -> &'a [F] {
+    pub(crate) fn from(&self, first: usize, step: usize) -> &'a [F] {
         &self.data[first / Panels::<F>::WIDTH * self.panel + step * self.step..]
     }
 }

@@ -111,11 +111,7 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
 every_instruction_set! {
     /// [`each_tile`] with the kernel of every processor, for panels of N columns.
     pub(super) fn of_any_processor<F, const N: usize>(a: Gather<F>, b: Right<F>, columns: Range<usize>, c: Rectangle<F>, start: Epilogue<F>) {
-        if F::SEQUENTIAL {
-            each_tile::<F, OneByOne<P>>(a, b, columns, c, start);
-        } else {
-            each_tile::<F, Plain<P, N>>(a, b, columns, c, start);
-        }
+        each_tile::<F, Plain<P, N>>(a, b, columns, c, start);
     }
 }
 
@@ -154,27 +150,6 @@ impl<P: Fused, F: Real, const N: usize> Kernel<F> for Plain<P, N> {
         if let Some(bias) = bias {
             for i in 0..a.rows.len() {
                 c.row(top + i)[columns.clone()].iter_mut().zip(bias).for_each(|(c, &bias)| *c += bias);
-            }
-        }
-    }
-}
-
-/// The kernel of a type that adds one number after another: a sum goes on where the last block ended.
-struct OneByOne<P>(P);
-
-impl<P: Fused, F: Real> Kernel<F> for OneByOne<P> {
-    fn tile(_: usize) -> (usize, usize) {
-        (1, ROWS)
-    }
-
-    #[allow(unsafe_code)]
-    unsafe fn block(Tile { a, b, step, top, columns, adds, bias, .. }: Tile<F>, c: &mut Rectangle<F>) {
-        for (i, row) in a.rows.iter().enumerate() {
-            for (j, c) in c.row(top + i)[columns.clone()].iter_mut().enumerate() {
-                let start = if adds { *c } else { F::zero() };
-                let terms = a.steps.iter().enumerate();
-                let sum = terms.fold(start, |sum, (k, s)| a.data[row + s].fma::<P>(b[k * step + j], sum));
-                *c = bias.map_or(sum, |bias| sum + bias[j]);
             }
         }
     }
