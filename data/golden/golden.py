@@ -150,7 +150,7 @@ class Comparison:
     def __init__(self, name, stored, metadata, found):
         self.name, self.op, self.found = name, metadata["op"], found
         self.truth, self.tol = stored[name], stored[f"tol.{name}"]
-        self.stored = stored
+        self.stored, self.groups = stored, json.loads(metadata.get("attributes", "{}")).get("groups", 1)
         self.error = distance(found, self.truth)
         self.ratio = in_units(self.error, self.tol)
         self.largest = self.ratio.max(initial=0)
@@ -227,7 +227,7 @@ class Comparison:
 def terms(c):
     """How many products a result of `linear` or a convolution sums up."""
     weight, output = c.stored["input.weight"].shape, c.stored["output"]
-    first, last = weight[0] // c.attributes.get("groups", 1) * math.prod(weight[2:]), math.prod(weight[1:])
+    first, last = weight[0] // c.groups * math.prod(weight[2:]), math.prod(weight[1:])
     if c.op == "conv_transpose2d":
         rows = {"grad.weight": c.stored["input.x"].size // weight[0]}.get(c.name, output.size // output.shape[1])
         return {"output": first, "grad.x": last}.get(c.name, rows)

@@ -18,7 +18,7 @@ import numpy_likelihood
 LAYERS = {
     name: getattr(layers, name)
     for name in (
-        "linear conv2d group_norm layer_norm silu gelu_tanh softmax attention upsample_nearest_2x average_pool_2x"
+        "linear conv2d conv_transpose2d group_norm layer_norm silu gelu gelu_tanh softmax attention upsample_nearest_2x average_pool_2x"
         " class_embedding res_block classifier_block attention_block"
     ).split()
 }

@@ -4,6 +4,8 @@ Each function returns the output y and `back`, which takes dy = dL/dy and return
 Written from the formulas for readability; no speed is sought.
 """
 
+import math
+
 import numpy as np
 
 SQRT_2_OVER_PI = np.sqrt(2 / np.pi).item()
@@ -18,6 +20,13 @@ def sigmoid(x):
 def silu(x):
     s = sigmoid(x)
     return x * s, lambda dy: {"x": dy * s * (1 + x * (1 - s))}
+
+
+def gelu(x):
+    """x Phi(x), Phi the distribution function of the normal distribution: Hendrycks and Gimpel 2016."""
+    cdf = np.array([math.erfc(-float(a) * math.sqrt(0.5)) / 2 for a in x.flat], x.dtype).reshape(x.shape)
+    density = np.exp(-x * x / 2) * x.dtype.type(1 / math.sqrt(2 * math.pi))
+    return x * cdf, lambda dy: {"x": dy * (cdf + x * density)}
 
 
 def gelu_tanh(x):
@@ -46,30 +55,59 @@ def linear(x, weight, bias=None):
     return y, back
 
 
-def conv2d(x, weight, bias=None, stride=1, padding=0):
-    """y[n,o,i,j] = sum over c,k,l of weight[o,c,k,l] x[n,c,stride i + k,stride j + l], x padded with zeros."""
+def pair(number):
+    return tuple(number) if isinstance(number, (list, tuple)) else (number, number)
+
+
+def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
+    """y[n,o,i,j] = sum over c,k,l of weight[o,c,k,l] x[n,c,stride i + dilation k,stride j + dilation l], x padded with zeros; of
+    each group of channels by itself."""
     left, right, top, bottom = padding if isinstance(padding, (list, tuple)) else [padding] * 4
+    (down, across), (by_row, by_column), (kh, kw) = pair(stride), pair(dilation), weight.shape[2:]
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
-    kh, kw = weight.shape[2:]
-    windows = np.lib.stride_tricks.sliding_window_view(padded, (kh, kw), axis=(2, 3))[:, :, ::stride, ::stride]
-    y = np.tensordot(windows, weight, axes=([1, 4, 5], [1, 2, 3])).transpose(0, 3, 1, 2)
+    spread = ((kh - 1) * by_row + 1, (kw - 1) * by_column + 1)
+    windows = np.lib.stride_tricks.sliding_window_view(padded, spread, axis=(2, 3))
+    windows = windows[:, :, ::down, ::across, ::by_row, ::by_column]
+    parts = list(zip(np.split(windows, groups, axis=1), np.split(weight, groups)))
+    of_group = [np.tensordot(w, weight, axes=([1, 4, 5], [1, 2, 3])).transpose(0, 3, 1, 2) for w, weight in parts]
+    y = np.concatenate(of_group, axis=1)
     if bias is not None:
         y = y + bias[:, None, None]
 
     def back(dy):
         h, w = dy.shape[2:]
-        d_padded = np.zeros_like(padded)
-        for k in range(kh):
-            for l in range(kw):
-                d_tap = np.tensordot(dy, weight[:, :, k, l], axes=(1, 0)).transpose(0, 3, 1, 2)
-                d_padded[:, :, k : k + stride * h : stride, l : l + stride * w : stride] += d_tap
+        d_padded, d_weight = np.zeros_like(padded), []
+        of_x = np.split(d_padded, groups, axis=1)  # views
+        for d_part, dy_part, (part, of_weight) in zip(of_x, np.split(dy, groups, axis=1), parts):
+            d_weight.append(np.tensordot(dy_part, part, axes=([0, 2, 3], [0, 2, 3])))
+            for k in range(kh):
+                for l in range(kw):
+                    d_tap = np.tensordot(dy_part, of_weight[:, :, k, l], axes=(1, 0)).transpose(0, 3, 1, 2)
+                    row, column = k * by_row, l * by_column
+                    d_part[:, :, row : row + down * h : down, column : column + across * w : across] += d_tap
         return {
             "x": d_padded[:, :, top : top + x.shape[2], left : left + x.shape[3]],
-            "weight": np.tensordot(dy, windows, axes=([0, 2, 3], [0, 2, 3])),
+            "weight": np.concatenate(d_weight),
             "bias": dy.sum(axis=(0, 2, 3)),
         }
 
     return y, back
+
+
+def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
+    """The adjoint of the convolution with this weight: what is its backward pass is forward here, and the reverse."""
+    left, right, top, bottom = padding if isinstance(padding, (list, tuple)) else [padding] * 4
+    sizes = zip(x.shape[2:], pair(stride), pair(dilation), weight.shape[2:], pair(output_padding), (top + bottom, left + right))
+    h, w = ((n - 1) * by - margin + gap * (k - 1) + rest + 1 for n, by, gap, k, rest, margin in sizes)
+    shared = {"stride": stride, "padding": padding, "dilation": dilation, "groups": groups}
+    _, adjoint = conv2d(np.zeros((x.shape[0], weight.shape[1] * groups, h, w), x.dtype), weight, **shared)
+    y = adjoint(x)["x"]
+
+    def back(dy):
+        dx, weight_of = conv2d(dy, weight, **shared)
+        return {"x": dx, "weight": weight_of(x)["weight"], "bias": dy.sum(axis=(0, 2, 3))}
+
+    return y if bias is None else y + bias[:, None, None], back
 
 
 def standardize(x, eps):
@@ -117,8 +155,8 @@ def layer_norm(x, weight=None, bias=None, eps=1e-5):
     return y, back
 
 
-def attention(q, k, v, heads=1):
-    """softmax(q k^T / sqrt(d)) v for each head of d = c/heads channels."""
+def attention(q, k, v, heads=1, mask=None):
+    """softmax(q k^T / sqrt(d)) v for each head of d = c/heads channels, over the keys for which the mask is 1."""
 
     def split(x):  # (n, tokens, c) -> (n, heads, tokens, d)
         return x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)
@@ -128,7 +166,10 @@ def attention(q, k, v, heads=1):
 
     qh, kh, vh = split(q), split(k), split(v)
     scale = 1 / np.sqrt(qh.shape[-1]).item()
-    p, back_softmax = softmax(qh @ kh.swapaxes(2, 3) * scale)
+    scores = qh @ kh.swapaxes(2, 3) * scale
+    if mask is not None:
+        scores = np.where(mask[..., None, :, :] == 1, scores, scores.dtype.type(-np.inf))
+    p, back_softmax = softmax(scores)
 
     def back(dy):
         dyh = split(dy)

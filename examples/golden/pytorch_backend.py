@@ -83,12 +83,22 @@ def backend(op, attributes, dtype=torch.float32, **arrays):
 def conv2d(a, x, weight, bias=None):
     padding = a.get("padding", 0)
     x = F.pad(x, padding if isinstance(padding, list) else [padding] * 4)
-    return F.conv2d(x, weight, bias, a.get("stride", 1))
+    return F.conv2d(x, weight, bias, a.get("stride", 1), 0, a.get("dilation", 1), a.get("groups", 1))
 
 
-def attention(a, q, k, v):
+def conv_transpose2d(a, x, weight, bias=None):
+    """PyTorch takes off as much on both sides: here it takes off nothing, and what is too much is cut off."""
+    others = a.get("output_padding", 0), a.get("groups", 1), a.get("dilation", 1)
+    y = F.conv_transpose2d(x, weight, None, a.get("stride", 1), 0, *others)
+    padding = a.get("padding", 0)
+    y = F.pad(y, [-side for side in (padding if isinstance(padding, list) else [padding] * 4)])
+    return y if bias is None else y + bias[:, None, None]
+
+
+def attention(a, q, k, v, mask=None):
     q, k, v = (x.unflatten(2, (a.get("heads", 1), -1)).transpose(1, 2) for x in (q, k, v))
-    return F.scaled_dot_product_attention(q, k, v).transpose(1, 2).flatten(2)
+    mask = None if mask is None else (mask if mask.ndim == 2 else mask[:, None]) == 1
+    return F.scaled_dot_product_attention(q, k, v, mask).transpose(1, 2).flatten(2)
 
 
 def res_block(a, x, temb, **p):
@@ -301,6 +311,7 @@ OPS = {
     "group_norm": lambda a, x, weight=None, bias=None: F.group_norm(x, a["groups"], weight, bias, a.get("eps", 1e-5)),
     "layer_norm": lambda a, x, weight=None, bias=None: F.layer_norm(x, x.shape[-1:], weight, bias, a.get("eps", 1e-5)),
     "silu": lambda a, x: F.silu(x),
+    "gelu": lambda a, x: F.gelu(x),
     "gelu_tanh": lambda a, x: F.gelu(x, approximate="tanh"),
     "softmax": lambda a, x: x.softmax(-1),
     "upsample_nearest_2x": lambda a, x: F.interpolate(x, scale_factor=2, mode="nearest"),
@@ -312,7 +323,7 @@ OPS = {
     "affine": lambda a, x, weight, bias: x * weight + bias,
     "q_sample": lambda a, x_0, eps, t: DDPMScheduler.from_config(a).add_noise(x_0, eps, t),
 }
-OPS |= {f.__name__: f for f in (conv2d, attention, res_block, attention_block, mse_loss, schedule, reverse_step, oracle, levels)}
+OPS |= {f.__name__: f for f in (conv2d, conv_transpose2d, attention, res_block, attention_block, mse_loss, schedule, reverse_step, oracle, levels)}
 OPS |= {"unet": functools.partial(network, UNet2DModel), "dit": functools.partial(network, DiTTransformer2DModel)}
 OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, training)}
 OPS |= {f.__name__: f for f in (patchify, unpatchify, positions, dit_embedding, dit_block)}
