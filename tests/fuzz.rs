@@ -8,6 +8,7 @@ use std::sync::LazyLock;
 use ancestral::checkpoint::pipeline::Loaded;
 use ancestral::checkpoint::{pipeline, resume, scheduler, weights};
 use ancestral::golden::case::{Case, Tensor};
+use ancestral::golden::format::Format;
 use ancestral::golden::kit::{Draft, drafts};
 use ancestral::golden::oracle::{Only, complete};
 use ancestral::layers::Layout;
@@ -46,8 +47,9 @@ static MODEL: LazyLock<[(&str, Vec<u8>); 3]> = LazyLock::new(|| {
 });
 
 /// The cases of the golden kit that need no other file.
-static CASES: LazyLock<Vec<Draft>> =
-    LazyLock::new(|| drafts(&[]).into_iter().filter(|draft| !draft.case.attributes.contains_key("model")).collect());
+static CASES: LazyLock<Vec<Draft>> = LazyLock::new(|| {
+    drafts(&[], Format::F32).into_iter().filter(|draft| !draft.case.attributes.contains_key("model")).collect()
+});
 
 /// What happens to files on their way.
 #[derive(Clone, Debug)]

@@ -36,6 +36,7 @@ DTYPES = {"F64": "<f8", "F32": "<f4", "F16": "<f2", "I64": "<i8", "I32": "<i4", 
 LOOSE, FAST = "f32, loose functions", "f32, fast algorithm"
 FAILURES = ("looks like TF32", "looks like bf16/f16", "FAIL")  # from mild to severe
 INCOMPLETE = ("unsupported", "incomplete", "missing")
+BITS = {"f32": (23, -126), "f16": (10, -14), "bf16": (7, -126)}  # behind the point, and the least exponent
 OUTCOMES = ("PASS", "FAIL", "INCOMPLETE")  # by exit status
 PRODUCTS = ("linear", "conv2d", "conv_transpose2d", "attention", "res_block", "attention_block", "classifier_block", "dit_embedding")
 PRODUCTS += ("dit_block", "unet", "dit", "training")
@@ -116,10 +117,11 @@ def checked_bytes(path, sha256):
 # --- Judgement ---
 
 
-def ulp(x):
-    """The unit in the last place of float32 at x."""
-    exponent = np.where(x == 0, -126, np.frexp(np.abs(x).astype(np.float64))[1] - 1)
-    return np.ldexp(1.0, np.maximum(exponent, -126) - 23)
+def ulp(x, dtype="f32"):
+    """The unit in the last place at x."""
+    bits, least = BITS[dtype]
+    exponent = np.where(x == 0, least, np.frexp(np.abs(x).astype(np.float64))[1] - 1)
+    return np.ldexp(1.0, np.maximum(exponent, least) - bits)
 
 
 def distance(r, truth):
@@ -149,6 +151,7 @@ class Comparison:
 
     def __init__(self, name, stored, metadata, found):
         self.name, self.op, self.found = name, metadata["op"], found
+        self.dtype = metadata.get("dtype", "f32")
         self.truth, self.tol = stored[name], stored[f"tol.{name}"]
         self.stored, self.groups = stored, json.loads(metadata.get("attributes", "{}")).get("groups", 1)
         self.error = distance(found, self.truth)
@@ -318,10 +321,11 @@ def judge(stored, metadata, results, forward=False, folder=None):
 
     comparisons = [Comparison(name, stored, metadata, results[name]) for name in judged]
     wrong = [c for c in comparisons if not c.right]
-    verdict = Verdict("exact" if all(c.exact for c in comparisons) else "within f32")
+    dtype = metadata.get("dtype", "f32")
+    verdict = Verdict("exact" if all(c.exact for c in comparisons) else f"within {dtype}")
     if judged:
         worst = max(comparisons, key=lambda c: c.largest)
-        verdict.ratio, verdict.place = worst.largest, place(worst.name, worst.ratio, worst.error, worst.truth)
+        verdict.ratio, verdict.place = worst.largest, place(worst.name, worst.ratio, worst.error, worst.truth, dtype)
         if worst.ratio.size:
             at = np.unravel_index(worst.ratio.argmax(), worst.ratio.shape)
             verdict.expected, verdict.found = float(worst.truth[at]), float(worst.found[at])
@@ -337,6 +341,8 @@ def judge(stored, metadata, results, forward=False, folder=None):
         if mistake:
             notes.append(f"this is what the mistake `{mistake}` gives")
             verdict.name = INPUTS.get(mistake, "FAIL")
+        elif dtype != "f32":  # what is loose, fast, or of fewer digits is told apart in float32 alone
+            verdict.name = "FAIL"
         elif all(c.is_loose() for c in wrong):
             verdict.name = LOOSE
         elif all(c.is_fast() for c in wrong):
@@ -351,14 +357,14 @@ def judge(stored, metadata, results, forward=False, folder=None):
     return verdict
 
 
-def place(name, ratios, errors, truth):
+def place(name, ratios, errors, truth, dtype):
     if not ratios.size:
         return f"{name} is empty"
     at = np.unravel_index(ratios.argmax(), ratios.shape)
     error, value = float(errors[at]), abs(float(truth[at]))
     relative = error / value if value else math.inf if error else 0.0
     index = f"[{','.join(map(str, at))}]" if at else ""
-    return f"{ratios[at]:9.3g} tol {error / ulp(truth[at]):9.3g} ulp {relative:9.2e} rel  {name}{index}"
+    return f"{ratios[at]:9.3g} tol {error / ulp(truth[at], dtype):9.3g} ulp {relative:9.2e} rel  {name}{index}"
 
 
 def mutants(stored):
@@ -379,7 +385,7 @@ def known_mistake(stored, metadata, comparisons):
         if c.name not in mutant:
             return c.right or c.name.startswith(tuple(partial.get(mistake, ())))
         m = mutant[c.name].astype(np.float64)  # of another size than the truth: its own rounding counts, too
-        return (distance(c.found, m) <= c.tol + ulp(m) + 8 * 2.0**-24 * np.abs(m)).all()
+        return (distance(c.found, m) <= c.tol + ulp(m, c.dtype) + 4 * 2.0 ** -BITS[c.dtype][0] * np.abs(m)).all()
 
     names = sorted(mutants(stored).items(), key=lambda item: list(INPUTS).index(item[0]) if item[0] in INPUTS else -1)
     return next((mistake for mistake, m in names if all(fits(c, mistake, m) for c in comparisons)), None)
@@ -476,6 +482,7 @@ class Kit:
             raise GoldenError(f"{self.folder}: a case stands there twice; get the kit again")
         for path, sha256 in self.manifest["files"].items():
             checked_bytes(self.folder / path, sha256)
+        self.dtype = self.manifest.get("dtype", "f32")
         self.selected, self.verdicts, self.orders, self.short = {}, {}, [], {}
 
     def cases(self, level=None, op=None):

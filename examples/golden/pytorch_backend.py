@@ -77,7 +77,8 @@ def backend(op, attributes, dtype=torch.float32, **arrays):
     if grad_output is not None:
         results["output"].backward(grad_output)
         results |= {f"grad.{name}": a.grad for name, a in x.items() if a.grad is not None}
-    return {name: a.detach().numpy() for name, a in results.items()}
+    results = {name: a.detach() for name, a in results.items()}
+    return {name: (a.float() if a.dtype == torch.bfloat16 else a).numpy() for name, a in results.items()}
 
 
 def conv2d(a, x, weight, bias=None):
@@ -330,11 +331,13 @@ OPS |= {f.__name__: f for f in (patchify, unpatchify, positions, dit_embedding, 
 OPS |= {f.__name__: f for f in (cross_entropy, classifier_block, frechet_distance, precision_recall)}
 OPS |= {f.__name__: f for f in (variational_bound, hybrid_loss, loss_weight)}
 
+DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}  # of kits
+
 if __name__ == "__main__":
     sys.path.append(sys.argv[1])  # golden.py is part of the kit
     import golden
 
     kit = golden.open(sys.argv[1])
     for case in kit.cases(level=sys.argv[2] if len(sys.argv) > 2 else None):
-        case.report(backend(case.op, case.attributes, **case.inputs))
+        case.report(backend(case.op, case.attributes, DTYPES[kit.dtype], **case.inputs))
     kit.finish()

@@ -58,11 +58,17 @@ def with_gradient():
         yield "group_norm", {"groups": 3}, norm_inputs(weighted)
         yield "group_norm", {"groups": 2, "eps": 1e-2}, norm_inputs(weighted, offset=30.0)
         yield "layer_norm", {}, norm_inputs(weighted, c=3)
-    for op in ("silu", "gelu_tanh", "softmax"):
+    for attributes, kernel in (({"dilation": [1, 2], "padding": 1}, (3, 3)), ({"groups": 2, "stride": [2, 1]}, (3, 2))):
+        weight = normal(4, 4 // attributes.get("groups", 1), *kernel)
+        yield "conv2d", attributes, {"x": normal(2, 4, 7, 6), "weight": weight, "bias": normal(4)}
+        yield "conv_transpose2d", attributes, {"x": normal(2, 4, 3, 4), "weight": weight}
+    for op in ("silu", "gelu", "gelu_tanh", "softmax"):
         yield op, {}, {"x": normal(2, 3, 5, scale=3.0)}
         yield op, {}, {"x": np.linspace(-80, 80, 41)}
     for heads in (1, 2, 3):
         yield "attention", {"heads": heads}, {"q": normal(2, 4, 6), "k": normal(2, 5, 6), "v": normal(2, 5, 6)}
+    hidden = {"q": normal(2, 4, 6), "k": normal(2, 5, 6), "v": normal(2, 5, 4), "mask": np.tri(4, 5, 1, dtype=np.int64)}
+    yield "attention", {"heads": 2}, hidden
     yield "upsample_nearest_2x", {}, {"x": normal(2, 3, 5, 4)}
     yield "average_pool_2x", {}, {"x": normal(2, 3, 6, 4)}
     yield "class_embedding", {}, {"weight": normal(5, 3), "labels": np.array([4, 0, 4, 2])}

@@ -4,7 +4,8 @@
 
 Results are the kit's own bits, every known mistake, NumPy's in every precision and every order of numpy_precisions.py, functions and whole
 results that are off by some ulp, and folders that are given. Precisions have to be called what they are, and what is right in
-another way has to pass. The kit may be the level `sizes` (`ancestral golden export --level sizes`).
+another way has to pass. The kit may be the level `sizes` (`ancestral golden export --level sizes`), or of a half format (`--dtype`),
+where no precision is told apart.
 """
 
 import collections
@@ -99,7 +100,7 @@ def main():
                 computed = results(case)
                 if computed is not None:
                     case.report(computed)
-            wrong += agree(name, str(kit.results), called)
+            wrong += agree(name, str(kit.results), called if kit.dtype == "f32" or called == PASSES else None)
     for folder in sys.argv[3:]:
         wrong += agree(folder, folder, None)
     return 1 if wrong else 0
@@ -110,7 +111,7 @@ def agree(name, folder, called):
     differ = [id for id in ours if ours[id] != theirs[id]]
     judged = {id: verdict for id, (verdict, _) in ours.items() if verdict not in golden.INCOMPLETE}
     if called is not None:
-        passes = ("within f32", "exact", golden.LOOSE, golden.FAST)
+        passes = ("within f32", "within f16", "within bf16", "exact", golden.LOOSE, golden.FAST)
         right = passes if called == PASSES else (called,) if called in golden.FAILURES else (called, "within f32", "exact")
         differ += [id for id, verdict in judged.items() if verdict not in right and (id not in UNCLEAR or called == PASSES) and not id.startswith("probes")]
     counts = collections.Counter(judged.values())

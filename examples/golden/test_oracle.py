@@ -38,6 +38,20 @@ def cases(rng, folder):
         out = (size + [sum(padding[2:]), sum(padding[:2])] - kernel) // stride + 1
         inputs = {"x": normal(n, c, *size), "weight": normal(o, c, *kernel), "bias": normal(o)}
         yield f"conv2d {i}", "conv2d", {"stride": stride, "padding": padding}, inputs, (n, o, *out)
+    for i in range(8):
+        n, groups, (c, o) = int(rng.integers(1, 3)), int(rng.integers(1, 4)), rng.integers(1, 4, 2)
+        kernel, stride, dilation = rng.integers(1, 5, 2), rng.integers(1, 4, 2), rng.integers(1, 4, 2)
+        padding, spread = [int(p) for p in rng.integers(0, 2, 4)], (kernel - 1) * dilation + 1
+        size, sides = spread + rng.integers(0, 7, 2), np.array([sum(padding[2:]), sum(padding[:2])])
+        shared = {"stride": stride.tolist(), "dilation": dilation.tolist(), "groups": groups, "padding": padding}
+        inputs = {"x": normal(n, c * groups, *size), "weight": normal(o * groups, c, *kernel), "bias": normal(o * groups)}
+        out = (size + sides - spread) // stride + 1
+        yield f"grouped conv2d {i}", "conv2d", shared, inputs, (n, o * groups, *out)
+        rest, few = [int(rng.integers(0, step)) for step in stride], rng.integers(2, 5, 2)
+        inputs = {"x": normal(n, c * groups, *few), "weight": normal(c * groups, o, *kernel), "bias": normal(o * groups)}
+        out = (few - 1) * stride + spread + rest - sides
+        if (out > 0).all():
+            yield f"conv_transpose2d {i}", "conv_transpose2d", shared | {"output_padding": rest}, inputs, (n, o * groups, *out)
     for groups in (1, 3, 6):
         inputs = {"x": normal(3, 6, 5, 7, mean=100), "weight": normal(6), "bias": normal(6)}
         yield f"group norm, mean 100, {groups} groups", "group_norm", {"groups": groups, "eps": 1e-6}, inputs, (3, 6, 5, 7)
@@ -46,8 +60,13 @@ def cases(rng, folder):
     for heads in (1, 2, 4):
         inputs = {name: normal(2, tokens, 8, deviation=12) for name, tokens in (("q", 5), ("k", 9), ("v", 9))}
         yield f"attention, scores of 400, {heads} heads", "attention", {"heads": heads}, inputs, (2, 5, 8)
+        mask = rng.integers(0, 2, (2, 5, 9))
+        mask[:, :, heads] = 1
+        inputs = {"q": normal(2, 5, 8), "k": normal(2, 9, 8), "v": normal(2, 9, 12), "mask": mask}
+        yield f"attention, masked, wide values, {heads} heads", "attention", {"heads": heads}, inputs, (2, 5, 12)
     x = np.concatenate([np.linspace(-120, 120, 481), rng.standard_normal(100)]).astype(np.float32)
     yield "silu at +-120", "silu", {}, {"x": x}, x.shape
+    yield "exact gelu", "gelu", {}, {"x": normal(200, deviation=3)}, (200,)
     yield "gelu", "gelu_tanh", {}, {"x": normal(200, deviation=3)}, (200,)
     yield "linear", "linear", {}, {"x": normal(5, 700), "weight": normal(9, 700), "bias": normal(9)}, (5, 9)
     for name, config, size in unets():

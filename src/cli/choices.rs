@@ -4,6 +4,7 @@ use clap::builder::{PossibleValue, PossibleValuesParser, TypedValueParser};
 
 use crate::diffusion::Variance;
 use crate::diffusion::likelihood::Cdf;
+use crate::golden::format::Format;
 use crate::golden::oracle::Only;
 use crate::sample::{Algorithm, DIALECTS, Dialect, Sampler, Sigmas, Solver, Spacing};
 use crate::train::Preset;
@@ -88,6 +89,14 @@ pub(super) fn solvers() -> impl TypedValueParser<Value = Solver> {
 }
 
 /// What alone `golden compute` computes.
+pub(super) fn formats() -> impl TypedValueParser<Value = Format> {
+    words([
+        ("f32", Format::F32, "float32: what the kit in the repository is for"),
+        ("f16", Format::F16, "float16, sums in float32"),
+        ("bf16", Format::Bf16, "bfloat16, sums in float32"),
+    ])
+}
+
 pub(super) fn precisions() -> impl TypedValueParser<Value = Only> {
     words([
         ("f64", Only::F64, "The truth alone: output, grad.NAME in float64"),

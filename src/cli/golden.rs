@@ -9,6 +9,7 @@ use super::progress::Progress;
 use super::{Exit, choices, print};
 use crate::golden::case::Case;
 use crate::golden::check::{self, Checked, Report, Selection, check};
+use crate::golden::format::Format;
 use crate::golden::judge::{Scope, Verdict};
 use crate::golden::kit::{LEVELS, drafts, export};
 use crate::golden::mutants::MUTANTS;
@@ -60,9 +61,12 @@ struct Export {
     /// The folder of the kit; of a kit that stands there the folders cases and models are removed first
     #[arg(long, value_name = "DIR")]
     out: PathBuf,
-    /// Only this level; may be repeated [default: all]
+    /// Only this level; may be repeated [default: all but sizes, which takes 400 MB]
     #[arg(long, value_name = "LEVEL", value_parser = clap::builder::PossibleValuesParser::new(LEVELS))]
     level: Vec<String>,
+    /// The format of the backend's numbers: inputs that it holds, and tolerances of its roundings
+    #[arg(long, default_value = "f32", value_parser = choices::formats())]
+    dtype: Format,
 }
 
 /// The flags of `golden check`.
@@ -113,8 +117,8 @@ fn compute(args: &Compute) -> Result<Exit> {
 }
 
 fn export_kit(args: &Export) -> Result<Exit> {
-    let (mut progress, mut done) = (Progress::new("export", drafts(&args.level).len() as u64, "cases"), 0);
-    let manifest = export(&args.out, &args.level, |entry| {
+    let (mut progress, mut done) = (Progress::new("export", drafts(&args.level, args.dtype).len() as u64, "cases"), 0);
+    let manifest = export(&args.out, &args.level, args.dtype, |entry| {
         done += 1;
         progress.set(done, &entry.id);
     })?;

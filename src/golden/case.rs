@@ -11,6 +11,7 @@ use ndarray::ArrayD;
 use safetensors::tensor::{Dtype, SafeTensors, TensorView};
 use serde_json::{Map, Value, json};
 
+use super::format::Format;
 use crate::numerics::CONTRACT;
 use crate::{Error, Result, atomic};
 
@@ -91,6 +92,8 @@ pub struct Case {
     pub order: Vec<String>,
     /// Of known mistakes that are stored in part, how the names of the results begin that are not.
     pub partial: BTreeMap<String, Vec<String>>,
+    /// The format of a backend's numbers, for the tolerances.
+    pub format: Format,
     /// Whether every float32 input stands for its square: for sums of squares of products.
     pub squares: bool,
     /// `input.NAME`, `grad_output`, `output`, `grad.NAME`, `bits.NAME`, `tol.NAME`, ...
@@ -134,7 +137,11 @@ impl Case {
         let Ok(partial) = serde_json::from_str(&partial) else {
             return bad("partial", "a JSON object of lists of names", &partial);
         };
-        Ok(Case { path: path.into(), op, attributes, order, partial, squares: false, tensors })
+        let dtype = text("dtype", Format::F32.name());
+        let Ok(format) = serde_json::from_value(Value::from(dtype.as_str())) else {
+            return bad("dtype", "f32, f16 or bf16", &dtype);
+        };
+        Ok(Case { path: path.into(), op, attributes, order, partial, format, squares: false, tensors })
     }
 
     /// The file of the case: the same bytes for the same case.
@@ -145,6 +152,9 @@ impl Case {
             ("contract".to_string(), CONTRACT.to_string()),
             ("order".to_string(), json!(self.order).to_string()),
         ]);
+        if self.format != Format::F32 {
+            metadata.insert("dtype".to_string(), self.format.name().to_string());
+        }
         if !self.partial.is_empty() {
             metadata.insert("partial".to_string(), json!(self.partial).to_string());
         }

@@ -16,6 +16,7 @@ use ndarray::ArrayD;
 use serde_json::{Value, json};
 
 use super::case::{Case, Tensor};
+use super::format::Format;
 use super::ops::{Results, evaluate};
 use crate::Result;
 use crate::evaluate::quality::frechet::{Gaussian, Reference};

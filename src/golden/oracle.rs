@@ -27,7 +27,7 @@ pub fn complete(case: &mut Case, only: Option<Only>) -> Result<()> {
         if only.is_none() {
             let tolerances = tolerances(case, &truth)?;
             for ((name, tolerance), (_, truth)) in tolerances.iter().zip(&truth) {
-                let any = |tol: f64, y: f64| !tol.is_finite() && y.abs() <= f32::MAX as f64;
+                let any = |tol: f64, y: f64| !tol.is_finite() && y.abs() <= case.format.largest();
                 if tolerance.iter().zip(truth).any(|(&tol, &y)| any(tol, y)) {
                     return Err(out_of_reach(case, &format!("tol.{name}")));
                 }
@@ -53,7 +53,7 @@ fn insert<F>(case: &mut Case, prefix: &str, results: Results<F>, tensor: fn(ndar
 }
 
 fn out_of_reach(case: &Case, name: &str) -> Error {
-    let expected = "a case that float32 can compute: inputs whose squares are finite in it";
+    let expected = format!("a case that {} can compute: inputs whose squares are finite in it", case.format.name());
     Error::value(format!("{}: {name}", case.path.display()), expected, "a result without any digits")
 }
 

@@ -6,6 +6,9 @@
 //! is the float32 error that the computation has by its nature. An operation that happens to be exact is
 //! moved too, because in another order of addition it would not be.
 //!
+//! For a half format ([`Format`]) that error is the format's own; sums, and the products that are added up, keep
+//! float32's, and their result is rounded to the format.
+//!
 //! # Sums
 //!
 //! Any order of addition is allowed, and the worst in use is one number after another. Each of its partial sums S₁ ... S_n is
@@ -33,6 +36,7 @@ use std::sync::{Mutex, PoisonError};
 
 use num_traits::{One, Zero};
 
+use super::format::Format;
 use crate::numerics::gemm::{Kernels, Tiles};
 use crate::numerics::{Fused, Real, elementary};
 
@@ -61,11 +65,19 @@ pub struct Noisy(f64);
 /// on threads nor on their order.
 static RUN: AtomicU64 = AtomicU64::new(0);
 
-/// Calls `work` with the noise of repetition `run` in every [`Noisy`] operation.
-pub fn with_noise<T>(run: u64, work: impl FnOnce() -> T) -> T {
+/// The bits of the largest relative error of an operation, and of the smallest error of a number that is not zero.
+static UNIT: AtomicU64 = AtomicU64::new(0);
+static LEAST: AtomicU64 = AtomicU64::new(0);
+
+/// Calls `work` with the noise of repetition `run` in every [`Noisy`] operation, as large as roundings to a format are.
+pub fn with_noise<T>(run: u64, format: Format, work: impl FnOnce() -> T) -> T {
     static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
     let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
     RUN.store(run, Relaxed);
+    UNIT.store(format.unit().to_bits(), Relaxed);
+    // Float32's subnormals are far below anything that matters.
+    let least = if format == Format::F16 { 0.5 * format.ulp(0.0) } else { 0.0 };
+    LEAST.store(least.to_bits(), Relaxed);
     work()
 }
 
@@ -80,7 +92,9 @@ fn noise(x: f64) -> f64 {
 /// The result of an operation, with noise.
 #[inline]
 fn rounded(x: f64) -> Noisy {
-    Noisy(x + x * U * noise(x))
+    let (unit, least) = (f64::from_bits(UNIT.load(Relaxed)), f64::from_bits(LEAST.load(Relaxed)));
+    let size = if x != 0.0 && (x * unit).abs() < least { least } else { x * unit };
+    Noisy(x + size * noise(x))
 }
 
 impl Precision for Noisy {
@@ -220,7 +234,7 @@ mod tests {
     #[test]
     fn noise_has_mean_zero_and_the_spread_of_one_rounding_and_depends_on_the_run() {
         let spread = |run: u64| {
-            with_noise(run, || {
+            with_noise(run, Format::F32, || {
                 let errors: Vec<f64> =
                     (1..=10_000).map(|i| (rounded(i as f64 / 3.1).0 * 3.1 / i as f64 - 1.0) / U).collect();
                 let n = errors.len() as f64;
@@ -236,7 +250,7 @@ mod tests {
 
     #[test]
     fn inputs_and_zeros_have_no_noise_and_results_have() {
-        with_noise(3, || {
+        with_noise(3, Format::F32, || {
             assert_eq!((Noisy::exact(0.5).to_f64(), Noisy::from_f64(0.0).to_f64()), (0.5, 0.0));
             assert_ne!((Noisy::exact(0.5) + Noisy::exact(0.25)).to_f64(), 0.75);
         });

@@ -38,6 +38,7 @@ use ndarray::ArrayD;
 use serde_json::Value;
 
 use super::case::{Case, Tensor};
+use super::format::Format;
 use super::ops::{Results, evaluate};
 use super::precision::{Noisy, U, with_noise};
 use crate::Result;
@@ -55,12 +56,6 @@ const CANCELLED: f64 = 4.0;
 
 /// A truth of so little of its noise is zero as far as float64 can tell.
 const ZERO: f64 = 1.0 / (1 << 20) as f64;
-
-/// The spacing of float32 at x: 2⁻²³ of the power of two below |x|, and at least 2⁻¹⁴⁹.
-pub fn ulp(x: f64) -> f64 {
-    let exponent = (((x.abs().to_bits() >> 52) as i64) - 1023).max(-126);
-    f64::from_bits(((exponent - 23 + 1023) as u64) << 52)
-}
 
 /// The tolerance of each result.
 ///
@@ -113,9 +108,21 @@ fn of_products(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
     let output = truth[0].1.shape();
     for ((name, tolerance), (_, truth)) in tolerances.iter_mut().zip(truth) {
         let k = terms_of(case, output, name) as f64;
-        tolerance.zip_mut_with(truth, |tol, &y| *tol = 2.0 * U * (k * (*tol + y * y)).sqrt() + slack(y));
+        tolerance.zip_mut_with(truth, |tol, &y| *tol = 2.0 * U * (k * (*tol + y * y)).sqrt() + slack(y, case.format));
+        if name == "output" && case.format != Format::F32 {
+            add_bias(case, tolerance, truth);
+        }
     }
     Ok(tolerances)
+}
+
+/// In a half format the rounding of the sum before its bias is added, which may be larger than the result.
+fn add_bias(case: &Case, tolerance: &mut ArrayD<f64>, truth: &ArrayD<f64>) {
+    let Some(bias) = case.tensors.get("input.bias").map(Tensor::to_f64) else { return };
+    let axis = if case.op == "linear" { truth.ndim() - 1 } else { 1 };
+    for (at, tolerance) in tolerance.indexed_iter_mut() {
+        *tolerance += case.format.unit() * (truth[&at] - bias[at[axis]]).abs();
+    }
 }
 
 /// Operations of so many roundings that an element's spread is estimated together with its tensor's.
@@ -127,7 +134,7 @@ fn of_noise(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
         || -> Results<f64> { truth.iter().map(|(name, y)| (name.clone(), ArrayD::zeros(y.raw_dim()))).collect() };
     let (mut sums, mut squares) = (zeros(), zeros());
     for run in 1..=RUNS {
-        let noisy = with_noise(run, || evaluate::<Noisy>(case))?;
+        let noisy = with_noise(run, case.format, || evaluate::<Noisy>(case))?;
         for (((sum, square), (_, y)), (_, noisy)) in sums.iter_mut().zip(&mut squares).zip(truth).zip(&noisy) {
             ndarray::Zip::from(&mut sum.1).and(&mut square.1).and(y).and(noisy).for_each(|sum, square, &y, noisy| {
                 // The root of a zero that noise made negative is no number, and says nothing.
@@ -148,7 +155,7 @@ fn of_noise(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
         ndarray::Zip::from(tolerance).and(sum).and(y).for_each(|tolerance, &sum, &y| {
             let variance = if *tolerance > least { *tolerance } else { least };
             let noise = (sum / runs).abs() + DEVIATIONS * variance.sqrt();
-            let all = noise * if y.abs() <= ZERO * noise { CANCELLED } else { 1.0 } + slack(y);
+            let all = noise * if y.abs() <= ZERO * noise { CANCELLED } else { 1.0 } + slack(y, case.format);
             *tolerance = if all.is_finite() { all } else { f64::INFINITY };
         });
     }
@@ -226,6 +233,6 @@ fn add_offset(case: &Case, tolerances: &mut Results<f64>) {
 }
 
 /// Half an ulp of the result, and what a backend may flush to zero or let overflow.
-fn slack(truth: f64) -> f64 {
-    if truth.abs() > f32::MAX as f64 { f64::INFINITY } else { 0.5 * ulp(truth) + f32::MIN_POSITIVE as f64 }
+fn slack(truth: f64, format: Format) -> f64 {
+    if truth.abs() > format.largest() { f64::INFINITY } else { 0.5 * format.ulp(truth) + format.smallest() }
 }

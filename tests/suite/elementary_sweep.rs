@@ -15,7 +15,7 @@
 //! With `ANCESTRAL_PATH=portable` before it, it takes the other path through the loops, to the same figures; with
 //! `ELEMENTARY=tanh`, that function alone.
 
-use ancestral::golden::tolerance::ulp;
+use ancestral::golden::format::Format;
 use ancestral::numerics::fused::Hardware;
 use ancestral::numerics::instruction_set::{self, InstructionSet};
 use ancestral::numerics::{Fused, Native, elementary as e};
@@ -111,7 +111,7 @@ impl Found {
             assert!(comparable, "f({x:e}): expected {rounded:e}, found {y:e}");
             self.wrongly_rounded += 1;
         }
-        let ulps = (y as f64 - reference).abs() / ulp(reference);
+        let ulps = (y as f64 - reference).abs() / Format::F32.ulp(reference);
         if ulps > self.max_ulp {
             (self.max_ulp, self.worst_input) = (ulps, x.to_bits());
         }

@@ -18,7 +18,7 @@
 use ndarray::ArrayD;
 
 use crate::golden::case::Case;
-use crate::golden::tolerance::ulp;
+use crate::golden::format::Format;
 
 /// Functions alone: their budgets are all that they may be off by.
 pub(super) const ELEMENTARY: [&str; 6] = ["exp", "sigmoid", "tanh", "ln", "sin", "cos"];
@@ -55,14 +55,14 @@ pub(super) fn budget(case: &Case, truth: &ArrayD<f64>, tolerance: &ArrayD<f64>) 
     let below = |a: f64| if a < 0.0 { -a } else { 0.0 };
     let slope = 2.0 * (2.0 / std::f64::consts::PI).sqrt();
     let of = |i: usize, x: f64, y: f64, tol: f64| {
-        let ulps = |count: f64| Some(count * ulp(y) + f32::MIN_POSITIVE as f64);
+        let ulps = |count: f64| Some(count * Format::F32.ulp(y) + f32::MIN_POSITIVE as f64);
         let within = |exponent: f64| Some((LOOSE_UNITS + LOOSE_OF_EXPONENT * exponent) * tol);
         match case.op.as_str() {
             "exp" => ulps(3.0 + 2.0 * x.abs()),
             "sigmoid" => ulps(10.0 + 4.0 * below(x)),
             "tanh" => ulps(5.0),
             "sin" | "cos" => ulps(4.0),
-            "ln" if (0.5..=2.0).contains(&x) => ulps(4.0f64.max(1.0 / (1 << 21) as f64 / ulp(y))),
+            "ln" if (0.5..=2.0).contains(&x) => ulps(4.0f64.max(1.0 / (1 << 21) as f64 / Format::F32.ulp(y))),
             "ln" => ulps(4.0),
             "silu" => within(below(x)),
             "gelu_tanh" => within(below(slope * (x + 0.044715 * x * x * x))),

@@ -5,8 +5,9 @@ use ndarray::ArrayD;
 use super::Worst;
 use super::budget::{ELEMENTARY, FUNCTIONS, LOOSE_UNITS, budget};
 use crate::golden::case::Case;
+use crate::golden::format::Format;
 use crate::golden::precision::U;
-use crate::golden::tolerance::{terms_of, ulp};
+use crate::golden::tolerance::terms_of;
 
 /// Operations with products, in which a lower precision of the inputs can show.
 const PRODUCTS: [&str; 12] = [
@@ -93,7 +94,7 @@ impl Comparison<'_> {
             expected,
             found,
             tolerances,
-            ulp: error / ulp(expected),
+            ulp: error / self.case.format.ulp(expected),
             relative,
         })
     }
@@ -189,7 +190,7 @@ impl Comparison<'_> {
             // The tolerance of a sum is 2 u √(K (Σ (a b)² + y²)) and half an ulp: Σ (a b)² is what scatters.
             let terms = terms_of(self.case, self.case.tensors["output"].shape(), self.name) as f64;
             let squares = self.truth.iter().zip(&self.tolerance).map(|(y, tol)| {
-                let of_sum = (tol - 0.5 * ulp(*y) - f32::MIN_POSITIVE as f64) / (2.0 * U);
+                let of_sum = (tol - 0.5 * Format::F32.ulp(*y) - f32::MIN_POSITIVE as f64) / (2.0 * U);
                 of_sum * of_sum / terms - y * y
             });
             size = squares.map(|square| square.max(0.0)).sum();

@@ -11,8 +11,7 @@ use ndarray::ArrayD;
 use serde::Serialize;
 
 use super::case::{Case, Tensor, read_tensors};
-use super::precision::U;
-use super::tolerance::ulp;
+use super::format::Format;
 use crate::atomic;
 use comparison::{Comparison, error};
 use lower::precision;
@@ -26,6 +25,12 @@ pub enum Verdict {
     /// Every result is as near to the truth as float32 can be expected to be.
     #[serde(rename = "within f32")]
     WithinF32,
+    /// The same of a kit whose numbers are float16.
+    #[serde(rename = "within f16")]
+    WithinF16,
+    /// The same of a kit whose numbers are bfloat16.
+    #[serde(rename = "within bf16")]
+    WithinBf16,
     /// Not so near, but no further than mature elementary functions allow (`judge/budget.rs`).
     #[serde(rename = "f32, loose functions")]
     LooseFunctions,
@@ -71,7 +76,7 @@ pub struct Worst {
     pub found: f64,
     /// |found − expected| / tolerance.
     pub tolerances: f64,
-    /// |found − expected| in units of the last place of float32 at the expected value.
+    /// |found − expected| in units of the last place, of the kit's format, at the expected value.
     pub ulp: f64,
     /// |found − expected| / |expected|.
     pub relative: f64,
@@ -100,7 +105,7 @@ impl Judgement {
 }
 
 /// The mutants that are precisions of inputs.
-const PRECISIONS: [&str; 3] = ["tf32_inputs", "f16_inputs", "bf16_inputs"];
+pub(super) const PRECISIONS: [&str; 3] = ["tf32_inputs", "f16_inputs", "bf16_inputs"];
 
 /// What a backend is asked for.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -168,7 +173,11 @@ pub fn judge(case: &Case, results: &BTreeMap<String, Tensor>, scope: Scope) -> J
         let verdict = match (missing.is_empty(), comparisons.iter().all(|c| c.exact)) {
             (false, _) => Verdict::Incomplete,
             (true, true) => Verdict::Exact,
-            (true, false) => Verdict::WithinF32,
+            (true, false) => match case.format {
+                Format::F32 => Verdict::WithinF32,
+                Format::F16 => Verdict::WithinF16,
+                Format::Bf16 => Verdict::WithinBf16,
+            },
         };
         return Judgement { verdict, worst, first_wrong: None, mistake: None, note };
     };
@@ -177,6 +186,8 @@ pub fn judge(case: &Case, results: &BTreeMap<String, Tensor>, scope: Scope) -> J
         Some(name) if name == PRECISIONS[0] => Verdict::LikeTf32,
         Some(name) if PRECISIONS.contains(&name.as_str()) => Verdict::LikeHalf,
         Some(_) => Verdict::Fail,
+        // What is loose, fast, or of fewer digits is told apart in float32 alone.
+        None if case.format != Format::F32 => Verdict::Fail,
         None if wrong.iter().all(|c| c.is_loose()) => Verdict::LooseFunctions,
         None if wrong.iter().all(|c| c.is_fast()) => Verdict::FastAlgorithm,
         None => precision(&case.op, &comparisons, &wrong),
@@ -213,7 +224,9 @@ fn known_mistake(case: &Case, comparisons: &[Comparison]) -> Option<String> {
                 .zip(&c.found)
                 .zip(&c.tolerance)
                 // The mistaken values are of another size than the true ones: their own rounding counts, too.
-                .all(|((&m, &found), &tol)| error(found, m) <= tol + ulp(m) + 8.0 * U * m.abs()),
+                .all(|((&m, &found), &tol)| {
+                    error(found, m) <= tol + case.format.ulp(m) + 8.0 * case.format.unit() * m.abs()
+                }),
         })
     };
     names.into_iter().find(|mutant| fits(mutant)).map(String::from)

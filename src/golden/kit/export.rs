@@ -5,8 +5,9 @@ use std::path::Path;
 
 use super::manifest::{MANIFEST, SUMS};
 use super::networks::models;
-use super::{Draft, Entry, Manifest, drafts};
+use super::{Draft, Entry, Manifest, drafts, halves};
 use crate::digest::sha256;
+use crate::golden::format::Format;
 use crate::golden::mutants::add_mutant;
 use crate::golden::oracle::complete;
 use crate::golden::probes::add_orders;
@@ -23,10 +24,14 @@ const RUNNERS: [(&str, &str); 3] = [
 /// Writes the kit, all of it or some levels, calling `progress` with each case. A kit that stands there is replaced.
 ///
 /// # Errors
-/// A folder with something else in it; whatever the operating system refuses.
-pub fn export(folder: &Path, levels: &[String], mut progress: impl FnMut(&Entry)) -> Result<Manifest> {
+/// A folder with something else in it; whatever the operating system refuses; levels that a kit of the format does not have.
+pub fn export(folder: &Path, levels: &[String], format: Format, mut progress: impl FnMut(&Entry)) -> Result<Manifest> {
+    let drafts = drafts(levels, format);
+    if drafts.is_empty() {
+        let expected = format!("a level that a kit of {} has: those of layers and networks", format.name());
+        return Err(Error::value("--level", expected, levels.join(", ")));
+    }
     clear(folder)?;
-    let drafts = drafts(levels);
     let mut files = BTreeMap::new();
     let mut write = |name: String, bytes: &[u8]| -> Result<()> {
         atomic::write(&folder.join(&name), bytes)?;
@@ -44,7 +49,7 @@ pub fn export(folder: &Path, levels: &[String], mut progress: impl FnMut(&Entry)
     };
     for model in models().into_iter().filter(|model| needs(model.name)) {
         write(format!("models/{}/config.json", model.name), model.config.as_bytes())?;
-        write(format!("models/{}/diffusion_pytorch_model.safetensors", model.name), &model.weights)?;
+        write(format!("models/{}/diffusion_pytorch_model.safetensors", model.name), &halves::weights(&model, format))?;
     }
     let mut cases = Vec::with_capacity(drafts.len());
     for draft in drafts {
@@ -52,7 +57,7 @@ pub fn export(folder: &Path, levels: &[String], mut progress: impl FnMut(&Entry)
         progress(&entry);
         cases.push(entry);
     }
-    let manifest = Manifest::new(cases, files);
+    let manifest = Manifest::new(cases, files, format);
     let text = manifest.to_json();
     atomic::write(&folder.join(MANIFEST), text.as_bytes())?;
     let hashes = manifest.files.iter().map(|(name, hash)| (name.as_str(), hash.as_str()));
@@ -74,6 +79,9 @@ fn write_case(folder: &Path, draft: Draft) -> Result<Entry> {
     complete(&mut case, None)?;
     for mutant in draft.mutants {
         add_mutant(&mut case, mutant)?;
+        if case.format != Format::F32 {
+            halves::keep_if_rejected(&mut case, mutant);
+        }
     }
     if draft.probe {
         add_orders(&mut case);

@@ -8,6 +8,7 @@ use serde_json::{Map, Value};
 
 use crate::digest::sha256;
 use crate::golden::case::Case;
+use crate::golden::format::Format;
 use crate::numerics::CONTRACT;
 use crate::{Error, Result, atomic};
 
@@ -26,12 +27,19 @@ pub const SUMS: &str = "SHA256SUMS";
 pub struct Manifest {
     format: String,
     contract: String,
+    /// The format of a backend's numbers; float32 where nothing is said.
+    #[serde(default, skip_serializing_if = "is_float32")]
+    pub dtype: Format,
     /// The levels by name.
     pub levels: BTreeMap<String, Level>,
     /// The cases in the order in which they are judged.
     pub cases: Vec<Entry>,
     /// The other files, with their SHA-256.
     pub files: BTreeMap<String, String>,
+}
+
+fn is_float32(format: &Format) -> bool {
+    *format == Format::F32
 }
 
 /// A level of the kit.
@@ -62,12 +70,12 @@ pub struct Entry {
 
 impl Manifest {
     /// The manifest of these cases, each with as many cases a level as there are.
-    pub fn new(cases: Vec<Entry>, files: BTreeMap<String, String>) -> Self {
+    pub fn new(cases: Vec<Entry>, files: BTreeMap<String, String>, dtype: Format) -> Self {
         let mut levels: BTreeMap<String, Level> = BTreeMap::new();
         for case in &cases {
             levels.entry(case.level.clone()).or_default().fewest += 1;
         }
-        Manifest { format: FORMAT.into(), contract: CONTRACT.into(), levels, cases, files }
+        Manifest { format: FORMAT.into(), contract: CONTRACT.into(), dtype, levels, cases, files }
     }
 
     /// Reads the manifest of a kit, and checks every file of it.

@@ -3,6 +3,7 @@
 mod convolutions;
 mod draft;
 mod export;
+mod halves;
 mod likelihood;
 mod manifest;
 mod networks;
@@ -11,6 +12,8 @@ mod processes;
 mod samplers;
 mod sizes;
 mod transformer;
+
+use crate::golden::format::Format;
 
 pub use draft::Draft;
 pub use export::export;
@@ -37,8 +40,8 @@ pub const LEVELS: [&str; 14] = [
 /// Shapes as real networks have them: some 300 MB, so that a kit has them only if they are asked for.
 pub const SIZES: &str = "sizes";
 
-/// The cases of these levels, or of all but [`SIZES`] if the list is empty.
-pub fn drafts(levels: &[String]) -> Vec<Draft> {
+/// The cases of these levels, or of all but [`SIZES`] if the list is empty, that a kit of the format has.
+pub fn drafts(levels: &[String], format: Format) -> Vec<Draft> {
     let mut all = vec![
         operations::elementary(),
         operations::products(),
@@ -71,5 +74,6 @@ pub fn drafts(levels: &[String]) -> Vec<Draft> {
         all.push(sizes::all());
     }
     let wanted = |draft: &Draft| levels.is_empty() || levels.iter().any(|level| level == draft.level);
-    all.into_iter().flatten().filter(wanted).collect()
+    let all = all.into_iter().flatten().filter(|draft| wanted(draft) && halves::has(format, draft));
+    all.map(|draft| halves::rounded(draft, format)).collect()
 }

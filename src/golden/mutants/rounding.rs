@@ -1,6 +1,6 @@
 //! Mistakes that are precisions: products of inputs with fewer bits.
 
-use super::{Case, Result, Results, Tensor, evaluate};
+use super::{Case, Format, Result, Results, Tensor, evaluate};
 
 /// With everything that is multiplied rounded to so many bits behind the point, ties to even; biases are added and stay.
 pub(super) fn rounded_inputs(case: &Case, bits: u32) -> Result<Results<f64>> {
@@ -9,8 +9,7 @@ pub(super) fn rounded_inputs(case: &Case, bits: u32) -> Result<Results<f64>> {
 
 /// The same as float16 has it, subnormals and all.
 pub(super) fn half_inputs(case: &Case) -> Result<Results<f64>> {
-    // Below 2⁻¹⁴ float16 has a fixed spacing of 2⁻²⁴; adding and taking away 1.5 · 2⁻¹ rounds to it in float32.
-    multiplied(case, |x| if x.abs() < 6.103_515_6e-5 { (x + 0.75) - 0.75 } else { round_to_bits(x, 10) })
+    multiplied(case, |x| Format::F16.nearest(x))
 }
 
 fn round_to_bits(x: f32, bits: u32) -> f32 {

@@ -6,8 +6,9 @@
 //! and squares are what a processor is good at, and a tolerance takes a tenth of the time.
 
 use std::ops::Range;
+use std::sync::atomic::Ordering::Relaxed;
 
-use super::{Noisy, U, noise};
+use super::{Noisy, U, UNIT, noise, rounded};
 use crate::numerics::gemm::{Epilogue, Gather, Rectangle, Right};
 use crate::numerics::instruction_set::every_instruction_set;
 
@@ -35,6 +36,12 @@ every_instruction_set! {
     }
 }
 
+/// A sum with noise of variance u²/3 Q, rounded to the format if that has fewer digits.
+fn sum(s: f64, q: f64) -> Noisy {
+    let sum = s + U * q.sqrt() * noise(s);
+    if f64::from_bits(UNIT.load(Relaxed)) > U { rounded(sum) } else { Noisy(sum) }
+}
+
 /// C (+)= A · B (+ bias) for some columns of B, given that part of C.
 pub(super) fn tiles(
     a: Gather<Noisy>,
@@ -57,7 +64,7 @@ pub(super) fn tiles(
             for i in 0..rows.len() {
                 let c = &mut c.row(tile * ROWS + i)[here.clone()];
                 for (j, c) in c.iter_mut().enumerate() {
-                    *c = Noisy(s[i][j] + U * q[i][j].sqrt() * noise(s[i][j]));
+                    *c = sum(s[i][j], q[i][j]);
                     if let Epilogue::OverwriteWithBias(bias) = start {
                         *c += bias[first + j];
                     }
@@ -69,7 +76,7 @@ pub(super) fn tiles(
 
 #[cfg(test)]
 mod tests {
-    use super::super::with_noise;
+    use super::super::{Format, with_noise};
     use super::*;
     use crate::numerics::gemm::{Matrix, matrix_product};
     use crate::numerics::rng::Stream;
@@ -85,13 +92,13 @@ mod tests {
         let truth: f64 = a.iter().zip(b).map(|(a, b)| a.0 * b.0).sum();
         let spread = |sum: &dyn Fn() -> Noisy| {
             const RUNS: u64 = 4000;
-            let squares = (1..=RUNS).map(|run| with_noise(run, || (sum().0 - truth) / U).powi(2));
+            let squares = (1..=RUNS).map(|run| with_noise(run, Format::F32, || (sum().0 - truth) / U).powi(2));
             (squares.sum::<f64>() / RUNS as f64).sqrt()
         };
         let steps = spread(&|| a.iter().zip(b).fold(Noisy(0.0), |sum, (a, &b)| a.fma::<Native>(b, sum)));
         let at_once = spread(&|| {
             let mut c = [Noisy(0.0)];
-            matrix_product(Matrix::new(a, 1, K), Matrix::new(b, K, 1), &mut c, Epilogue::Overwrite);
+            matrix_product(Matrix::new(a, 1, K), Matrix::new(b, K, 1), &mut c, 1, Epilogue::Overwrite);
             c[0]
         });
         // A deviation of 4,000 numbers is off by 1/√8000, 1.1 %; two of them differ by six times √2 of that at most.
