@@ -25,14 +25,15 @@ import numpy_backend
 jax.config.update("jax_default_matmul_precision", "highest")
 
 
-def backend(op, attributes, **arrays):
+def backend(op, attributes, dtype=np.float32, **arrays):
     """The op's outputs and gradients as arrays, or None: not supported."""
     if op in OF_NUMPY:  # nothing in it is JAX's
-        return numpy_backend.run(op, attributes, arrays)
+        return numpy_backend.run(op, attributes, arrays, dtype)
     if op not in OPS:
         return None
     grad_output = arrays.pop("grad_output", None)
-    floats = {name: x for name, x in arrays.items() if x.dtype.kind == "f"}
+    grad_output = None if grad_output is None else grad_output.astype(dtype)
+    floats = {name: x.astype(dtype) for name, x in arrays.items() if x.dtype.kind == "f"}
     integers = {name: x for name, x in arrays.items() if name not in floats}  # have no gradient
     constants = {name: integers.pop(name) for name in ("timesteps",) if name in integers}  # which tables are made for
 
@@ -47,9 +48,9 @@ def backend(op, attributes, **arrays):
         y, pullback = jax.vjp(outputs, floats)
         return y, pullback(grad_output)[0]
 
-    # Training compiles one step, not all of them. The Frechet distance is float64's, for which JAX has to be asked.
+    # Training compiles one step, not all of them. For float64 JAX has to be asked; the Frechet distance is always in it.
     compute = compute if op == "training" else jax.jit(compute)
-    with jax.enable_x64(op == "frechet_distance"):
+    with jax.enable_x64(dtype == np.float64 or op == "frechet_distance"):
         outputs, gradients = compute(floats, integers, grad_output)
     if outputs is None:
         return None

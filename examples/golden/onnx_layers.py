@@ -70,7 +70,9 @@ def conv2d(g, x, weight, bias=None, stride=1, padding=0):
 
 # No kernel of ONNX Runtime's on the CPU: it runs the nodes by which ONNX defines GroupNormalization, whose variance is
 # E[x^2] - E[x]^2. PyTorch's exporter writes InstanceNormalization, which has a kernel and does not cancel.
-def group_norm(g, x, weight, bias, groups, eps=1e-5):
+def group_norm(g, x, groups, weight=None, bias=None, eps=1e-5):
+    weight = np.ones(g.shapes["x"][1], np.float32) if weight is None else weight
+    bias = np.zeros(len(weight), np.float32) if bias is None else bias
     return g.GroupNormalization(x, weight, bias, num_groups=groups, epsilon=eps)
 
 
