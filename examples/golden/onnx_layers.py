@@ -11,7 +11,7 @@ from onnx import TensorProto, helper
 import numpy_backend
 from numpy_layers import part
 
-OPSET, IR = 27, 11  # the newest that ONNX Runtime 1.32 takes
+OPSET, IR = 28, 14  # the newest that onnx 1.23 and ONNX Runtime 1.32 have
 TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64}
 
 
