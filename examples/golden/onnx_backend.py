@@ -64,7 +64,8 @@ def network(op, attributes, x, t, noise, class_labels=None):
             return tuple(results.values())
 
     file = io.BytesIO()
-    with torch.no_grad(), warnings.catch_warnings(action="ignore", category=FutureWarning):  # PyTorch's, of itself
+    with torch.no_grad(), warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)  # PyTorch's, of itself
         torch.onnx.export(Network().eval(), tuple(tensors), dynamo=True, input_names=names, verbose=False).save(file)
     return dict(zip(results, layers.run(file.getvalue(), dict(zip(names, (x, t, noise, class_labels))))))
 
