@@ -202,7 +202,10 @@ def is_ancestral(config, **attributes):
 
 
 def reverse_step(x_t, model_output, noise, config, t, t_prev, eta=0.0, steps=None, **attributes):
-    """One step of DDPM (Ho et al. 2020, Eq. 7) or DDIM (Song et al. 2021, Eq. 12) to t_prev, -1 being the image."""
+    """One step of DDPM (Ho et al. 2020, Eq. 7) or DDIM (Song et al. 2021, Eq. 12) to t_prev, -1 being the image.
+
+    Of NumPy it takes the tables alone: the arrays may be another framework's.
+    """
     if not is_ancestral(config, **attributes):
         return None
     ddim = attributes["class"] == "DDIMScheduler"
@@ -220,7 +223,7 @@ def reverse_step(x_t, model_output, noise, config, t, t_prev, eta=0.0, steps=Non
         x_0, eps = signal * x_t - sigma * model_output, signal * model_output + sigma * x_t
     if config.get("clip_sample", True):
         limit = config.get("clip_sample_range", 1.0)
-        x_0 = np.clip(x_0, -limit, limit)
+        x_0 = x_0.clip(-limit, limit)
     beta = 1 - a / b
     posterior_variance = beta * (1 - b) / (1 - a)
     if ddim:
@@ -245,17 +248,23 @@ def visited(config, steps):
     raise ValueError(f'timestep_spacing "{spacing}": known are leading, trailing, linspace')
 
 
-def trajectory(x_T, model_output, noise, config, steps, eta=0.0, **attributes):
-    if not is_ancestral(config, **attributes):
-        return None
-    times, x = visited(config, steps), [x_T]
+def visits(config, steps, **attributes):
+    """The times that a chain visits, each with the one it goes to."""
+    times = visited(config, steps)
     following = times[1:] + [-1]
     if attributes["class"] == "DDIMScheduler":  # one stride down, whatever the list says
         following = [max(t - config.get("num_train_timesteps", 1000) // steps, -1) for t in times]
-    for i, (t, t_prev) in enumerate(zip(times, following)):
+    return list(zip(times, following))
+
+
+def trajectory(x_T, model_output, noise, config, steps, eta=0.0, **attributes):
+    if not is_ancestral(config, **attributes):
+        return None
+    steps, x = visits(config, steps, **attributes), [x_T]
+    for i, (t, t_prev) in enumerate(steps):
         step = reverse_step(x[-1], model_output[i], noise[i], config, t, t_prev, eta, **attributes)
         x.append(step["output.prev_sample"])
-    return {"output.timesteps": np.array(times, np.float64), "output.x": np.stack(x)}
+    return {"output.timesteps": np.array([t for t, _ in steps], np.float64), "output.x": np.stack(x)}
 
 
 # --- What is learned ---

@@ -30,14 +30,19 @@ def decoder(x_0, mean, log_variance, form):
     return -np.log(np.maximum(p, floor)), slope
 
 
-def terms(x_0, noise, model_output, timesteps, alpha_bars, prediction, variance, clip, form):
-    """For each step: the terms in nats per element, their slope by what the network said of the variance, and x_0_hat."""
-    real, channels = x_0.dtype.type, x_0.shape[1]
+def levels(alpha_bars, timesteps):
+    """Of each step of the chain alpha_bar, the one before, beta between them, and the smallest variance."""
     alpha_bar = alpha_bars[timesteps]
     before = np.concatenate([[1.0], alpha_bar[:-1]])
     beta = 1 - alpha_bar / before
     tilde = beta * (1 - before) / (1 - alpha_bar)
-    smallest = np.concatenate([tilde[1:2] if len(tilde) > 1 else beta[:1], tilde[1:]])
+    return alpha_bar, before, beta, np.concatenate([tilde[1:2] if len(tilde) > 1 else beta[:1], tilde[1:]])
+
+
+def terms(x_0, noise, model_output, timesteps, alpha_bars, prediction, variance, clip, form):
+    """For each step: the terms in nats per element, their slope by what the network said of the variance, and x_0_hat."""
+    real, channels = x_0.dtype.type, x_0.shape[1]
+    alpha_bar, before, beta, smallest = levels(alpha_bars, timesteps)
     for i, (a, b) in enumerate(zip(alpha_bar, before)):
         signal, sigma = real(math.sqrt(a)), real(math.sqrt(1 - a))
         x_t, said = signal * x_0 + sigma * noise[i], model_output[i][:, :channels]

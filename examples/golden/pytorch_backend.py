@@ -54,6 +54,7 @@ TAPPED = re.compile(
 )
 
 
+NETWORKS = {"unet": UNet2DModel, "dit": DiTTransformer2DModel}
 OF_SCHEDULERS = ("schedule", "q_sample", "levels", "reverse_step", "trajectory")
 
 
@@ -264,17 +265,24 @@ def loaded(kind, a, dtype):
     return pytorch_float64.with_positions(model) if exact else model
 
 
-def network(kind, a, x, t, noise, class_labels=None):
-    taps, model = {}, loaded(kind, a, x.dtype)
-    for name, module in model.named_modules() if a.get("taps") else ():
+def outputs(model, x, t, noise, class_labels, taps):
+    """What the network puts out, its loss, and with `taps` what its modules put out."""
+    kept, hooks = {}, []
+    for name, module in model.named_modules() if taps else ():
         if TAPPED.fullmatch(name):
             first = lambda y: y[0] if isinstance(y, tuple) else y  # noqa: E731
-            module.register_forward_hook(lambda _, __, y, name=name: taps.__setitem__(f"taps.{name}", first(y)))
-    out = model(x.requires_grad_(), t, class_labels=class_labels).sample
-    loss = F.mse_loss(out, noise)
-    results = {**taps, "output.out": out, "output.loss": loss}
+            hooks.append(module.register_forward_hook(lambda _, __, y, name=name: kept.__setitem__(f"taps.{name}", first(y))))
+    out = model(x, t, class_labels=class_labels).sample
+    for hook in hooks:
+        hook.remove()
+    return {**kept, "output.out": out, "output.loss": F.mse_loss(out, noise)}
+
+
+def network(kind, a, x, t, noise, class_labels=None):
+    model = loaded(kind, a, x.dtype)
+    results = outputs(model, x.requires_grad_(), t, noise, class_labels, a.get("taps"))
     if a.get("gradients"):
-        loss.backward()
+        results["output.loss"].backward()
         results |= {f"grad.{name}": p.grad for name, p in [("x", x), *model.named_parameters()]}
     return results
 
@@ -325,7 +333,7 @@ OPS = {
     "q_sample": lambda a, x_0, eps, t: DDPMScheduler.from_config(a).add_noise(x_0, eps, t),
 }
 OPS |= {f.__name__: f for f in (conv2d, conv_transpose2d, attention, res_block, attention_block, mse_loss, schedule, reverse_step, oracle, levels)}
-OPS |= {"unet": functools.partial(network, UNet2DModel), "dit": functools.partial(network, DiTTransformer2DModel)}
+OPS |= {op: functools.partial(network, kind) for op, kind in NETWORKS.items()}
 OPS |= {f.__name__: f for f in (trajectory, adamw, clip_grad_norm, ema, training)}
 OPS |= {f.__name__: f for f in (patchify, unpatchify, positions, dit_embedding, dit_block)}
 OPS |= {f.__name__: f for f in (cross_entropy, classifier_block, frechet_distance, precision_recall)}

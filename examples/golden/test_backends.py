@@ -1,9 +1,14 @@
-"""numpy_backend against pytorch_backend, both in float64, on random inputs: outputs and every gradient.
+"""numpy_backend and jax_backend against pytorch_backend, all in float64, on random inputs: outputs and every gradient; and
+onnx_backend, in float32, the outputs.
 
-Prints one line for each case with the largest |difference| / largest |value| of a tensor; exits 1 above 1e-12.
+    python test_backends.py [numpy] [jax] [onnx]      without names all three
+
+Prints one line for each case with the largest |difference| / largest |value| of a tensor; exits 1 above 1e-12, or above 1e-4
+where a backend computes in float32.
 Schedules and samplers of diffusers run on float64 tables (pytorch_float64.py); its own float32 tables are compared too.
 """
 
+import importlib
 import sys
 
 import numpy as np
@@ -13,6 +18,9 @@ import numpy_backend
 import pytorch_backend
 
 LIMIT = 1e-12
+# In float32: ONNX, whose group norm cancels (onnx_layers.py), and the softmax in jax.nn.dot_product_attention, always.
+LIMIT_OF_FLOAT32 = 1e-4
+IN_FLOAT32 = {"onnx": "", "jax": ("attention", "dit_block"), "numpy": ()}  # operations, by how their names start
 rng = np.random.default_rng(1)
 
 
@@ -38,6 +46,19 @@ def attention_block_inputs(c, normed):
 
 def norm_inputs(weighted, c=6, offset=0.0, shape=(2, 6, 5, 3)):
     return {"x": normal(*shape, offset=offset)} | ({"weight": normal(c), "bias": normal(c)} if weighted else {})
+
+
+def classifier_block_inputs(c, c_out):
+    p = {"x": normal(2, c, 6, 4), **affine("norm1", c), **affine("conv1", c_out, c, 3, 3)}
+    p |= {**affine("norm2", c_out), **affine("conv2", c_out, c_out, 3, 3)}
+    return p | ({} if c == c_out else affine("conv_shortcut", c_out, c, 1, 1))
+
+
+def dit_block_inputs(c, biased):
+    layers = {"norm1.linear": (6 * c, c), "ff.net.0.proj": (4 * c, c), "ff.net.2": (c, 4 * c), "attn1.to_out.0": (c, c)}
+    layers |= {f"attn1.to_{name}": (c, c) for name in "qkv"} | ({} if biased else {"norm3": (c,)})
+    p = {"x": normal(2, 5, c), "emb": normal(2, c)} | {k: v for name, size in layers.items() for k, v in affine(name, *size).items()}
+    return p if biased else {name: v for name, v in p.items() if name not in {f"attn1.to_{x}.bias" for x in "qkv"}}
 
 
 def sampler_inputs(*shape):
@@ -79,6 +100,18 @@ def with_gradient():
         yield "res_block", {"groups": 2, "time_embedding_norm": norm}, res_block_inputs(4, 4, scale_shift, False)
     yield "attention_block", {"heads": 1, "groups": 3}, attention_block_inputs(6, True)
     yield "attention_block", {"heads": 3, "rescale_output_factor": 2.0}, attention_block_inputs(6, False)
+    yield "classifier_block", {"groups": 2}, classifier_block_inputs(4, 4)
+    yield "classifier_block", {"groups": 2, "stride": 2}, classifier_block_inputs(4, 6)
+    yield "patchify", {"patch": 2}, {"x": normal(2, 3, 4, 6)}
+    yield "unpatchify", {"patch": 2, "height": 4, "width": 6}, {"x": normal(2, 6, 12)}
+    yield "modulate", {}, {"x": normal(2, 5, 3), "shift": normal(2, 3), "scale": normal(2, 3)}
+    yield "gate", {}, {"x": normal(2, 5, 3), "branch": normal(2, 5, 3), "gate": normal(2, 3)}
+    yield "affine", {}, {"x": normal(2, 5, 3), "weight": normal(3), "bias": normal(3)}
+    embedding = affine("timestep_embedder.linear_1", 6, 8) | affine("timestep_embedder.linear_2", 6, 6)
+    embedding["class_embedder.embedding_table.weight"] = normal(4, 6)
+    yield "dit_embedding", {}, {"t": np.array([0, 7, 999]), "class_labels": np.array([0, 3, 0])} | embedding
+    yield "dit_block", {"heads": 2}, dit_block_inputs(6, True)
+    yield "dit_block", {"heads": 3, "eps": 1e-2}, dit_block_inputs(6, False)
 
 
 def without_gradient():
@@ -89,6 +122,8 @@ def without_gradient():
         yield "time_embedding", attributes, {"t": np.array([0, 1, 500, 999])}
         yield "time_embedding", attributes, {"t": np.array([0.5, 998.25])}
     yield "mse_loss", {}, {"prediction": normal(2, 3, 4), "target": normal(2, 3, 4)}
+    yield "cross_entropy", {}, {"logits": normal(4, 5), "labels": np.array([4, 0, 4, 2])}
+    yield "positions", {"rows": 2, "columns": 4, "dim": 8, "base": 1}, {}
     linear, cosine = {"num_train_timesteps": 1000}, {"num_train_timesteps": 50, "beta_schedule": "squaredcos_cap_v2"}
     scaled = {"num_train_timesteps": 100, "beta_schedule": "scaled_linear", "beta_start": 1e-3, "beta_end": 0.1}
     for config in (linear, cosine, scaled):
@@ -138,7 +173,23 @@ def difference(mine, theirs):
     return scaled[worst], worst
 
 
-def main():
+def in_numpy(op, attributes, inputs):
+    return numpy_backend.run(op, attributes, inputs, np.float64)
+
+
+def in_jax(op, attributes, inputs):
+    return importlib.import_module("jax_backend").backend(op, attributes, np.float64, **inputs)
+
+
+def in_onnx(op, attributes, inputs):
+    inputs = {name: x if x.dtype.kind == "i" else x.astype(np.float32) for name, x in inputs.items()}
+    return importlib.import_module("onnx_backend").backend(op, attributes, **inputs)
+
+
+BACKENDS = {"numpy": in_numpy, "jax": in_jax, "onnx": in_onnx}
+
+
+def main(names):
     torch.set_num_threads(1)
     # noise added at a last step that is not t = 0: diffusers' clamp of the variance at 1e-20 leaves 1e-10 of it
     limits = {"trailing": 1e-9, "linspace": LIMIT}
@@ -146,24 +197,28 @@ def main():
     for gradient, source in ((True, with_gradient()), (False, without_gradient())):
         for op, attributes, inputs in source:
             if gradient:
-                y = numpy_backend.run(op, attributes, inputs, np.float64)["output"]
+                y = pytorch_backend.backend(op, attributes, torch.float64, **inputs)["output"]
                 inputs = inputs | {"grad_output": normal(*y.shape)}
-            mine = numpy_backend.run(op, attributes, inputs, np.float64)
             theirs = pytorch_backend.backend(op, attributes, torch.float64, **inputs)
-            worst, where = difference(mine, theirs)
-            spacing = attributes.get("config", {}).get("timestep_spacing")
-            wrong = not worst <= limits.get(spacing, LIMIT)
-            failed, cases = failed + wrong, cases + 1
-            print(f"{'FAIL' if wrong else 'ok':5}{worst:9.1e}  {op:20} {where:32} {attributes or ''}")
+            for name in names:
+                mine = BACKENDS[name](op, attributes, inputs)
+                if mine is None:
+                    continue
+                worst, where = difference(mine, theirs if name != "onnx" else {k: x for k, x in theirs.items() if k[:5] != "grad."})
+                spacing = attributes.get("config", {}).get("timestep_spacing")
+                limit = LIMIT_OF_FLOAT32 if op.startswith(IN_FLOAT32[name]) else limits.get(spacing, LIMIT)
+                wrong = not worst <= limit
+                failed, cases = failed + wrong, cases + 1
+                print(f"{'FAIL' if wrong else 'ok':5}{worst:9.1e}  {name:6}{op:20} {where:32} {attributes or ''}")
     for op, attributes, inputs in without_gradient():
         if op == "schedule":
             theirs = pytorch_backend.backend(op, attributes)
             worst, where = difference(numpy_backend.run(op, attributes, inputs, np.float64), theirs)
             failed, cases = failed + (not worst < 1e-3), cases + 1
-            print(f"{'ok' if worst < 1e-3 else 'FAIL':5}{worst:9.1e}  {op + ' in float32':20} {where:32} {attributes}")
+            print(f"{'ok' if worst < 1e-3 else 'FAIL':5}{worst:9.1e}  numpy {op + ' in float32':20} {where:32} {attributes}")
     print(f"{cases} cases, {failed} failed")
     return 1 if failed else 0
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(main(sys.argv[1:] or list(BACKENDS)))
