@@ -25,6 +25,8 @@
 //! - Softmax: who differentiates through the subtraction of the greatest, too, adds Σ dx to its gradient, a zero with the
 //!   roundings of the terms p (|dy| + |Σ p dy|) that cancel in it: 4 u √(n Σ terms²).
 //!
+//! - DDPM's step: 1 − ᾱ and β lose digits at small t in tables of float32.
+//!
 //! A gradient that is zero in truth, as that of an attention's key bias (probabilities add up to 1, so what moves all
 //! scores of a query alike moves nothing), has nothing but the errors of the terms that cancel in it; and these are not
 //! roundings alone. Each
@@ -162,6 +164,9 @@ fn of_noise(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
     if ["group_norm", "layer_norm"].contains(&case.op.as_str()) {
         add_offset(case, &mut squares);
     }
+    if case.op == "reverse_step" && case.attributes["class"] == "DDPMScheduler" {
+        add_tables(case, truth, &mut squares)?;
+    }
     if case.op == "softmax" {
         add_greatest(case, truth, &mut squares);
     }
@@ -169,6 +174,25 @@ fn of_noise(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
         add_scores(case, truth, &mut squares);
     }
     Ok(squares)
+}
+
+/// The roundings of tables in DDPM's step: β is taken as 1 − ᾱ_t/ᾱ_s and divided by 1 − ᾱ_t, so what x_t and x̂₀ count is off by u / (1 − ᾱ_t),
+/// each for itself; where the tables of a run all come from one rounded ᾱ, those errors cancel.
+fn add_tables(case: &Case, truth: &Results<f64>, tolerances: &mut Results<f64>) -> Result<()> {
+    let Some(Value::Object(config)) = case.attributes.get("config") else { return Ok(()) };
+    let tables = evaluate::<f64>(&Case { op: "schedule".into(), attributes: config.clone(), ..Case::default() })?;
+    let t = case.attributes.get("t").and_then(Value::as_u64).unwrap_or(0) as usize;
+    let alphas = tables.iter().find(|(name, _)| name == "output.alphas_cumprod");
+    let lost = alphas.map_or(0.0, |(_, alphas)| U / (1.0 - alphas[[t]]));
+    let (x_t, x_0) = (case.numbers("input.x_t"), truth.iter().find(|(name, _)| name == "output.pred_original_sample"));
+    let Some((_, x_0)) = x_0 else { return Ok(()) };
+    for (_, tolerance) in tolerances.iter_mut().filter(|(name, _)| name == "output.prev_sample") {
+        ndarray::Zip::from(tolerance)
+            .and(&x_t)
+            .and(x_0)
+            .for_each(|tol, x_t, x_0| *tol += lost * (x_t.abs() + x_0.abs()));
+    }
+    Ok(())
 }
 
 /// The roundings of a zero that is added to the gradient of the greatest of a row, in softmax.

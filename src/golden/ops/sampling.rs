@@ -7,10 +7,10 @@ use super::diffusion::{row, scheduler_of, tables};
 use super::{Request, Results, named};
 use crate::Result;
 use crate::denoise::{Estimate, Output};
-use crate::diffusion::{Form, Level, Prediction};
+use crate::diffusion::{Form, Level, Prediction, Process};
 use crate::golden::precision::Precision;
 use crate::layers::{flat, shaped};
-use crate::numerics::Real;
+use crate::numerics::{Real, elementary};
 use crate::pipeline::Scheduler;
 use crate::sample::{Choice, Conventions, Sampler, Step, Transition, Walk, weighted_sum};
 
@@ -217,6 +217,17 @@ impl<F: Precision> Walk<F> for Recalled<'_, F> {
     }
 }
 
+/// The time that the network is fed at a level. EDM's is ¼ ln σ; others take σ to the power ρ in float32 before.
+fn fed<F: Precision>(scheduler: &Scheduler, level: Level) -> F {
+    match scheduler.schedule.process() {
+        Process::Edm { rho: Some(rho), .. } if F::NOISY => {
+            let root = F::from_f64(elementary::exp(elementary::ln(level.sigma()) / rho));
+            F::from_f64(0.25 * rho * elementary::ln(root.to_f64()))
+        }
+        _ => F::from_f64(level.time),
+    }
+}
+
 /// The levels of a chain: the times that are fed, and σ of each evaluation and of the end.
 pub fn levels<F: Precision>(request: &Request) -> Result<Results<F>> {
     let scheduler = sampler::<F>(request)?;
@@ -227,7 +238,7 @@ pub fn levels<F: Precision>(request: &Request) -> Result<Results<F>> {
     let sigma = |level: Level| if scheduler.sampler.entry().form == Form::Flow { level.sigma() } else { level.ratio() };
     let ends = chain.iter().map(|step| step.from).chain(chain.last().map(|step| step.to));
     Ok(vec![
-        named("output.timesteps", row(chain.iter().map(|step| F::from_f64(step.from.time)).collect())),
+        named("output.timesteps", row(chain.iter().map(|step| fed(&scheduler, step.from)).collect())),
         named("output.sigmas", row(ends.map(|level| F::from_f64(sigma(level))).collect())),
     ])
 }
@@ -247,7 +258,7 @@ pub fn trajectory<F: Precision>(request: &Request) -> Result<Results<F>> {
     let of_steps = |x: &ArrayD<F>| x.axis_iter(Axis(0)).map(|x| in_rows(&x.to_owned())).collect();
     let mut walk = Recorded::new(&scheduler, of_steps(&outputs), of_steps(&noise));
     scheduler.sampler.run(&chain, in_rows(&start), &scheduler.options, &mut walk)?;
-    let fed = chain.iter().map(|step| F::from_f64(step.from.time)).collect();
+    let fed = chain.iter().map(|step| fed(&scheduler, step.from)).collect();
     let states = flat(&start).iter().chain(walk.states.iter().flat_map(|x| flat(x))).copied().collect();
     let states = shaped(IxDyn(&[&[evaluations + 1], start.shape()].concat()), states);
     Ok(vec![named("output.timesteps", row(fed)), named("output.x", states)])
