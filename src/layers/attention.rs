@@ -19,9 +19,9 @@
 //! # Block by block
 //!
 //! A row of S, of P and of dS needs one row of q and of do. So 48 rows at a time go all the way to o, and to dq, and the matrix
-//! of all scores is never there. dv and dk add up over the queries, in blocks of 256 rows as every product does, so a
-//! block of P and of dS is what the backward pass holds. It computes P again from q and k, to the same bits; a P that is
-//! small is kept, which is faster: `WORTH_KEEPING`.
+//! of all scores is never there. dv and dk add up over the queries, in blocks of 256 rows as every product does, and the sum of a
+//! block goes on from strip to strip (`over_queries`), so a strip of P and of dS is what the backward pass holds. It computes P
+//! again from q and k, to the same bits; a P that is small is kept, which is faster: `WORTH_KEEPING`.
 //!
 //! The cache keeps q, k, v and perhaps P. Each product is in the order of
 //! [`gemm`](crate::numerics::gemm); the factor 1/√d is applied to S and to dS, each product rounded once. Hazard: a constant added to every
@@ -37,6 +37,7 @@ use super::{Kept, flat};
 use crate::numerics::buffer_pool::{self, Aligned};
 use crate::numerics::gemm::{BLOCK, Epilogue, Matrix, Readable, Rectangle, Right, panel_product_in};
 use crate::numerics::{Real, parallel};
+use over_queries::OverQueries;
 
 /// Rows of scores that are computed at once: few enough for them to stay in the second cache beside the keys and the values.
 const ROWS: usize = 48;
@@ -115,28 +116,31 @@ pub fn attention_backward<F: Real>(cache: Cache<F>, d_o: impl Into<Kept<F, Ix3>>
     let [mut dq, mut dk, mut dv] = [&q, &k, &v].map(|x| buffer_pool::take(x.len()));
     let of_keys = by_head(&mut dk, k.dim(), heads).into_iter().zip(by_head(&mut dv, k.dim(), heads));
     let parts = by_head(&mut dq, q.dim(), heads).into_iter().zip(of_keys);
-    parallel::deal(parts.enumerate().collect(), |(head, (dq, (mut dk, mut dv)))| {
+    parallel::deal(parts.enumerate().collect(), |(head, (dq, (dk, dv)))| {
         let [q, k, v, d_o] = [&q, &k, &v, &d_o].map(|x| matrix_of(x, head, heads));
-        let of_a_block = BLOCK.min(tokens) * scores.stride;
-        let mut again = p.is_none().then(|| (Readable::new(k.t()), buffer_pool::take(of_a_block)));
-        let (k, v_t, mut ds) = (Readable::new(k), Readable::new(v.t()), buffer_pool::take(of_a_block));
+        let at_once = scores.queries_at_once();
+        let of_a_strip = at_once.min(tokens) * scores.stride;
+        let mut again = p.is_none().then(|| (Readable::new(k.t()), buffer_pool::take(of_a_strip)));
+        let (k, v_t, mut ds) = (Readable::new(k), Readable::new(v.t()), buffer_pool::take(of_a_strip));
+        let [mut dk, mut dv] = [dk, dv].map(OverQueries::new);
         for (block, dq) in dq.by_rows(BLOCK).into_iter().enumerate() {
-            let (first, rows) = (block * BLOCK, dq.shape().0);
-            let (q, d_o) = (q.rows(first, rows), d_o.rows(first, rows));
-            let p: &[F] = match (&p, &mut again) {
-                (Some(p), _) => &p[(head * tokens + first) * scores.stride..],
-                (None, Some((k_t, p))) => {
-                    scores.of_block(q, k_t.as_right(), p);
-                    p
-                }
-                (None, None) => unreachable!("computed again where it is not kept"),
-            };
-            scores.gradients(p, d_o, v_t.as_right(), k.as_right(), &mut ds, dq);
-            let start = if block == 0 { Epilogue::Overwrite } else { Epilogue::Accumulate };
-            let [p, ds] = [p, &ds].map(|x| scores.matrix(x, rows).t());
-            panel_product_in(p, Readable::new(d_o).as_right(), dv.again(), start);
-            panel_product_in(ds, Readable::new(q).as_right(), dk.again(), start);
+            for (strip, dq) in dq.by_rows(at_once).into_iter().enumerate() {
+                let (first, rows) = (block * BLOCK + strip * at_once, dq.shape().0);
+                let (q, d_o) = (q.rows(first, rows), d_o.rows(first, rows));
+                let p: &[F] = match (&p, &mut again) {
+                    (Some(p), _) => &p[(head * tokens + first) * scores.stride..],
+                    (None, Some((k_t, p))) => {
+                        scores.of_rows(q, k_t.as_right(), p);
+                        p
+                    }
+                    (None, None) => unreachable!("computed again where it is not kept"),
+                };
+                scores.gradients(p, d_o, v_t.as_right(), k.as_right(), &mut ds, dq);
+                dv.add(first, scores.matrix(p, rows), d_o);
+                dk.add(first, scores.matrix(&ds, rows), q);
+            }
         }
+        [dk, dv].iter_mut().for_each(OverQueries::end_block);
     });
     [dq.into_array(q.dim()), dk.into_array(k.dim()), dv.into_array(v.dim())]
 }
@@ -159,6 +163,17 @@ impl<F: Real> Scores<F> {
         Scores { keys, stride: (keys.div_ceil(LINE) | 1) * LINE, scale }
     }
 
+    /// Queries whose P and dS are there at once in a backward pass: whole blocks where there are threads that share them, or where they stay
+    /// in the second cache, else as many strips as do.
+    fn queries_at_once(&self) -> usize {
+        const IN_CACHE: usize = 72 << 10; // numbers: twice that in f32 are half a megabyte
+        match IN_CACHE / self.stride {
+            _ if parallel::may_cut() => BLOCK,
+            BLOCK.. => BLOCK,
+            rows => (rows / ROWS * ROWS).max(ROWS),
+        }
+    }
+
     /// These rows as a matrix.
     fn matrix<'a>(&self, x: &'a [F], rows: usize) -> Matrix<'a, F> {
         Matrix { data: x, shape: (rows, self.keys), row: self.stride, column: 1 }
@@ -171,8 +186,8 @@ impl<F: Real> Scores<F> {
         scaled_softmax(&mut p[..rows * self.stride], self.keys, self.stride, Some(self.scale));
     }
 
-    /// The same for a block of them.
-    fn of_block(&self, q: Matrix<F>, k_t: Right<F>, p: &mut [F]) {
+    /// The same for more of them.
+    fn of_rows(&self, q: Matrix<F>, k_t: Right<F>, p: &mut [F]) {
         let rows = q.shape.0;
         let at_once = rows_at_once(rows, self.keys);
         let parts = p[..rows * self.stride].chunks_mut(at_once * self.stride);
@@ -183,7 +198,7 @@ impl<F: Real> Scores<F> {
         });
     }
 
-    /// dS and dq = dS k / √d of a block of rows.
+    /// dS and dq = dS k / √d of such rows.
     fn gradients(&self, p: &[F], d_o: Matrix<F>, v_t: Right<F>, k: Right<F>, ds: &mut [F], dq: Rectangle<F>) {
         let at_once = rows_at_once(dq.shape().0, self.keys);
         let parts = dq.by_rows(at_once).into_iter().zip(ds.chunks_mut(at_once * self.stride));
@@ -224,5 +239,6 @@ fn matrix_of<F>(x: &Array3<F>, head: usize, heads: usize) -> Matrix<'_, F> {
     Matrix { data: &flat(x)[image * tokens * c + head % heads * d..], shape: (tokens, d), row: c, column: 1 }
 }
 
+mod over_queries;
 #[cfg(test)]
 mod tests;

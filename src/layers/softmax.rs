@@ -17,6 +17,7 @@
 
 use crate::numerics::Real;
 use crate::numerics::instruction_set::every_instruction_set;
+use crate::numerics::real::NEAR;
 use crate::numerics::sum::{sum, sum_of_products};
 
 /// Each row of `width` scores becomes probabilities, in place.
@@ -35,10 +36,17 @@ pub fn softmax_backward<F: Real>(p: &[F], dp: &mut [F], width: usize) {
     scaled_softmax_backward(p, dp, width, width, None);
 }
 
+/// Softmax of the scores times a positive scale, if there is one, of rows of `width` numbers that begin `stride` apart; each
+/// product is rounded.
+pub(crate) fn scaled_softmax<F: Real>(scores: &mut [F], width: usize, stride: usize, scale: Option<F>) {
+    match F::softmax() {
+        Some(kernel) => kernel(scores, width, stride, scale.unwrap_or(F::one())), // to multiply by 1 changes nothing
+        None => softmax_by_definition(scores, width, stride, scale),
+    }
+}
+
 every_instruction_set! {
-    /// Softmax of the scores times a positive scale, if there is one, of rows of `width` numbers that begin `stride` apart; each
-    /// product is rounded.
-    pub(crate) fn scaled_softmax<F>(scores: &mut [F], width: usize, stride: usize, scale: Option<F>) {
+    fn softmax_by_definition<F>(scores: &mut [F], width: usize, stride: usize, scale: Option<F>) {
         let scaled = |s: F| scale.map_or(s, |scale| s * scale);
         for row in scores.chunks_mut(stride) {
             let row = &mut row[..width];
@@ -63,9 +71,6 @@ every_instruction_set! {
         }
     }
 }
-
-/// Scores that are all within this of the greatest have exponentials of 2⁻⁶⁰ or more: e⁻⁴¹ > 2⁻⁶⁰.
-const NEAR: f64 = 41.0;
 
 /// The greatest of a row, as 16 lanes go through it side by side: no order changes which it is. Of two zeros it may be either,
 /// and a NaN may be passed over; but the exponentials are the same, and a row with a NaN is all NaN.
@@ -94,9 +99,16 @@ fn extremes<F: Real>(row: &[F]) -> [F; 2] {
     [least, greatest]
 }
 
+/// The gradient of [`scaled_softmax`]: ds = p (dp − Σ dp p) scale, of rows as there; dp becomes ds in place.
+pub(crate) fn scaled_softmax_backward<F: Real>(p: &[F], dp: &mut [F], width: usize, stride: usize, scale: Option<F>) {
+    match F::softmax_gradient() {
+        Some(kernel) => kernel(p, dp, width, stride, scale.unwrap_or(F::one())),
+        None => gradient_by_definition(p, dp, width, stride, scale),
+    }
+}
+
 every_instruction_set! {
-    /// The gradient of [`scaled_softmax`]: ds = p (dp − Σ dp p) scale, of rows as there; dp becomes ds in place.
-    pub(crate) fn scaled_softmax_backward<F>(p: &[F], dp: &mut [F], width: usize, stride: usize, scale: Option<F>) {
+    fn gradient_by_definition<F>(p: &[F], dp: &mut [F], width: usize, stride: usize, scale: Option<F>) {
         let scaled = |s: F| scale.map_or(s, |scale| s * scale);
         for (p, dp) in p.chunks(stride).zip(dp.chunks_mut(stride)) {
             let (p, dp) = (&p[..width], &mut dp[..width]);
@@ -189,12 +201,14 @@ mod tests {
         in_precision::<f64>(53);
     }
 
-    /// Rows that are divided by the reciprocal, rows that are not (a score further than [`NEAR`] from the greatest), and what is beside them.
+    /// Rows that are divided by the reciprocal, rows that are not (a score further than [`NEAR`] from the greatest), and what is beside
+    /// them. Nine rows are twice four side by side, and one.
     #[test]
     fn softmax_with_a_scale_has_the_bits_of_its_definition() {
         fn in_precision<F: Real>() {
-            for (spread, scale) in [(1.0, 0.125), (60.0, 0.3), (400.0, 1.0)] {
-                let (width, stride) = (37, 41);
+            let spreads = [(1.0, 0.125), (60.0, 0.3), (400.0, 1.0)];
+            for ((spread, scale), width) in spreads.into_iter().flat_map(|s| [1, 16, 37, 256].map(|width| (s, width))) {
+                let stride = width + 4;
                 let scores = normal(9 * stride, 1).mapv(|x| F::from_f64(spread * x)).to_vec();
                 let dp = normal(9 * stride, 2).mapv(F::from_f64).to_vec();
                 let scale = F::from_f64(scale);

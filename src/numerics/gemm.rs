@@ -35,7 +35,7 @@ mod rectangle;
 mod square;
 mod tiles;
 
-pub(crate) use kernels::{Kernels, Tiles};
+pub(crate) use kernels::{Kernels, Softmax, SoftmaxGradient, Tiles};
 pub(crate) use matrix::panel_product_in;
 pub use matrix::{Matrix, Readable, matrix_product, panel_product};
 pub use panels::{Panels, Right};
@@ -91,6 +91,8 @@ pub enum Epilogue<'a, F> {
     OverwriteWithBias(&'a [F]),
     /// A sum to which the product is added.
     Accumulate,
+    /// What the same product had after the steps before these, of the same block: the sum goes on from there.
+    Continue,
 }
 
 /// C (+)= A · B (+ bias), shapes (m, k) · (k, n), with row i of C at `c[i * stride..][..n]`.
@@ -114,6 +116,7 @@ pub(crate) fn product_in<F: Real>(a: Gather<F>, b: Right<F>, mut below: Rectangl
     let (m, k, n) = (a.rows.len(), a.steps.len(), b.shape.1);
     assert_eq!(k, b.shape.0, "product: A has {k} columns and B has {} rows", b.shape.0);
     assert_eq!(below.shape(), (m, n), "product: C has the rows of A and the columns of B");
+    assert!(!matches!(start, Epilogue::Continue) || k <= BLOCK, "product: a block of which {k} steps are left");
     if let Epilogue::OverwriteWithBias(bias) = start {
         assert_eq!(bias.len(), n, "product: a bias of {} numbers for {n} columns", bias.len());
     }
@@ -179,11 +182,12 @@ pub fn product_by_definition<F: Real>(a: Gather<F>, b: &[F], c: &mut [F], start:
     for (i, &row) in a.rows.iter().enumerate() {
         for j in 0..n {
             let c = &mut c[i * n + j];
+            let begun = if matches!(start, Epilogue::Continue) { *c } else { F::zero() };
             if !matches!(start, Epilogue::Accumulate) {
                 *c = F::zero();
             }
             for (block, steps) in a.steps.chunks(BLOCK).enumerate() {
-                let mut acc = F::zero();
+                let mut acc = begun;
                 for (k, &step) in steps.iter().enumerate() {
                     acc = a.data[row + step].fma::<Native>(b[(block * BLOCK + k) * n + j], acc);
                 }

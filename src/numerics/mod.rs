@@ -12,6 +12,8 @@ pub mod parallel;
 pub mod peak;
 pub mod real;
 pub mod rng;
+#[cfg(target_arch = "x86_64")]
+mod softmax;
 pub mod sum;
 
 pub use fused::{Fused, Native};

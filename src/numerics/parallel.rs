@@ -111,7 +111,7 @@ pub(crate) fn deal<T: Send>(tasks: Vec<T>, work: impl Fn(T) + Sync) {
 }
 
 /// Whether there are threads for what the caller cuts off.
-pub(super) fn may_cut() -> bool {
+pub(crate) fn may_cut() -> bool {
     let others = match ROLE.get() {
         Role::Free | Role::LoneMicrobatch => true,
         Role::Microbatch => ATTENDING.load(Ordering::Relaxed) > 0,

@@ -74,6 +74,10 @@ pub trait Real:
     fn from_words(words: &[u32], numbers: &mut [Self]);
 }
 
+/// Numbers that are all within this of the greatest have exponentials, times that of minus the greatest, of 2⁻⁶⁰ or more, as
+/// [`Real::quotient`] wants them: e⁻⁴¹ > 2⁻⁶⁰.
+pub(crate) const NEAR: f64 = 41.0;
+
 macro_rules! real {
     ($type:ident, $fma:path, $exp:path, $exp_of_nonpositive:path, $sigmoid:path, $tanh:path) => {
         impl Real for $type {

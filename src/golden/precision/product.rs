@@ -55,7 +55,7 @@ pub(super) fn tiles(
         for (tile, rows) in a.rows.chunks(ROWS).enumerate() {
             let (mut s, mut q) = ([[0.0; LANES]; ROWS], [[0.0; LANES]; ROWS]);
             for (i, s) in s.iter_mut().enumerate().take(rows.len()) {
-                if matches!(start, Epilogue::Accumulate) {
+                if matches!(start, Epilogue::Accumulate | Epilogue::Continue) {
                     let c = &c.row(tile * ROWS + i)[here.clone()];
                     s.iter_mut().zip(c).for_each(|(s, c)| *s = c.0);
                 }

@@ -26,13 +26,13 @@ use crate::numerics::{Fused, Real};
 
 /// Added and taken away again, it rounds |x| < 2²² to an integer, ties to even: at 1.5·2²³ the spacing of f32 is 1. The
 /// integer stands in the low bits of the sum.
-const ROUNDER: f32 = 12_582_912.0;
+pub(super) const ROUNDER: f32 = 12_582_912.0;
 /// ln 2 rounded to f32.
-const LN2_HI: f32 = f32::from_bits(0x3f31_7218);
+pub(super) const LN2_HI: f32 = f32::from_bits(0x3f31_7218);
 /// ln 2 − `LN2_HI` rounded to f32: −1.9046542e-9.
-const LN2_LO: f32 = f32::from_bits(0xb102_e308);
+pub(super) const LN2_LO: f32 = f32::from_bits(0xb102_e308);
 /// q₀ ... q₄, lowest first.
-const Q: [f32; 5] = [0.499_999_94, 0.166_665_18, 0.041_668_244, 0.008_368_945, 0.001_382_276_2];
+pub(super) const Q: [f32; 5] = [0.499_999_94, 0.166_665_18, 0.041_668_244, 0.008_368_945, 0.001_382_276_2];
 
 /// e^x in f32. Overflows to +∞ above 88.72283, and to 0 through the subnormals below −87.33655.
 #[inline(always)]

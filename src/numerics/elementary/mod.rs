@@ -34,6 +34,8 @@
 //! None of them is promised to be monotone in the last place: σ can fall by an ulp from one f32 to the next.
 
 mod exp;
+#[cfg(target_arch = "x86_64")]
+pub(super) mod exp_avx512;
 mod sigmoid;
 mod tanh;
 

@@ -16,7 +16,7 @@ use std::ops::Range;
 
 use super::ahead::A_STEP;
 use super::kernels::Tiles;
-use super::tiles::{Kernel, Tile, each_tile};
+use super::tiles::{Held, Kernel, Tile, each_tile};
 use super::{Epilogue, Gather, Panels, Rectangle, Right};
 use crate::numerics::instruction_set::{InstructionSet, current};
 
@@ -89,16 +89,27 @@ const SPAN: usize = 32;
 #[allow(unsafe_code)]
 #[target_feature(enable = "avx512f")]
 unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut Rectangle<f32>) {
-    let Tile { a, b, step, panel, top, columns, soon, adds, bias } = tile;
+    let Tile { a, b, step, panel, top, columns, soon, holds, bias } = tile;
     assert!(a.rows.len() == R);
     let last = a.steps.len().saturating_sub(1);
     assert!(a.steps.is_empty() || b.len() >= (V - 1) * panel + last * step + LANES);
+    let lanes = |j: usize| columns.len().saturating_sub(j * LANES).min(LANES);
+    let masks: [__mmask16; V] = std::array::from_fn(|j| (1u32 << lanes(j)).wrapping_sub(1) as __mmask16);
     let mut acc = [[_mm512_setzero_ps(); V]; R];
     // Without a step nothing is known of the rows' places, and nothing is read.
     let row: [*const f32; R] = std::array::from_fn(|i| a.data.as_ptr().wrapping_add(a.rows[i]));
-    // SAFETY: places in A are the caller's promise; those in B were asserted; to fetch is not to read.
+    // SAFETY: places in A are the caller's promise; those in B were asserted; the lanes of the masks are those of C's rows; to
+    // fetch is not to read.
     unsafe {
-        if adds {
+        if holds == Held::Begun {
+            for (i, acc) in acc.iter_mut().enumerate() {
+                let c = c.row(top + i)[columns.clone()].as_ptr();
+                for j in 0..V {
+                    acc[j] = _mm512_maskz_loadu_ps(masks[j], c.wrapping_add(j * LANES));
+                }
+            }
+        }
+        if holds == Held::Sum {
             for i in 0..R {
                 let line = c.row(top + i).as_ptr().wrapping_add(columns.start);
                 for j in 0..V {
@@ -124,8 +135,6 @@ unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut Rectang
             }
         }
     }
-    let lanes = |j: usize| columns.len().saturating_sub(j * LANES).min(LANES);
-    let masks: [__mmask16; V] = std::array::from_fn(|j| (1u32 << lanes(j)).wrapping_sub(1) as __mmask16);
     assert!(bias.is_none_or(|bias| bias.len() == columns.len()));
     for (i, acc) in acc.iter().enumerate() {
         let c = c.row(top + i)[columns.clone()].as_mut_ptr();
@@ -133,7 +142,7 @@ unsafe fn block<const R: usize, const V: usize>(tile: Tile<f32>, c: &mut Rectang
             let (c, mask) = (c.wrapping_add(j * LANES), masks[j]);
             // SAFETY: the lanes of the masks are those of the row, and of the bias.
             unsafe {
-                let mut sum = if adds { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), acc) } else { acc };
+                let mut sum = if holds == Held::Sum { _mm512_add_ps(_mm512_maskz_loadu_ps(mask, c), acc) } else { acc };
                 if let Some(bias) = bias {
                     sum = _mm512_add_ps(sum, _mm512_maskz_loadu_ps(mask, bias.as_ptr().wrapping_add(j * LANES)));
                 }

@@ -14,6 +14,13 @@ pub type Tiles<F> = fn(Gather<F>, Right<F>, Range<usize>, Rectangle<F>, Epilogue
 /// side, become rows of [`Panels`](super::Panels). Every column has at least as many sixteens of numbers as there are squares.
 pub type Transpose<F> = fn(columns: [&[[F; 16]]; 16], squares: &mut [[[F; 16]; 16]]);
 
+/// A way to turn scores times a scale into probabilities, in place, of rows of so many numbers that begin so far apart:
+/// `(scores, width, stride, scale)`.
+pub type Softmax<F> = fn(&mut [F], usize, usize, F);
+
+/// A way to turn dP into dS, in place, given P: `(p, dp, width, stride, scale)`.
+pub type SoftmaxGradient<F> = fn(&[F], &mut [F], usize, usize, F);
+
 /// What the processor offers beyond that which every processor of the target has.
 pub trait Kernels: Sized {
     /// A faster way through products, where this processor has it: the same bits.
@@ -22,6 +29,14 @@ pub trait Kernels: Sized {
     }
     /// A faster way to transpose sixteen columns of sixteen numbers than one by one, where this processor has it.
     fn transpose() -> Option<Transpose<Self>> {
+        None
+    }
+    /// A faster softmax over rows, where this processor has it: the same bits.
+    fn softmax() -> Option<Softmax<Self>> {
+        None
+    }
+    /// Likewise its gradient.
+    fn softmax_gradient() -> Option<SoftmaxGradient<Self>> {
         None
     }
 }
@@ -34,6 +49,14 @@ impl Kernels for f32 {
     #[cfg(target_arch = "x86_64")]
     fn transpose() -> Option<Transpose<f32>> {
         super::square::transpose_of_f32()
+    }
+    #[cfg(target_arch = "x86_64")]
+    fn softmax() -> Option<Softmax<f32>> {
+        crate::numerics::softmax::softmax_of_f32()
+    }
+    #[cfg(target_arch = "x86_64")]
+    fn softmax_gradient() -> Option<SoftmaxGradient<f32>> {
+        crate::numerics::softmax::gradient_of_f32()
     }
 }
 

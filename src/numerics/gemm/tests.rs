@@ -158,6 +158,31 @@ fn product_is_the_same_with_any_number_of_threads(m: usize, k: usize, n: usize) 
     }
 }
 
+/// Blocks in two parts: of tiles of 1 to 4 panels, of few rows and of many.
+#[test]
+fn product_that_continues_a_block_has_the_bits_of_the_whole_block() {
+    fn in_precision<F: Real>() {
+        for (m, k, n) in SHAPES.into_iter().filter(|shape| (2..=BLOCK).contains(&shape.1)) {
+            let (a, b) = (normal::<F>(m * k, 1), normal::<F>(k * n, 2));
+            let (mut expected, mut found, mut defined) =
+                (vec![F::zero(); m * n], vec![F::zero(); m * n], vec![F::zero(); m * n]);
+            let (rows, steps): (Vec<usize>, Vec<usize>) = ((0..m).map(|i| i * k).collect(), (0..k).collect());
+            let whole = Gather { data: &a, rows: &rows, steps: &steps };
+            product_by_definition(whole, &b, &mut expected, Epilogue::Overwrite);
+            let parts = [(0..k / 3 + 1, Epilogue::Overwrite), (k / 3 + 1..k, Epilogue::Continue)];
+            for (part, start) in parts {
+                let (a, b) = (Gather { steps: &steps[part.clone()], ..whole }, &b[part.start * n..part.end * n]);
+                product(a, Panels::new(b, part.len(), n, n, 1).as_right(), &mut found, n, start);
+                product_by_definition(a, b, &mut defined, start);
+            }
+            assert_eq!(bits(&found), bits(&expected), "{} {m} x {k} x {n}", F::NAME);
+            assert_eq!(bits(&defined), bits(&expected), "{} {m} x {k} x {n}, by definition", F::NAME);
+        }
+    }
+    in_precision::<f32>();
+    in_precision::<f64>();
+}
+
 /// `matrixmultiply` is another author's kernel; pinned, because its block size of 256 is not part of its promise.
 #[cfg(target_arch = "x86_64")]
 #[test]

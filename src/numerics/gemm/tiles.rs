@@ -50,10 +50,21 @@ pub(super) struct Tile<'a, F> {
     /// Numbers of A that tiles to come read: a kernel may fetch them now.
     #[cfg_attr(not(target_arch = "x86_64"), allow(dead_code))]
     pub(super) soon: &'a [F],
-    /// Whether C holds something that is added to.
-    pub(super) adds: bool,
+    /// What C holds.
+    pub(super) holds: Held,
     /// What is added to each row at the end, a number a column.
     pub(super) bias: Option<&'a [F]>,
+}
+
+/// What C holds before a tile.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) enum Held {
+    /// Nothing.
+    Nothing,
+    /// A sum to which that of this block is added.
+    Sum,
+    /// The sum of this block so far.
+    Begun,
 }
 
 /// These columns of C, tile by tile; `c` has them and the rows of A.
@@ -78,7 +89,11 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
         for block in (0..a.steps.len().max(1)).step_by(BLOCK) {
             let steps = &a.steps[block..a.steps.len().min(block + BLOCK)];
             ahead.during(strip, block / BLOCK);
-            let adds = block > 0 || matches!(start, Epilogue::Accumulate);
+            let holds = match start {
+                Epilogue::Continue => Held::Begun,
+                Epilogue::Overwrite | Epilogue::OverwriteWithBias(_) if block == 0 => Held::Nothing,
+                _ => Held::Sum,
+            };
             let mut first = columns.start;
             while first < columns.end {
                 let (panels, most_rows) = K::tile((columns.end - first).div_ceil(width));
@@ -95,7 +110,7 @@ pub(super) fn each_tile<F: Real, K: Kernel<F>>(
                     let (a, b_data) = (Gather { rows, steps, ..a }, b.from(first, block));
                     let (step, panel, soon) = (b.step, b.panel, ahead.next(steps.len()));
                     let (top, columns) = (strip * of_strip + tile * height, columns.clone());
-                    let tile = Tile { a, b: b_data, step, panel, top, columns, soon, adds, bias };
+                    let tile = Tile { a, b: b_data, step, panel, top, columns, soon, holds, bias };
                     // SAFETY: every row plus every step lies in `data`: `check` has seen the greatest of each.
                     #[allow(unsafe_code)]
                     unsafe {
@@ -132,13 +147,20 @@ impl<P: Fused, F: Real, const N: usize> Kernel<F> for Plain<P, N> {
 
     #[allow(unsafe_code)]
     #[inline(always)]
-    unsafe fn block(Tile { a, b, step, top, columns, adds, bias, .. }: Tile<F>, c: &mut Rectangle<F>) {
+    unsafe fn block(Tile { a, b, step, top, columns, holds, bias, .. }: Tile<F>, c: &mut Rectangle<F>) {
         // A tile of fewer rows computes its last row again.
         let rows = std::array::from_fn(|i| a.rows[i.min(a.rows.len() - 1)]);
         let last = a.steps.len().saturating_sub(1);
         assert!(a.steps.is_empty() || b.len() >= last * step + N, "a panel has N numbers a step");
+        let mut begun = [[F::zero(); N]; ROWS];
+        if holds == Held::Begun {
+            for (i, begun) in begun.iter_mut().enumerate().take(a.rows.len()) {
+                begun[..columns.len()].copy_from_slice(&c.row(top + i)[columns.clone()]);
+            }
+        }
         // SAFETY: the caller's promise, and the assertion.
-        let acc: [[F; N]; ROWS] = unsafe { sums::<P, F, N>(a.data, &rows, a.steps, b, step) };
+        let acc: [[F; N]; ROWS] = unsafe { sums::<P, F, N>(begun, a.data, &rows, a.steps, b, step) };
+        let adds = holds == Held::Sum;
         for (i, acc) in acc.iter().take(a.rows.len()).enumerate() {
             let c = &mut c.row(top + i)[columns.clone()];
             match c.first_chunk_mut::<N>() {
@@ -155,7 +177,7 @@ impl<P: Fused, F: Real, const N: usize> Kernel<F> for Plain<P, N> {
     }
 }
 
-/// acc[i][j] = Σ_k data[rows[i] + steps[k]] · b[k · b_step + j] of one block, k ascending from acc = +0.
+/// acc[i][j] + Σ_k data[rows[i] + steps[k]] · b[k · b_step + j] of one block, k ascending.
 ///
 /// Bounds are checked by the callers, once for all tiles: checks here would be nine for twelve multiply-adds.
 ///
@@ -164,13 +186,13 @@ impl<P: Fused, F: Real, const N: usize> Kernel<F> for Plain<P, N> {
 #[allow(unsafe_code)]
 #[inline(always)]
 unsafe fn sums<P: Fused, F: Real, const N: usize>(
+    mut acc: [[F; N]; ROWS],
     data: &[F],
     rows: &[usize; ROWS],
     steps: &[usize],
     b: &[F],
     b_step: usize,
 ) -> [[F; N]; ROWS] {
-    let mut acc = [[F::zero(); N]; ROWS];
     let row = rows.map(|start| data.as_ptr().wrapping_add(start)); // without a step nothing is known of it
     // SAFETY: the caller's promise, element by element.
     unsafe {
