@@ -4,7 +4,8 @@
 //!
 //! C[i, j] = Σ_k A[i, k] · B[k, j]. k is cut into blocks of 256 from k = 0. In a block acc = +0, then
 //! acc ← fma(A[i, k], B[k, j], acc) with k ascending. C is the acc of block 0, then C ← C + acc for each later block;
-//! where C accumulates, C ← C + acc from block 0 on. Then the bias is added. [`product_by_definition`] is that
+//! where C accumulates, C ← C + acc from block 0 on. Then the bias is added. Where C continues, its numbers are the acc with which the
+//! steps of one block go on. [`product_by_definition`] is that
 //! paragraph as code, and every other product in this crate has its bits.
 //!
 //! # One loop for everything: a product with a gathered matrix
