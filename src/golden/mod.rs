@@ -10,7 +10,7 @@
 //! |---|---|
 //! | [`case`] | one case in one safetensors file |
 //! | [`ops`] | the operations, each generic over the precision |
-//! | [`format`] | the formats of a backend's numbers: float32, float16, bfloat16 |
+//! | [`mod@format`] | the formats of a backend's numbers: float32, float16, bfloat16 |
 //! | [`precision`], [`tolerance`] | how far a correct float32 implementation may be from the truth |
 //! | [`oracle`] | golden values of any case |
 //! | [`kit`] | the cases of the kit, and the folder that holds them |

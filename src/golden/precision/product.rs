@@ -92,8 +92,8 @@ mod tests {
         let truth: f64 = a.iter().zip(b).map(|(a, b)| a.0 * b.0).sum();
         let spread = |sum: &dyn Fn() -> Noisy| {
             const RUNS: u64 = 4000;
-            let squares = (1..=RUNS).map(|run| with_noise(run, Format::F32, || (sum().0 - truth) / U).powi(2));
-            (squares.sum::<f64>() / RUNS as f64).sqrt()
+            let errors = (1..=RUNS).map(|run| with_noise(run, Format::F32, || (sum().0 - truth) / U));
+            (errors.map(|error| error * error).sum::<f64>() / RUNS as f64).sqrt()
         };
         let steps = spread(&|| a.iter().zip(b).fold(Noisy(0.0), |sum, (a, &b)| a.fma::<Native>(b, sum)));
         let at_once = spread(&|| {
