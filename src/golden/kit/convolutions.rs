@@ -15,10 +15,8 @@ pub(super) fn conv2d(
     kernel: [usize; 2],
     output: [usize; 2],
 ) -> Draft {
-    let groups = attributes.get("groups").and_then(Value::as_u64).unwrap_or(1) as usize;
-    let draft = Draft::new(level, &format!("conv2d_{name}"), "conv2d", attributes);
-    let draft = draft.normal("x", &x).normal("weight", &[c_out, x[1] / groups, kernel[0], kernel[1]]);
-    draft.normal("bias", &[c_out]).grad(&[x[0], c_out, output[0], output[1]])
+    let weight = [c_out, x[1] / groups(&attributes), kernel[0], kernel[1]];
+    inputs(Draft::new(level, &format!("conv2d_{name}"), "conv2d", attributes), x, weight, [c_out, output[0], output[1]])
 }
 
 /// The same transposed, with a weight (c_in, c_out / groups, kh, kw).
@@ -31,10 +29,17 @@ pub(super) fn conv_transpose2d(
     kernel: [usize; 2],
     output: [usize; 2],
 ) -> Draft {
-    let groups = attributes.get("groups").and_then(Value::as_u64).unwrap_or(1) as usize;
-    let draft = Draft::new(level, &format!("conv_transpose2d_{name}"), "conv_transpose2d", attributes);
-    let draft = draft.normal("x", &x).normal("weight", &[x[1], c_out / groups, kernel[0], kernel[1]]);
-    draft.normal("bias", &[c_out]).grad(&[x[0], c_out, output[0], output[1]])
+    let (op, weight) = ("conv_transpose2d", [x[1], c_out / groups(&attributes), kernel[0], kernel[1]]);
+    inputs(Draft::new(level, &format!("{op}_{name}"), op, attributes), x, weight, [c_out, output[0], output[1]])
+}
+
+fn groups(attributes: &Value) -> usize {
+    attributes.get("groups").and_then(Value::as_u64).unwrap_or(1) as usize
+}
+
+fn inputs(draft: Draft, x: [usize; 4], weight: [usize; 4], [c_out, height, width]: [usize; 3]) -> Draft {
+    let draft = draft.normal("x", &x).normal("weight", &weight).normal("bias", &[c_out]);
+    draft.grad(&[x[0], c_out, height, width])
 }
 
 /// Convolutions as U-Nets have them.

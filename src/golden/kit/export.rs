@@ -77,11 +77,11 @@ fn write_case(folder: &Path, draft: Draft) -> Result<Entry> {
     let of_level = folder.join("cases").join(draft.level);
     std::fs::create_dir_all(&of_level).map_err(|e| Error::io(&of_level, "create", &e))?;
     complete(&mut case, None)?;
-    for mutant in draft.mutants {
+    for mutant in &draft.mutants {
         add_mutant(&mut case, mutant)?;
-        if case.format != Format::F32 {
-            halves::keep_if_rejected(&mut case, mutant);
-        }
+    }
+    if case.format != Format::F32 {
+        halves::keep_named(&mut case, &draft.mutants);
     }
     if draft.probe {
         add_orders(&mut case);

@@ -48,16 +48,18 @@ pub fn weights(model: &Model, format: Format) -> Vec<u8> {
     write_tensors(&tensors, metadata.into_iter().collect())
 }
 
-/// Takes out of a case of a half format a mistake that its digits do not tell from what is right.
-pub fn keep_if_rejected(case: &mut Case, mutant: &str) {
-    let start = format!("mutant.{mutant}.");
-    let results = case.order.iter().map(|name| {
-        let right = || &case.tensors[&format!("bits.{name}")];
-        (name.clone(), case.tensors.get(&format!("{start}{name}")).unwrap_or_else(right).clone())
-    });
-    let rejected = judge(case, &results.collect(), Scope::Whole).verdict >= Verdict::LikeTf32;
-    if !rejected {
-        case.tensors.retain(|name, _| !name.starts_with(&start));
-        case.partial.remove(mutant);
+/// Takes out of a case of a half format the mistakes that its digits tell neither from what is right nor from one another.
+pub fn keep_named(case: &mut Case, mutants: &[&str]) {
+    for mutant in mutants {
+        let start = format!("mutant.{mutant}.");
+        let results = case.order.iter().map(|name| {
+            let right = || &case.tensors[&format!("bits.{name}")];
+            (name.clone(), case.tensors.get(&format!("{start}{name}")).unwrap_or_else(right).clone())
+        });
+        let judgement = judge(case, &results.collect(), Scope::Whole);
+        if judgement.verdict < Verdict::LikeTf32 || judgement.mistake.as_deref() != Some(*mutant) {
+            case.tensors.retain(|name, _| !name.starts_with(&start));
+            case.partial.remove(*mutant);
+        }
     }
 }
