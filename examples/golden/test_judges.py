@@ -100,6 +100,8 @@ def main():
                 computed = results(case)
                 if computed is not None:
                     case.report(computed)
+            if not kit.results.is_dir():  # a kit whose cases have fewer mistakes
+                continue
             wrong += agree(name, str(kit.results), called if kit.dtype == "f32" or called == PASSES else None)
     for folder in sys.argv[3:]:
         wrong += agree(folder, folder, None)

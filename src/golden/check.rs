@@ -6,7 +6,7 @@ use std::path::Path;
 use serde::Serialize;
 
 use super::case::{Case, Tensor, read_tensors};
-use super::judge::{Judgement, Scope, Verdict, judge};
+use super::judge::{Judgement, SINGLE, Scope, Verdict, judge};
 use super::kit::{Entry, Manifest};
 use super::probes::orders_of;
 use crate::npy;
@@ -96,6 +96,7 @@ pub fn check(kit: &Path, results: &Path, selection: &Selection, mut progress: im
     }
     let mut cases = Vec::new();
     let mut orders: Option<Vec<String>> = None;
+    let mut products = Products::default();
     for entry in manifest.cases.iter().filter(|entry| selection.has(entry)) {
         let case = entry.read(kit)?;
         let judgement = match read_results(results, entry, &case)? {
@@ -110,11 +111,36 @@ pub fn check(kit: &Path, results: &Path, selection: &Selection, mut progress: im
                 judge(&case, &tensors, selection.scope)
             }
         };
+        let judgement = products.weigh(&case.op, judgement);
         let checked = Checked { id: entry.id.clone(), judgement };
         progress(&checked);
         cases.push(checked);
     }
     Ok(summary(&manifest, cases, orders))
+}
+
+/// The single products of a run so far. What rounds the inputs of its products does so in them, too: where they are right, the
+/// same errors in what is made of products are another mistake.
+#[derive(Default)]
+struct Products {
+    judged: usize,
+    wrong: bool,
+}
+
+impl Products {
+    /// So many say that a backend's products are right.
+    const ENOUGH: usize = 5;
+
+    fn weigh(&mut self, op: &str, judgement: Judgement) -> Judgement {
+        let precision = matches!(judgement.verdict, Verdict::LikeTf32 | Verdict::LikeHalf);
+        if SINGLE.contains(&op) {
+            self.judged += usize::from(judgement.worst.is_some());
+            self.wrong |= judgement.verdict >= Verdict::LikeTf32;
+        } else if precision && !self.wrong && self.judged >= Self::ENOUGH {
+            return Judgement { verdict: Verdict::Fail, ..judgement };
+        }
+        judgement
+    }
 }
 
 fn summary(manifest: &Manifest, cases: Vec<Checked>, orders: Option<Vec<String>>) -> Report {

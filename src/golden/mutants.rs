@@ -1,5 +1,6 @@
 //! Known mistakes, each with the values that it gives: what a tolerance has to reject, and a backend's error to be named.
 
+mod attention;
 mod layers;
 mod likelihood;
 mod norms;
@@ -137,12 +138,18 @@ pub const MUTANTS: &[Mutant] = &[
     mutant(
         "mask_after_softmax",
         "probabilities of hidden keys set to zero, the others as they were beside them",
-        norms::mask_after_softmax,
+        attention::mask_after_softmax,
     ),
+    mutant("hidden_score_of_minus_20", "a hidden score is -20, and visible ones may be less", |case| {
+        attention::hidden_score(case, -20.0)
+    }),
+    mutant("hidden_score_of_minus_10000", "a hidden score is -10000, and visible ones may be less", |case| {
+        attention::hidden_score(case, -10_000.0)
+    }),
     mutant(
         "key_blocks_not_rescaled",
         "softmax over blocks of 32 keys, each beside its own maximum",
-        sizes::not_rescaled,
+        attention::not_rescaled,
     ),
     mutant(
         "rest_of_the_terms_dropped",

@@ -26,7 +26,7 @@ const PRODUCTS: [&str; 12] = [
 ];
 
 /// Operations that are one product, whose number of terms is known.
-pub(super) const SINGLE: [&str; 3] = ["linear", "conv2d", "conv_transpose2d"];
+pub(in crate::golden) const SINGLE: [&str; 3] = ["linear", "conv2d", "conv_transpose2d"];
 
 /// Fewer numbers say nothing about how errors are spread; of one product less is needed.
 const FEW: usize = 8;
@@ -57,8 +57,15 @@ pub(super) struct Comparison<'a> {
 
 impl Comparison<'_> {
     fn errors(&self) -> impl Iterator<Item = (f64, f64)> {
-        let errors = self.found.iter().zip(&self.truth).map(|(f, t)| error(*f, *t));
-        errors.zip(self.tolerance.iter().copied())
+        let largest = self.case.format.largest();
+        self.found.iter().zip(&self.truth).zip(&self.tolerance).map(move |((&found, &truth), &tolerance)| {
+            // Where the format has no such number, infinity is right, and the largest number of the same sign.
+            let overflows = found.abs() >= largest && found.is_sign_negative() == truth.is_sign_negative();
+            match tolerance.is_finite() {
+                true => (error(found, truth), tolerance),
+                false => (if overflows { 0.0 } else { f64::INFINITY }, 1.0),
+            }
+        })
     }
 
     pub(super) fn is_right(&self) -> bool {

@@ -13,6 +13,7 @@ use serde::Serialize;
 use super::case::{Case, Tensor, read_tensors};
 use super::format::Format;
 use crate::atomic;
+pub(super) use comparison::SINGLE;
 use comparison::{Comparison, error};
 use lower::precision;
 

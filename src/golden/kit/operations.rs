@@ -119,6 +119,17 @@ pub fn layers() -> Vec<Draft> {
         attention("masked_by_image", 1, [3, 4, 6], 1.0)
             .integers("mask", &[2, 3, 4], &[1, 1, 0, 1, 0, 0, 1, 0, 1, 1, 1, 1, 0, 1, 1, 0, 1, 1, 1, 0, 0, 1, 0, 1])
             .mutants(&["mask_ignored", "mask_after_softmax"]),
+        // Beside such scores a hidden one of −20, or of −10⁴, is seen.
+        attention("causal_of_minus_50", 1, [5, 5, 4], 1.0)
+            .normal_around("q", &[2, 5, 4], 5.0, 0.3)
+            .normal_around("k", &[2, 5, 4], -5.0, 0.3)
+            .integers("mask", &[5, 5], &causal)
+            .mutants(&["hidden_score_of_minus_20"]),
+        attention("causal_of_minus_20000", 1, [5, 5, 4], 1.0)
+            .normal_around("q", &[2, 5, 4], 100.0, 0.01)
+            .normal_around("k", &[2, 5, 4], -100.0, 0.01)
+            .integers("mask", &[5, 5], &causal)
+            .mutants(&["hidden_score_of_minus_10000"]),
         attention("wide_values", 2, [4, 5, 8], 1.0).normal("v", &[2, 5, 12]).grad(&[2, 4, 12]),
         attention("narrow_values", 2, [3, 4, 12], 1.0).normal("v", &[2, 4, 2]).grad(&[2, 3, 2]),
         op("upsample_nearest_2x", "upsample_nearest_2x")

@@ -120,24 +120,3 @@ fn with_scales(case: &Case, of: impl Fn(&[f64]) -> (f64, f64)) -> Result<Results
     let named = [("output", y), ("grad.x", dx), ("grad.weight", d_gamma), ("grad.bias", d_beta)];
     Ok(named.map(|(name, values)| (name.to_string(), values)).into())
 }
-
-/// Attention whose hidden probabilities are zero, and the others not larger for it. Its output alone.
-pub(super) fn mask_after_softmax(case: &Case) -> Result<Results<f64>> {
-    let mut wrong = case.clone();
-    let Some(Tensor::I64(mask)) = wrong.tensors.remove("input.mask") else { panic!("a mask") };
-    wrong.tensors.remove("grad_output");
-    // The values of hidden keys are zero for one query at a time.
-    let (tokens, v) = (case.tensors["input.q"].shape()[1], case.numbers("input.v"));
-    let mask = mask.broadcast((v.shape()[0], tokens, v.shape()[1])).expect("a mask of each image").to_owned();
-    let mut results = evaluate::<f64>(&wrong)?;
-    for query in 0..tokens {
-        let mut seen = v.clone();
-        for (mut of_image, mask) in seen.outer_iter_mut().zip(mask.outer_iter()) {
-            of_image.outer_iter_mut().zip(mask.row(query)).for_each(|(mut key, &seen)| key *= seen as f64);
-        }
-        wrong.tensors.insert("input.v".into(), Tensor::F32(seen.mapv(|x| x as f32)));
-        let of_query = evaluate::<f64>(&wrong)?;
-        results[0].1.index_axis_mut(Axis(1), query).assign(&of_query[0].1.index_axis(Axis(1), query));
-    }
-    Ok(results)
-}

@@ -1,9 +1,9 @@
 //! Mistakes that small shapes hide: beyond a block, or beyond its last whole part. They are those of forward passes.
 
-use ndarray::{ArrayD, Axis, Slice};
+use ndarray::{Axis, Slice};
 
 use super::{Case, Result, Results, evaluate, input};
-use crate::layers::{flat, flat_mut};
+use crate::layers::flat_mut;
 
 /// The output alone.
 fn output(mut case: Case) -> Result<Results<f64>> {
@@ -46,37 +46,4 @@ pub(super) fn statistics_of_a_part(case: &Case) -> Result<Results<f64>> {
         channels.for_each(|(mut channel, (gamma, beta))| channel.mapv_inplace(|y| y * gamma + beta));
     }
     Ok(vec![("output".to_string(), y)])
-}
-
-/// Softmax over keys block by block, with the exponentials of each block beside the greatest score so far, and what was summed up before as it
-/// was: Milakov and Gimelshein 2018 multiply it by e^(m − m'), Dao et al. 2022 the output, too.
-pub(super) fn not_rescaled(case: &Case) -> Result<Results<f64>> {
-    const KEYS: usize = 32;
-    let heads = case.attributes["heads"].as_u64().expect("a number") as usize;
-    let [q, k, v] = ["input.q", "input.k", "input.v"].map(|name| case.numbers(name));
-    let (tokens, keys, c) = (q.shape()[1], k.shape()[1], q.shape()[2]);
-    let d = c / heads;
-    assert_eq!(q.shape()[0], 1, "one image");
-    let mut o = ArrayD::zeros(q.raw_dim());
-    let row = |x: &ArrayD<f64>, token: usize, head: usize| flat(x)[token * c + head * d..][..d].to_vec();
-    for (token, head) in (0..tokens).flat_map(|token| (0..heads).map(move |head| (token, head))) {
-        let q = row(&q, token, head);
-        let score = |key: usize| {
-            let products = q.iter().zip(row(&k, key, head)).map(|(q, k)| q * k);
-            products.sum::<f64>() / (d as f64).sqrt()
-        };
-        let (mut greatest, mut total, mut sum) = (f64::NEG_INFINITY, 0.0, vec![0.0; d]);
-        for first in (0..keys).step_by(KEYS) {
-            let scores: Vec<f64> = (first..keys.min(first + KEYS)).map(score).collect();
-            greatest = scores.iter().fold(greatest, |m, s| m.max(*s));
-            for (i, score) in scores.iter().enumerate() {
-                let p = libm::exp(score - greatest);
-                total += p;
-                sum.iter_mut().zip(row(&v, first + i, head)).for_each(|(sum, v)| *sum += p * v);
-            }
-        }
-        let o = &mut flat_mut(&mut o)[token * c + head * d..][..d];
-        o.iter_mut().zip(sum).for_each(|(o, sum)| *o = sum / total);
-    }
-    Ok(vec![("output".to_string(), o)])
 }
