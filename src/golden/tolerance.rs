@@ -176,8 +176,8 @@ fn of_noise(case: &Case, truth: &Results<f64>) -> Result<Results<f64>> {
     Ok(squares)
 }
 
-/// The roundings of tables in DDPM's step: β is taken as 1 − ᾱ_t/ᾱ_s and divided by 1 − ᾱ_t, so what x_t and x̂₀ count is off by u / (1 − ᾱ_t),
-/// each for itself; where the tables of a run all come from one rounded ᾱ, those errors cancel.
+/// The roundings of tables in DDPM's step: β is taken as 1 − ᾱ_t/ᾱ_s and divided by 1 − ᾱ_t, so the weights of x_t and of x̂₀
+/// are off by u / (1 − ᾱ_t), each for itself; in a noisy run both come from one rounded ᾱ, and their errors cancel.
 fn add_tables(case: &Case, truth: &Results<f64>, tolerances: &mut Results<f64>) -> Result<()> {
     let Some(Value::Object(config)) = case.attributes.get("config") else { return Ok(()) };
     let tables = evaluate::<f64>(&Case { op: "schedule".into(), attributes: config.clone(), ..Case::default() })?;

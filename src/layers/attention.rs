@@ -163,8 +163,8 @@ impl<F: Real> Scores<F> {
         Scores { keys, stride: (keys.div_ceil(LINE) | 1) * LINE, scale }
     }
 
-    /// Queries whose P and dS are there at once in a backward pass: whole blocks where there are threads that share them, or where they stay
-    /// in the second cache, else as many strips as do.
+    /// Queries whose P and dS are there at once in a backward pass: whole blocks where there are threads that share them, or
+    /// where they stay in the second cache, else as many strips as do.
     fn queries_at_once(&self) -> usize {
         const IN_CACHE: usize = 72 << 10; // numbers: twice that in f32 are half a megabyte
         match IN_CACHE / self.stride {

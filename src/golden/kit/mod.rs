@@ -37,7 +37,7 @@ pub const LEVELS: [&str; 14] = [
     SIZES,
 ];
 
-/// Shapes as real networks have them: some 300 MB, so that a kit has them only if they are asked for.
+/// Shapes as real networks have them: some 400 MB, so that a kit has them only if they are asked for.
 pub const SIZES: &str = "sizes";
 
 /// The cases of these levels, or of all but [`SIZES`] if the list is empty, that a kit of the format has.

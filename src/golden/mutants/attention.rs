@@ -60,8 +60,8 @@ pub(super) fn hidden_score(case: &Case, score: f64) -> Result<Results<f64>> {
     }))
 }
 
-/// Softmax over keys block by block, with the exponentials of each block beside the greatest score so far, and what was summed up before as it
-/// was: Milakov and Gimelshein 2018 multiply it by e^(m − m'), Dao et al. 2022 the output, too.
+/// Softmax over keys block by block, with the exponentials of each block beside the greatest score so far, and what was
+/// summed up before left as it was: Milakov and Gimelshein 2018 multiply it by e^(m − m'), Dao et al. 2022 the output, too.
 pub(super) fn not_rescaled(case: &Case) -> Result<Results<f64>> {
     const KEYS: usize = 32;
     Ok(output(case, |scores, _| {

@@ -148,8 +148,8 @@ fn joined<F: Precision>(parts: &[Array4<F>], axis: usize) -> Array4<F> {
     concatenate(Axis(axis), &views).expect("parts of one shape but for this axis").as_standard_layout().into_owned()
 }
 
-/// The weight, the number of the output's channels for each group, and the bias.
-fn parameters<F: Precision>(request: &Request, channels: usize) -> Result<Option<ArrayD<F>>> {
+/// The bias, where there is one: a number for each of the output's channels.
+fn bias<F: Precision>(request: &Request, channels: usize) -> Result<Option<ArrayD<F>>> {
     let bias = if request.has("bias") { Some(request.array::<F>("bias")?) } else { None };
     if let Some(bias) = &bias {
         request.check_shape("input.bias", &[channels], bias.shape())?;
@@ -173,7 +173,7 @@ pub fn conv2d<F: Precision>(request: &Request) -> Result<Results<F>> {
         return Err(request.refuse("attribute groups", format!("a divisor of the {c_in} input channels"), groups));
     }
     request.check_shape("input.weight", &[c_out, c_in / groups, kh, kw], weight.shape())?;
-    let bias = parameters::<F>(request, c_out)?;
+    let bias = bias::<F>(request, c_out)?;
     let ((window, every), [left, right, top, bottom]) = (geometry.window()?, geometry.padding);
     let (padded, (high, wide)) = ((h + top + bottom, w + left + right), window.kernel());
     if padded.0 < high || padded.1 < wide {
@@ -219,7 +219,7 @@ pub fn conv_transpose2d<F: Precision>(request: &Request) -> Result<Results<F>> {
     let (groups, [left, right, top, bottom]) = (geometry.groups, geometry.padding);
     let c_out = of_group.saturating_mul(groups);
     request.check_shape("input.weight", &[c_in, of_group, kh, kw], weight.shape())?;
-    let bias = parameters::<F>(request, c_out)?;
+    let bias = bias::<F>(request, c_out)?;
     let rest: [usize; 2] = numbers(request, "output_padding", 0, 0)?;
     if rest.iter().zip(geometry.stride).any(|(rest, stride)| *rest >= stride) {
         return Err(request.refuse("attribute output_padding", "less than the stride", format!("{rest:?}")));

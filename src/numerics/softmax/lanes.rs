@@ -5,7 +5,8 @@ use std::arch::x86_64::*;
 /// Numbers of a register, and lanes of a sum (contract N1, rule 4).
 pub(super) const LANES: usize = 16;
 
-/// The sum of 16 lanes, in the order of [`sum`](crate::numerics::sum): 8 to 15 are added to 0 to 7, 4 to 7 to 0 to 3, 2 and 3 to 0 and 1, and 1 to 0.
+/// The sum of 16 lanes, in the order of [`sum`](crate::numerics::sum): 8 to 15 are added to 0 to 7, 4 to 7 to 0 to 3,
+/// 2 and 3 to 0 and 1, and 1 to 0.
 #[inline]
 #[target_feature(enable = "avx512f")]
 pub(super) fn tree([low, high]: [__m512d; 2]) -> f64 {
