@@ -12,7 +12,7 @@ use crate::golden::check::{self, Checked, Report, Selection, check};
 use crate::golden::format::Format;
 use crate::golden::judge::{Scope, Verdict};
 use crate::golden::kit::{LEVELS, drafts, export};
-use crate::golden::mutants::MUTANTS;
+use crate::golden::mutants::mutants;
 use crate::golden::oracle::{Only, complete};
 use crate::trace::{self, Comparison, Trace};
 use crate::{Error, Result, atomic};
@@ -197,7 +197,7 @@ fn line(case: &Checked) -> String {
         if let Some(first) = &judgement.first_wrong {
             text += &format!("\n    the first wrong tensor in the order of execution: {first}");
         }
-        if let Some(mutant) = judgement.mistake.as_ref().and_then(|name| MUTANTS.iter().find(|m| m.name == name)) {
+        if let Some(mutant) = judgement.mistake.as_ref().and_then(|name| mutants().find(|m| m.name == name)) {
             text += &format!("\n    this is what yours looks like: {} ({})", mutant.mistake, mutant.name);
         }
     }

@@ -36,7 +36,9 @@ mod rectangle;
 mod square;
 mod tiles;
 
-pub(crate) use kernels::{Kernels, Softmax, SoftmaxGradient, Tiles};
+pub(crate) use kernels::{Kernels, Tiles};
+#[cfg(target_arch = "x86_64")]
+pub(crate) use kernels::{Softmax, SoftmaxGradient};
 pub(crate) use matrix::panel_product_in;
 pub use matrix::{Matrix, Readable, matrix_product, panel_product};
 pub use panels::{Panels, Right};

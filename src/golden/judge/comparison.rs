@@ -33,12 +33,17 @@ const FEW: usize = 8;
 const FEW_OF_ONE_PRODUCT: usize = 5;
 
 /// Of a tensor's largest tolerance: an error of the size of the largest term. Winograd's F(4x4, 3x3) takes up to 4.2,
-/// and no other that is in use takes more.
+/// and no other that is in use takes more. In a half format the result's own rounding is most of the largest tolerance.
 const FAST_UNITS: f64 = 8.0;
+const FAST_UNITS_OF_HALF: f64 = 1.0;
 
 /// The least and the largest relative error of products of rounded inputs.
 const LEAST: f64 = 5e-5;
 const MOST: f64 = 0.1;
+
+/// The largest scatter of one product, in units of √(Σ (a b)²): bfloat16 has 2.3e-3, and few numbers may have twice as much.
+/// Of K terms one that was left out is 1/√K: so it is no precision unless K is above 27,000.
+const MOST_OF_ONE_PRODUCT: f64 = 6e-3;
 
 /// The largest relative error of numbers that themselves have few bits, as sums in bfloat16 have.
 const NEAR_IN_BITS: f64 = 0.3;
@@ -127,7 +132,8 @@ impl Comparison<'_> {
     pub(super) fn is_fast(&self) -> bool {
         let finite = self.tolerance.iter().filter(|tol| tol.is_finite());
         let largest = finite.fold(0.0, |largest, &tol| if tol > largest { tol } else { largest });
-        let within = self.errors().all(|(error, _)| error <= FAST_UNITS * largest);
+        let units = if self.case.format == Format::F32 { FAST_UNITS } else { FAST_UNITS_OF_HALF };
+        let within = self.errors().all(|(error, _)| error <= units * largest);
         self.op_is_in(&PRODUCTS) && !self.is_scaled() && within
     }
 
@@ -202,8 +208,9 @@ impl Comparison<'_> {
             });
             size = squares.map(|square| square.max(0.0)).sum();
         }
-        let of_all = (of_errors / size).sqrt();
-        (LEAST..=MOST).contains(&of_all).then(|| (rest / size).sqrt())
+        let (of_all, scatter) = ((of_errors / size).sqrt(), (rest / size).sqrt());
+        let most = if self.op_is_in(&SINGLE) { MOST_OF_ONE_PRODUCT } else { MOST };
+        ((LEAST..=MOST).contains(&of_all) && scatter <= most).then_some(scatter)
     }
 }
 

@@ -187,10 +187,10 @@ pub fn judge(case: &Case, results: &BTreeMap<String, Tensor>, scope: Scope) -> J
         Some(name) if name == PRECISIONS[0] => Verdict::LikeTf32,
         Some(name) if PRECISIONS.contains(&name.as_str()) => Verdict::LikeHalf,
         Some(_) => Verdict::Fail,
-        // What is loose, fast, or of fewer digits is told apart in float32 alone.
-        None if case.format != Format::F32 => Verdict::Fail,
-        None if wrong.iter().all(|c| c.is_loose()) => Verdict::LooseFunctions,
+        // What is loose, or of fewer digits, is told apart in float32 alone.
+        None if case.format == Format::F32 && wrong.iter().all(|c| c.is_loose()) => Verdict::LooseFunctions,
         None if wrong.iter().all(|c| c.is_fast()) => Verdict::FastAlgorithm,
+        None if case.format != Format::F32 => Verdict::Fail,
         None => precision(&case.op, &comparisons, &wrong),
     };
     let verdict = if verdict < Verdict::Unsupported && !missing.is_empty() { Verdict::Incomplete } else { verdict };
@@ -205,7 +205,8 @@ fn first_weights(case: &Case) -> BTreeMap<String, Tensor> {
     read.map(|(weights, _)| weights).unwrap_or_default()
 }
 
-/// The first mistake of the case whose values the results have, where it changes any, within the tolerance. Of one that
+/// The first mistake of the case whose values the results have, where it changes any, within the tolerance; in a half format
+/// the only one. Of one that
 /// changes much the smallest results are stored; of those that are not, `partial` has the beginnings of the names.
 fn known_mistake(case: &Case, comparisons: &[Comparison]) -> Option<String> {
     let keys = case.tensors.keys().filter_map(|key| key.strip_prefix("mutant."));
@@ -230,7 +231,11 @@ fn known_mistake(case: &Case, comparisons: &[Comparison]) -> Option<String> {
                 }),
         })
     };
-    names.into_iter().find(|mutant| fits(mutant)).map(String::from)
+    let mut fitting = names.into_iter().filter(|mutant| fits(mutant));
+    let first = fitting.next()?;
+    // Few digits may be those of several mistakes: then none of them is known.
+    let known = case.format == Format::F32 || fitting.next().is_none();
+    known.then(|| first.to_string())
 }
 
 #[cfg(test)]

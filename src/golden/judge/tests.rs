@@ -1,18 +1,23 @@
-//! Every verdict, on a product of 32 terms.
+//! Every verdict, on a product of few terms.
 
 use super::*;
 use crate::golden::oracle::complete;
-use ndarray::{Array, IxDyn};
+use ndarray::{Array, Axis, IxDyn};
 
 /// A product of 32 terms with its results, and those results as a backend would have them.
 fn product() -> (Case, BTreeMap<String, Tensor>) {
+    product_of(32, Format::F32)
+}
+
+/// The same of so many terms, in a format.
+fn product_of(terms: usize, format: Format) -> (Case, BTreeMap<String, Tensor>) {
     let numbers = |shape: &[usize], key| {
         let x = crate::numerics::rng::normal(IxDyn(shape), key);
-        Tensor::F32(x.mapv(|x| x as f32))
+        Tensor::F32(x.mapv(|x| format.nearest(x as f32)))
     };
-    let mut case = Case { op: "linear".into(), ..Case::default() };
-    case.tensors.insert("input.x".into(), numbers(&[6, 32], 1));
-    case.tensors.insert("input.weight".into(), numbers(&[5, 32], 2));
+    let mut case = Case { op: "linear".into(), format, ..Case::default() };
+    case.tensors.insert("input.x".into(), numbers(&[6, terms], 1));
+    case.tensors.insert("input.weight".into(), numbers(&[5, terms], 2));
     case.tensors.insert("grad_output".into(), numbers(&[6, 5], 3));
     complete(&mut case, None).expect("a golden case");
     let results = case.order.iter().map(|name| (name.clone(), case.tensors[&format!("bits.{name}")].clone()));
@@ -100,6 +105,16 @@ fn error_of_the_size_of_a_precision_without_its_pattern_or_in_one_result_of_two_
 }
 
 #[test]
+fn term_of_256_that_was_left_out_is_no_precision() {
+    let (case, _) = product_of(256, Format::F32);
+    let mut short = case.clone();
+    let Some(Tensor::F32(x)) = short.tensors.get_mut("input.x") else { panic!("no float32 x") };
+    x.index_axis_mut(Axis(1), 255).fill(0.0);
+    let found = judge(&case, &with_inputs(&short, |_, x| x), Scope::Forward);
+    assert_eq!((found.verdict, found.worst.expect("an element").relative > 1e-3), (Verdict::Fail, true));
+}
+
+#[test]
 fn functions_within_their_budgets_pass_and_have_their_own_verdict() {
     let mut case = Case { op: "tanh".into(), ..Case::default() };
     let x = Array::from_iter((1..60).map(|i| 0.1 * i as f32)).into_dyn();
@@ -124,6 +139,22 @@ fn errors_of_the_size_of_the_largest_term_are_a_fast_algorithm() {
     };
     // Forty of the largest tolerance are an error as large and as random as TF32's.
     assert_eq!([6.0, 40.0].map(alternating), [Verdict::FastAlgorithm, Verdict::LikeTf32]);
+}
+
+#[test]
+fn fast_algorithm_of_a_half_format_is_off_by_less_than_the_largest_result_is_rounded_by() {
+    let (case, results) = product_of(32, Format::Bf16);
+    let tolerance = case.numbers("tol.output");
+    let largest = tolerance.iter().fold(0.0, |m: f64, &tol| m.max(tol));
+    assert!(tolerance.iter().any(|&tol| tol < 0.4 * largest), "all results are of one size");
+    let off_by = |part: f64| {
+        let sign = |i: usize| if i.is_multiple_of(2) { 1.0 } else { -1.0 };
+        let mut results = results.clone();
+        let Some(Tensor::F32(y)) = results.get_mut("output") else { panic!("no float32 output") };
+        y.iter_mut().enumerate().for_each(|(i, y)| *y += (part * largest * sign(i)) as f32);
+        judge(&case, &results, Scope::Forward).verdict
+    };
+    assert_eq!([0.5, 1.5].map(off_by), [Verdict::FastAlgorithm, Verdict::Fail]);
 }
 
 #[test]

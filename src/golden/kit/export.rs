@@ -34,7 +34,11 @@ pub fn export(folder: &Path, levels: &[String], format: Format, mut progress: im
     clear(folder)?;
     let mut files = BTreeMap::new();
     let mut write = |name: String, bytes: &[u8]| -> Result<()> {
-        atomic::write(&folder.join(&name), bytes)?;
+        let path = folder.join(&name);
+        // What is there already is not touched: a program that was built with it need not be built again.
+        if !std::fs::read(&path).is_ok_and(|there| there == bytes) {
+            atomic::write(&path, bytes)?;
+        }
         files.insert(name, sha256(bytes));
         Ok(())
     };

@@ -1,5 +1,8 @@
 //! A kit of a half format: the same cases, with inputs and weights that the format holds.
 
+use ndarray::{Axis, Slice};
+use serde_json::json;
+
 use super::networks::Model;
 use super::{Draft, SIZES};
 use crate::golden::case::{Case, Tensor, read_tensors, write_tensors};
@@ -16,6 +19,26 @@ const IN_FLOAT32: [&str; 6] =
 /// Whether a kit of the format has this case.
 pub fn has(format: Format, draft: &Draft) -> bool {
     format == Format::F32 || LEVELS.contains(&draft.level) && !IN_FLOAT32.contains(&draft.case.op.as_str())
+}
+
+/// Cases that only half formats have: results that float16 holds, on ways that lead beyond its largest number, 65504. Scores are
+/// twice as large before they are divided by the root of a head's size; so are squares before their mean is taken, and sums of
+/// terms of one sign before those of the other come.
+pub fn overflows() -> Vec<Draft> {
+    let draft = |name: &str, op: &str, attributes| Draft::new("ops", name, op, attributes);
+    let attention = ["q", "k"].iter().fold(
+        draft("attention_scores_beyond_65504", "attention", json!({"heads": 1})).normal("v", &[2, 5, 64]),
+        |draft, name| draft.normal_around(name, &[2, 5, 64], 0.0, 100.0),
+    );
+    let norm = draft("group_norm_squares_beyond_65504", "group_norm", json!({"groups": 2, "eps": 1e-5}));
+    let norm = norm.normal_around("x", &[2, 4, 5, 3], 0.0, 400.0).normal("weight", &[4]).normal("bias", &[4]);
+    let mut sum = draft("linear_sums_beyond_65504", "linear", json!({}))
+        .normal_around("x", &[2, 64], 100.0, 10.0)
+        .normal_around("weight", &[3, 64], 100.0, 10.0);
+    if let Some(Tensor::F32(x)) = sum.case.tensors.get_mut("input.x") {
+        x.slice_axis_mut(Axis(1), Slice::from(32..)).mapv_inplace(|x| -x);
+    }
+    vec![attention.grad(&[2, 5, 64]), norm.grad(&[2, 4, 5, 3]), sum]
 }
 
 /// The case with the nearest inputs of the format.

@@ -70,6 +70,9 @@ pub fn drafts(levels: &[String], format: Format) -> Vec<Draft> {
         samplers::oracles(),
         operations::probes(),
     ];
+    if format != Format::F32 {
+        all.push(halves::overflows());
+    }
     if levels.iter().any(|level| level == SIZES) {
         all.push(sizes::all());
     }

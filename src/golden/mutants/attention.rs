@@ -2,9 +2,36 @@
 
 use ndarray::{Array3, ArrayD};
 
-use super::{Case, Result, Results};
+use serde_json::Value;
+
+use super::{Case, Mutant, Result, Results, evaluate, mutant, with_input};
 use crate::golden::case::Tensor;
 use crate::layers::flat;
+
+/// The mistakes, in words.
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant("scores_not_scaled", "attention scores without 1/sqrt(d)", |case| scores_times(case, f64::sqrt)),
+    mutant("scores_scaled_by_d", "attention scores times 1/d for 1/sqrt(d)", |case| {
+        scores_times(case, |d| 1.0 / d.sqrt())
+    }),
+    mutant("mask_ignored", "every query sees every key", |case| {
+        let mut wrong = case.clone();
+        wrong.tensors.remove("input.mask");
+        evaluate(&wrong)
+    }),
+    mutant(
+        "mask_after_softmax",
+        "probabilities of hidden keys set to zero, the others as they were beside them",
+        mask_after_softmax,
+    ),
+    mutant("hidden_score_of_minus_20", "a hidden score is -20, and visible ones may be less", |case| {
+        hidden_score(case, -20.0)
+    }),
+    mutant("hidden_score_of_minus_10000", "a hidden score is -10000, and visible ones may be less", |case| {
+        hidden_score(case, -10_000.0)
+    }),
+    mutant("key_blocks_not_rescaled", "softmax over blocks of 32 keys, each beside its own maximum", not_rescaled),
+];
 
 /// The output alone, with probabilities made of a row's scores and of which keys its query sees.
 fn output(case: &Case, probabilities: impl Fn(Vec<f64>, &[bool]) -> Vec<f64>) -> Results<f64> {
@@ -47,14 +74,14 @@ fn softmax(scores: Vec<f64>) -> Vec<f64> {
 }
 
 /// Hidden probabilities are zero, and the others not larger for it.
-pub(super) fn mask_after_softmax(case: &Case) -> Result<Results<f64>> {
+fn mask_after_softmax(case: &Case) -> Result<Results<f64>> {
     Ok(output(case, |scores, seen| {
         softmax(scores).iter().zip(seen).map(|(p, &seen)| if seen { *p } else { 0.0 }).collect()
     }))
 }
 
 /// A hidden score is a number that other scores may be below.
-pub(super) fn hidden_score(case: &Case, score: f64) -> Result<Results<f64>> {
+fn hidden_score(case: &Case, score: f64) -> Result<Results<f64>> {
     Ok(output(case, |scores, seen| {
         softmax(scores.iter().zip(seen).map(|(s, &seen)| if seen { *s } else { score }).collect())
     }))
@@ -62,7 +89,7 @@ pub(super) fn hidden_score(case: &Case, score: f64) -> Result<Results<f64>> {
 
 /// Softmax over keys block by block, with the exponentials of each block beside the greatest score so far, and what was
 /// summed up before left as it was: Milakov and Gimelshein 2018 multiply it by e^(m − m'), Dao et al. 2022 the output, too.
-pub(super) fn not_rescaled(case: &Case) -> Result<Results<f64>> {
+fn not_rescaled(case: &Case) -> Result<Results<f64>> {
     const KEYS: usize = 32;
     Ok(output(case, |scores, _| {
         let (mut greatest, mut exponentials) = (f64::NEG_INFINITY, Vec::new());
@@ -73,4 +100,13 @@ pub(super) fn not_rescaled(case: &Case) -> Result<Results<f64>> {
         let total: f64 = exponentials.iter().sum();
         exponentials.iter().map(|e| e / total).collect()
     }))
+}
+
+/// Scores times a function of the channels of a head: the same as queries times it, and their gradient times it.
+fn scores_times(case: &Case, factor: fn(f64) -> f64) -> Result<Results<f64>> {
+    let heads = case.attributes.get("heads").and_then(Value::as_u64).unwrap_or(1);
+    let factor = factor(case.tensors["input.q"].shape()[2] as f64 / heads as f64);
+    let mut results = with_input(case, "q", |q| *q *= factor as f32)?;
+    results.iter_mut().filter(|(name, _)| name == "grad.q").for_each(|(_, dq)| *dq *= factor);
+    Ok(results)
 }

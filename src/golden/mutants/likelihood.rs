@@ -3,7 +3,7 @@
 use ndarray::{ArrayD, Axis, Slice, concatenate};
 use serde_json::json;
 
-use super::{with_attribute, with_input};
+use super::{Mutant, mutant, with_attribute, with_input};
 use crate::Result;
 use crate::diffusion::likelihood::decoder::surprise;
 use crate::diffusion::likelihood::{BITS, Said, Step};
@@ -11,6 +11,22 @@ use crate::golden::case::{Case, Tensor};
 use crate::golden::ops::{Chain, Request, Results, evaluate};
 use crate::layers::flat;
 use crate::numerics::elementary::ln;
+
+/// The mistakes, in words.
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant("without_t_over_1000", "the bound's part of the hybrid loss without T/1000", without_t_over_1000),
+    mutant("mean_not_detached", "the bound's part of the hybrid loss teaches the mean", mean_not_detached),
+    mutant("range_reversed", "log beta and log beta_tilde swapped: v = 1 gives beta_tilde", range_reversed),
+    mutant("halves_swapped", "the first half of the channels is taken for the variance", halves_swapped),
+    mutant("bins_off_by_one", "the decoder's bins are 2/256 wide for 2/255", bins_off_by_one),
+    mutant("nats_for_bits", "the terms are not divided by ln 2", nats_for_bits),
+    mutant("stride_ignored", "a chain that skips times keeps the beta of every single step", stride_ignored),
+    mutant(
+        "min_snr_without_plus_1",
+        "min-SNR's weight of epsilon for v, whose has SNR + 1 in the denominator",
+        min_snr_without_plus_1,
+    ),
+];
 
 /// Both halves of the channels of an output, (steps, n, 2c, h, w).
 fn halves(output: &ArrayD<f64>) -> [ArrayD<f64>; 2] {
@@ -23,7 +39,7 @@ fn joined([mean, variance]: [ArrayD<f64>; 2]) -> ArrayD<f64> {
 }
 
 /// L_simple + L_t for L_simple + T/1000·L_t.
-pub(super) fn without_t_over_1000(case: &Case) -> Result<Results<f64>> {
+fn without_t_over_1000(case: &Case) -> Result<Results<f64>> {
     let mut results = evaluate::<f64>(case)?;
     let factor = 1000.0 / case.tensors["input.timesteps"].shape()[0] as f64;
     let bound = evaluate::<f64>(&bound_of(case))?;
@@ -34,7 +50,7 @@ pub(super) fn without_t_over_1000(case: &Case) -> Result<Results<f64>> {
 }
 
 /// The gradient of the whole hybrid loss: the bound teaches the mean, too.
-pub(super) fn mean_not_detached(case: &Case) -> Result<Results<f64>> {
+fn mean_not_detached(case: &Case) -> Result<Results<f64>> {
     let mut results = evaluate::<f64>(case)?;
     let chain = Chain::<f64>::read(&Request::new(case)?, false)?;
     let count = case.tensors["input.timesteps"].shape()[0] as f64;
@@ -55,7 +71,7 @@ pub(super) fn mean_not_detached(case: &Case) -> Result<Results<f64>> {
 }
 
 /// v interpolates from ln β to ln β̃.
-pub(super) fn range_reversed(case: &Case) -> Result<Results<f64>> {
+fn range_reversed(case: &Case) -> Result<Results<f64>> {
     let mut results = with_input(case, "model_output", |output| {
         let channels = output.shape()[2] as isize / 2;
         output.slice_axis_mut(Axis(2), Slice::from(channels..)).mapv_inplace(|v| -v);
@@ -68,7 +84,7 @@ pub(super) fn range_reversed(case: &Case) -> Result<Results<f64>> {
 }
 
 /// The variance first, then the mean.
-pub(super) fn halves_swapped(case: &Case) -> Result<Results<f64>> {
+fn halves_swapped(case: &Case) -> Result<Results<f64>> {
     let mut results = with_input(case, "model_output", |output| {
         let [mean, variance] = halves(&output.mapv(f64::from));
         *output = joined([variance, mean]).mapv(|x| x as f32);
@@ -82,7 +98,7 @@ pub(super) fn halves_swapped(case: &Case) -> Result<Results<f64>> {
 
 /// Bins of 2/256 for 2/255: as wide as if 256 bytes were 256 intervals. A bin of k times the width has the probability of the bin
 /// of the usual width under a distance and a deviation that are k times smaller.
-pub(super) fn bins_off_by_one(case: &Case) -> Result<Results<f64>> {
+fn bins_off_by_one(case: &Case) -> Result<Results<f64>> {
     let mut results = evaluate::<f64>(case)?;
     let request = Request::new(case)?;
     let chain = Chain::<f64>::read(&request, request.attribute("clip_sample", true)?)?;
@@ -103,14 +119,14 @@ pub(super) fn bins_off_by_one(case: &Case) -> Result<Results<f64>> {
 }
 
 /// The terms and the prior in nats.
-pub(super) fn nats_for_bits(case: &Case) -> Result<Results<f64>> {
+fn nats_for_bits(case: &Case) -> Result<Results<f64>> {
     let mut results = evaluate::<f64>(case)?;
     results.iter_mut().filter(|(name, _)| name != "output.x_0_mse").for_each(|(_, bits)| *bits /= BITS);
     Ok(results)
 }
 
 /// Every step as if the chain went from t to t − 1.
-pub(super) fn stride_ignored(case: &Case) -> Result<Results<f64>> {
+fn stride_ignored(case: &Case) -> Result<Results<f64>> {
     let mut results = evaluate::<f64>(case)?;
     let times = case.numbers("input.timesteps");
     for (row, &t) in flat(&times).iter().enumerate() {
@@ -136,7 +152,7 @@ pub(super) fn stride_ignored(case: &Case) -> Result<Results<f64>> {
 }
 
 /// min(SNR, γ)/SNR for min(SNR, γ)/(SNR + 1), where v is predicted.
-pub(super) fn min_snr_without_plus_1(case: &Case) -> Result<Results<f64>> {
+fn min_snr_without_plus_1(case: &Case) -> Result<Results<f64>> {
     with_attribute(case, "prediction_type", json!("epsilon"))
 }
 

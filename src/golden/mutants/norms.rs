@@ -1,8 +1,29 @@
 //! Mistakes in norms, attention and softmax that are another grouping of the same numbers, or another spread.
 
 use ndarray::{ArrayD, Axis};
+use serde_json::json;
 
-use super::{Case, Result, Results, Tensor, evaluate};
+use super::{Case, Mutant, Result, Results, Tensor, evaluate, layers, mutant, with_attribute};
+
+/// The mistakes, in words.
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant("norm_eps_1e-5", "eps = 1e-5 for 1e-6", |case| with_attribute(case, "eps", json!(1e-5))),
+    mutant("norm_eps_1e-6", "eps = 1e-6 for 1e-5", |case| with_attribute(case, "eps", json!(1e-6))),
+    mutant("unbiased_variance", "the variance divides by N - 1", unbiased_variance),
+    mutant("eps_outside_the_root", "x / (sigma + eps) for x / sqrt(sigma^2 + eps)", eps_outside),
+    mutant("one_pass_variance", "the variance as E[x^2] - E[x]^2 in float32", one_pass),
+    mutant("groups_interleaved", "channel c belongs to group c mod groups for c / (channels of a group)", |case| {
+        match case.op.as_str() {
+            "conv2d" => layers::groups_interleaved(case),
+            _ => groups_interleaved(case),
+        }
+    }),
+    mutant("softmax_of_columns", "softmax over the other axis", softmax_of_columns),
+    mutant("heads_reversed", "the heads' results joined from the last to the first", heads_reversed),
+    mutant("one_group_a_channel", "every channel is a group of its own", |case| {
+        with_attribute(case, "groups", json!(case.tensors["input.x"].shape()[1]))
+    }),
+];
 
 /// Where channel i of the right order is in the interleaved one: groups that take every so manyth channel.
 pub(super) fn interleaved_places(channels: usize, groups: usize) -> Vec<usize> {
@@ -24,7 +45,7 @@ fn select(case: &mut Case, names: &[(&str, usize)], places: &[usize]) {
 }
 
 /// A group of every so manyth channel: the right ones of channels in another order.
-pub(super) fn groups_interleaved(case: &Case) -> Result<Results<f64>> {
+fn groups_interleaved(case: &Case) -> Result<Results<f64>> {
     let places = interleaved_places(case.tensors["input.x"].shape()[1], number(case, "groups"));
     let mut wrong = case.clone();
     select(&mut wrong, &[("input.x", 1), ("grad_output", 1), ("input.weight", 0), ("input.bias", 0)], &places);
@@ -39,7 +60,7 @@ pub(super) fn groups_interleaved(case: &Case) -> Result<Results<f64>> {
 }
 
 /// The heads' results joined from the last to the first.
-pub(super) fn heads_reversed(case: &Case) -> Result<Results<f64>> {
+fn heads_reversed(case: &Case) -> Result<Results<f64>> {
     let (c, heads) = (case.tensors["input.q"].shape()[2], number(case, "heads"));
     let places: Vec<usize> = (0..c).map(|i| (heads - 1 - i / (c / heads)) * (c / heads) + i % (c / heads)).collect();
     let mut wrong = case.clone();
@@ -50,7 +71,7 @@ pub(super) fn heads_reversed(case: &Case) -> Result<Results<f64>> {
 }
 
 /// Softmax down the columns of a matrix.
-pub(super) fn softmax_of_columns(case: &Case) -> Result<Results<f64>> {
+fn softmax_of_columns(case: &Case) -> Result<Results<f64>> {
     let turned = |x: &ArrayD<f32>| x.t().as_standard_layout().into_owned();
     let mut wrong = case.clone();
     for name in ["input.x", "grad_output"] {
@@ -64,7 +85,7 @@ pub(super) fn softmax_of_columns(case: &Case) -> Result<Results<f64>> {
 }
 
 /// x / (σ + eps) for x / √(σ² + eps).
-pub(super) fn eps_outside(case: &Case) -> Result<Results<f64>> {
+fn eps_outside(case: &Case) -> Result<Results<f64>> {
     let eps = case.attributes["eps"].as_f64().expect("a number");
     with_scales(case, |x| {
         let n = x.len() as f64;
@@ -76,7 +97,7 @@ pub(super) fn eps_outside(case: &Case) -> Result<Results<f64>> {
 }
 
 /// The variance as E[x²] − E[x]², in float32.
-pub(super) fn one_pass(case: &Case) -> Result<Results<f64>> {
+fn one_pass(case: &Case) -> Result<Results<f64>> {
     let eps = case.attributes["eps"].as_f64().expect("a number");
     with_scales(case, |x| {
         let (mut sum, mut squares) = (0.0f32, 0.0f32);
@@ -119,4 +140,28 @@ fn with_scales(case: &Case, of: impl Fn(&[f64]) -> (f64, f64)) -> Result<Results
     }
     let named = [("output", y), ("grad.x", dx), ("grad.weight", d_gamma), ("grad.bias", d_beta)];
     Ok(named.map(|(name, values)| (name.to_string(), values)).into())
+}
+
+/// √(var N/(N−1) + eps) = √(N/(N−1)) √(var + eps (N−1)/N): another eps, and a smaller scale.
+fn unbiased_variance(case: &Case) -> Result<Results<f64>> {
+    let shape = case.tensors["input.x"].shape();
+    let groups = case.attributes["groups"].as_u64().expect("a number of groups") as usize;
+    let n = (shape[1..].iter().product::<usize>() / groups) as f64;
+    let (share, eps) = ((n - 1.0) / n, case.attributes["eps"].as_f64().expect("a number"));
+    let mut wrong = case.clone();
+    wrong.attributes.insert("eps".into(), json!(eps * share));
+    let mut results = evaluate::<f64>(&wrong)?;
+    let bias = case.numbers("input.bias");
+    for (name, values) in &mut results {
+        match name.as_str() {
+            "grad.bias" => {}
+            "output" => {
+                for (c, mut channel) in values.axis_iter_mut(Axis(1)).enumerate() {
+                    channel.mapv_inplace(|y| (y - bias[c]) * share.sqrt() + bias[c]);
+                }
+            }
+            _ => *values *= share.sqrt(),
+        }
+    }
+    Ok(results)
 }

@@ -1,27 +1,40 @@
 //! Mistakes in schedules, steps and optimizers.
 
-use serde_json::{Value, json};
+use serde_json::json;
 
-use super::{Case, Result, Results, Tensor, evaluate, steps};
+use super::{Case, Mutant, Result, Results, evaluate, mutant, steps, with_attribute, with_attributes, with_config};
 use crate::numerics::elementary;
 
-/// All timesteps one later, where there is a later one.
-pub(super) fn later_by_one(case: &Case) -> Result<Results<f64>> {
-    let mut wrong = case.clone();
-    if let Some(Tensor::I64(t)) = wrong.tensors.get_mut("input.t") {
-        let last = if ["unet", "dit"].contains(&case.op.as_str()) { i64::MAX } else { steps(case) as i64 - 1 };
-        t.mapv_inplace(|t| (t + 1).min(last));
-    } else {
-        let t = case.attributes["t"].as_i64().expect("a timestep");
-        wrong.attributes.insert("t".into(), json!(t + 1));
-        let t_prev = case.attributes["t_prev"].as_i64().expect("a timestep");
-        wrong.attributes.insert("t_prev".into(), json!(t_prev + 1));
-    }
-    evaluate(&wrong)
-}
+/// The mistakes, in words.
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant("cosine_without_cap", "the cosine schedule's last betas above 0.999", cosine_without_cap),
+    mutant("clip_range_ignored", "the predicted x_0 clipped to [-1, 1], whatever range was asked for", |case| {
+        with_config(case, "clip_sample_range", json!(1.0))
+    }),
+    mutant("betas_scaled_by_1000_over_t", "beta_start and beta_end times 1000/T", |case| {
+        let scaled = |name: &str| json!(case.attributes[name].as_f64().expect("a number") * 1000.0 / steps(case));
+        with_attributes(case, &[("beta_start", scaled("beta_start")), ("beta_end", scaled("beta_end"))])
+    }),
+    mutant("other_variance", "the posterior variance for beta, or the reverse", |case| {
+        let other =
+            if case.attributes["config"]["variance_type"] == "fixed_large" { "fixed_small" } else { "fixed_large" };
+        with_config(case, "variance_type", json!(other))
+    }),
+    mutant("noise_at_the_last_step", "the last step adds noise", noise_at_the_last_step),
+    mutant("sample_not_clipped", "the predicted x_0 is not clipped", |case| {
+        with_config(case, "clip_sample", json!(false))
+    }),
+    mutant("epsilon_for_v", "the network's output is taken for the noise", |case| {
+        with_config(case, "prediction_type", json!("epsilon"))
+    }),
+    mutant("eta_1_for_0", "DDIM draws noise that was not asked for", |case| with_attribute(case, "eta", json!(1.0))),
+    mutant("terminal_snr_not_zero", "betas that are to be rescaled to end in noise alone, and are not", |case| {
+        with_attribute(case, "rescale_betas_zero_snr", json!(false))
+    }),
+];
 
 /// σ z with σ² = β of the first timestep.
-pub(super) fn noise_at_the_last_step(case: &Case) -> Result<Results<f64>> {
+fn noise_at_the_last_step(case: &Case) -> Result<Results<f64>> {
     let beta = case.attributes["config"]["beta_start"].as_f64().expect("a number");
     let mut results = evaluate::<f64>(case)?;
     results[0].1.scaled_add(beta.sqrt(), &case.numbers("input.noise"));
@@ -29,7 +42,7 @@ pub(super) fn noise_at_the_last_step(case: &Case) -> Result<Results<f64>> {
 }
 
 /// β = 1 − ᾱ(t)/ᾱ(t − 1) of ᾱ ∝ cos²((t/T + 0.008)/1.008 · π/2) to the end, and the tables that follow from it.
-pub(super) fn cosine_without_cap(case: &Case) -> Result<Results<f64>> {
+fn cosine_without_cap(case: &Case) -> Result<Results<f64>> {
     let steps = steps(case);
     let cosine = |t: f64| elementary::cos((t / steps + 0.008) / 1.008 * std::f64::consts::FRAC_PI_2);
     let curve = |t: f64| cosine(t) * cosine(t);
@@ -50,26 +63,5 @@ pub(super) fn cosine_without_cap(case: &Case) -> Result<Results<f64>> {
         ];
         results.iter_mut().zip(row).for_each(|((_, table), value)| table[t] = value);
     }
-    Ok(results)
-}
-
-/// Adam with the decay in the gradient, of a single step.
-pub(super) fn l2(case: &Case) -> Result<Results<f64>> {
-    let decay = case.attributes["weight_decay"].as_f64().expect("a number");
-    let w = case.numbers("input.w");
-    let mut wrong = case.clone();
-    wrong.attributes.insert("weight_decay".into(), json!(0.0));
-    if let Some(Tensor::F32(grad)) = wrong.tensors.get_mut("input.grad") {
-        grad.zip_mut_with(&w, |g, w| *g = (*g as f64 + decay * w) as f32);
-    }
-    evaluate(&wrong)
-}
-
-/// Adam with eps under the root, in the first step: its corrected moments are the gradient and its square.
-pub(super) fn eps_inside_the_root(case: &Case) -> Result<Results<f64>> {
-    let number = |name: &str, default: f64| case.attributes.get(name).and_then(Value::as_f64).unwrap_or(default);
-    let (lr, eps) = (number("lr", 0.0), number("eps", 1e-8));
-    let (w, grad, mut results) = (case.numbers("input.w"), case.numbers("input.grad"), evaluate::<f64>(case)?);
-    results[0].1 = w - grad.mapv(|g| lr * g / (g * g + eps).sqrt());
     Ok(results)
 }

@@ -1,14 +1,24 @@
 //! Mistakes that are precisions: products of inputs with fewer bits.
 
-use super::{Case, Format, Result, Results, Tensor, evaluate};
+use super::{Case, Mutant, Result, Results, Tensor, evaluate, mutant};
+use crate::golden::format::Format;
+
+/// The mistakes, in words.
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant("tf32_inputs", "products of inputs rounded to TF32's 10 bits", |case| rounded_inputs(case, 10)),
+    mutant("f16_inputs", "products of inputs rounded to float16's 10 bits, subnormals and all", |case| {
+        half_inputs(case)
+    }),
+    mutant("bf16_inputs", "products of inputs rounded to bfloat16's 7 bits", |case| rounded_inputs(case, 7)),
+];
 
 /// With everything that is multiplied rounded to so many bits behind the point, ties to even; biases are added and stay.
-pub(super) fn rounded_inputs(case: &Case, bits: u32) -> Result<Results<f64>> {
+fn rounded_inputs(case: &Case, bits: u32) -> Result<Results<f64>> {
     multiplied(case, |x| round_to_bits(x, bits))
 }
 
 /// The same as float16 has it, subnormals and all.
-pub(super) fn half_inputs(case: &Case) -> Result<Results<f64>> {
+fn half_inputs(case: &Case) -> Result<Results<f64>> {
     multiplied(case, |x| Format::F16.nearest(x))
 }
 

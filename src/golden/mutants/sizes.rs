@@ -2,8 +2,21 @@
 
 use ndarray::{Axis, Slice};
 
-use super::{Case, Result, Results, evaluate, input};
+use super::{Case, Mutant, Result, Results, evaluate, input, mutant};
 use crate::layers::flat_mut;
+
+/// The mistakes, in words.
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant("rest_of_the_terms_dropped", "the terms of a sum beyond the last whole 16 are left out", without_rest),
+    mutant("columns_beyond_32_zero", "columns after the 32nd are never written", |case| zero_beyond(case, 1)),
+    mutant("channels_beyond_32_zero", "channels after the 32nd are never written", |case| zero_beyond(case, 1)),
+    mutant("pixels_beyond_32_zero", "rows of pixels after the 32nd are never written", |case| zero_beyond(case, 2)),
+    mutant(
+        "group_statistics_of_a_part",
+        "mean and variance of the first 4096 numbers of a group",
+        statistics_of_a_part,
+    ),
+];
 
 /// The output alone.
 fn output(mut case: Case) -> Result<Results<f64>> {
@@ -12,14 +25,14 @@ fn output(mut case: Case) -> Result<Results<f64>> {
 }
 
 /// Zeros after the first 32 along an axis of the output.
-pub(super) fn zero_beyond(case: &Case, axis: usize) -> Result<Results<f64>> {
+fn zero_beyond(case: &Case, axis: usize) -> Result<Results<f64>> {
     let mut results = output(case.clone())?;
     results[0].1.slice_axis_mut(Axis(axis), Slice::from(32..)).fill(0.0);
     Ok(results)
 }
 
 /// Terms after the last whole 16.
-pub(super) fn without_rest(case: &Case) -> Result<Results<f64>> {
+fn without_rest(case: &Case) -> Result<Results<f64>> {
     let mut wrong = case.clone();
     let x = input(&mut wrong, "x");
     let whole = x.shape()[1] / 16 * 16;
@@ -28,7 +41,7 @@ pub(super) fn without_rest(case: &Case) -> Result<Results<f64>> {
 }
 
 /// Normalised by the mean and the variance of the first 4096 numbers of each group, whose numbers follow one another.
-pub(super) fn statistics_of_a_part(case: &Case) -> Result<Results<f64>> {
+fn statistics_of_a_part(case: &Case) -> Result<Results<f64>> {
     let number = |name: &str| case.attributes[name].as_f64().expect("a number");
     let (x, gamma, beta) = (case.numbers("input.x"), case.numbers("input.weight"), case.numbers("input.bias"));
     let of_channel: usize = x.shape()[2..].iter().product();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{Case, MUTANTS, Result, Tensor};
+use super::{Case, Result, Tensor, mutants};
 
 /// Numbers of a mutant that are stored, the smallest results first: they tell it as well as all of a network's do.
 const STORED: usize = 300;
@@ -16,7 +16,7 @@ const STORED: usize = 300;
 /// # Panics
 /// If there is no mutant of that name.
 pub fn add_mutant(case: &mut Case, name: &str) -> Result<()> {
-    let mutant = MUTANTS.iter().find(|m| m.name == name).unwrap_or_else(|| panic!("no mutant {name}"));
+    let mutant = mutants().find(|m| m.name == name).unwrap_or_else(|| panic!("no mutant {name}"));
     let results = (mutant.results)(case)?;
     let unknown = case.order.iter().filter(|known| results.iter().all(|(tensor, _)| tensor != *known));
     let mut left_out: BTreeSet<String> = unknown.cloned().collect();

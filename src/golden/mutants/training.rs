@@ -1,8 +1,10 @@
 //! Mistakes in training, each of which changes all that follows: the loop by hand.
 
-use super::with_attribute;
+use serde_json::json;
+
+use super::{Mutant, mutant, with_attribute, with_config};
 use crate::Result;
-use crate::golden::case::{Case, Tensor};
+use crate::golden::case::Case;
 use crate::golden::ops::{Lessons, Request, Results, evaluate, learned};
 use crate::layers::{Layout, ParameterVector};
 use crate::numerics::sum::sum_of_squares;
@@ -10,6 +12,28 @@ use crate::train::adamw::Moments;
 use crate::train::clip::{clip_factor, global_norm};
 use crate::train::ema::update;
 use crate::train::gradient::{Gradient, Zeros, loss_and_gradient};
+
+/// The mistakes, in words.
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant("later_times_fed", "the network is fed t + 1 for images that are noised for t", |case| {
+        taught(case, Wrong::LaterTimes)
+    }),
+    mutant("each_tensor_clipped", "every tensor of the gradient is clipped by its own norm", |case| {
+        taught(case, Wrong::EachClipped)
+    }),
+    mutant("learning_rate_warmed_up", "a learning rate that rises to its value in the last step", |case| {
+        taught(case, Wrong::WarmedUp)
+    }),
+    mutant("x_0_as_target", "the network is taught x_0 for the noise", |case| {
+        with_config(case, "prediction_type", json!("sample"))
+    }),
+    mutant("weights_untouched", "the weights are never updated", untouched),
+    mutant("ema_before_the_step", "the average takes the weights from before the step", |case| {
+        taught(case, Wrong::AverageBefore)
+    }),
+    mutant("ema_forgotten", "the weights for their average", average_forgotten),
+    mutant("ema_untouched", "the average stays what it was", average_untouched),
+];
 
 /// What is wrong in a step.
 #[derive(Clone, Copy, PartialEq)]
@@ -25,7 +49,7 @@ pub(super) enum Wrong {
 }
 
 /// The training with one of these.
-pub(super) fn taught(case: &Case, wrong: Wrong) -> Result<Results<f64>> {
+fn taught(case: &Case, wrong: Wrong) -> Result<Results<f64>> {
     let Lessons { network, mut weights, batches, lr, descent } = Lessons::<f64>::read(&Request::new(case)?)?;
     let (layout, steps, zeros) = (network.layout(), batches.len(), Zeros::default());
     let (mut average, mut moments) = (weights.clone(), Moments::zeros(weights.0.len()));
@@ -62,17 +86,17 @@ fn clip_each(layout: &Layout, grads: &mut ParameterVector<f64>, max_norm: f64) {
 }
 
 /// The optimizer is never called: the weights stay what they were, in every step.
-pub(super) fn untouched(case: &Case) -> Result<Results<f64>> {
+fn untouched(case: &Case) -> Result<Results<f64>> {
     with_attribute(case, "lr", 0.0.into())
 }
 
 /// The average is the weights.
-pub(super) fn average_forgotten(case: &Case) -> Result<Results<f64>> {
+fn average_forgotten(case: &Case) -> Result<Results<f64>> {
     with_averages_of(case, evaluate(case)?)
 }
 
 /// The average stays what it was.
-pub(super) fn average_untouched(case: &Case) -> Result<Results<f64>> {
+fn average_untouched(case: &Case) -> Result<Results<f64>> {
     with_averages_of(case, untouched(case)?)
 }
 
@@ -86,12 +110,4 @@ fn with_averages_of(case: &Case, others: Results<f64>) -> Result<Results<f64>> {
         }
     }
     Ok(results)
-}
-
-/// Times as a fraction of 1000.
-pub(super) fn times_over_1000(case: &Case) -> Result<Results<f64>> {
-    let mut wrong = case.clone();
-    let t = Tensor::F32(case.numbers("input.t").mapv(|t| (t / 1000.0) as f32));
-    wrong.tensors.insert("input.t".into(), t);
-    evaluate(&wrong)
 }

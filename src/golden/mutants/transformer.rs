@@ -5,10 +5,21 @@ use serde_json::Value;
 
 use super::layers::cdf;
 use super::norms::interleaved_places;
-use super::{input, with_input};
+use super::{Mutant, input, mutant, with_input};
 use crate::Result;
 use crate::golden::case::{Case, Tensor};
 use crate::golden::ops::{Results, evaluate};
+
+/// The mistakes, in words.
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant("scale_without_one", "a modulation by scale for 1 + scale", scale_without_one),
+    mutant("shift_and_scale_swapped", "a modulation's scale for its shift, and the reverse", shift_for_scale),
+    mutant("gate_forgotten", "a branch added without its gate", gate_forgotten),
+    mutant("heads_interleaved", "channel c belongs to head c mod heads for c / (channels of a head)", interleaved),
+    mutant("positions_transposed", "the row before the column in a token's position", positions_transposed),
+    mutant("patch_channels_first", "the numbers of a patch channel by channel for pixel by pixel", channels_first),
+    mutant("label_dropout_at_inference", "classes are hidden outside of training, too", labels_hidden),
+];
 
 /// The parts of a block's modulation, in the order of its rows.
 const SHIFTS: [usize; 2] = [0, 3];
@@ -25,7 +36,7 @@ fn part_of(x: &mut ArrayD<f32>, part: usize) -> ndarray::ArrayViewMutD<'_, f32> 
 }
 
 /// x (1 + scale) + shift less x; dy (1 + scale) less dy.
-pub(super) fn scale_without_one(case: &Case) -> Result<Results<f64>> {
+fn scale_without_one(case: &Case) -> Result<Results<f64>> {
     if case.op == "dit_block" {
         return with_input(case, MODULATION[1], |bias| {
             SCALES.iter().for_each(|&part| part_of(bias, part).mapv_inplace(|x| x - 1.0));
@@ -43,7 +54,7 @@ pub(super) fn scale_without_one(case: &Case) -> Result<Results<f64>> {
 }
 
 /// Both exchanged on the way in, and their gradients on the way out.
-pub(super) fn shift_for_scale(case: &Case) -> Result<Results<f64>> {
+fn shift_for_scale(case: &Case) -> Result<Results<f64>> {
     let mut wrong = case.clone();
     if case.op == "dit_block" {
         for name in MODULATION {
@@ -70,7 +81,7 @@ pub(super) fn shift_for_scale(case: &Case) -> Result<Results<f64>> {
 }
 
 /// Gates of 1.
-pub(super) fn gate_forgotten(case: &Case) -> Result<Results<f64>> {
+fn gate_forgotten(case: &Case) -> Result<Results<f64>> {
     if case.op == "gate" {
         return with_input(case, "gate", |gate| gate.fill(1.0));
     }
@@ -82,7 +93,7 @@ pub(super) fn gate_forgotten(case: &Case) -> Result<Results<f64>> {
 }
 
 /// Heads that take every so manyth channel: the right ones of channels in another order.
-pub(super) fn interleaved(case: &Case) -> Result<Results<f64>> {
+fn interleaved(case: &Case) -> Result<Results<f64>> {
     let heads = case.attributes["heads"].as_u64().expect("a number of heads") as usize;
     let mut wrong = case.clone();
     if case.op == "dit_block" {
@@ -116,7 +127,7 @@ pub(super) fn interleaved(case: &Case) -> Result<Results<f64>> {
 }
 
 /// The halves of each vector exchanged.
-pub(super) fn positions_transposed(case: &Case) -> Result<Results<f64>> {
+fn positions_transposed(case: &Case) -> Result<Results<f64>> {
     let mut results = evaluate::<f64>(case)?;
     for (_, values) in &mut results {
         let dim = values.shape()[1];
@@ -127,7 +138,7 @@ pub(super) fn positions_transposed(case: &Case) -> Result<Results<f64>> {
 }
 
 /// Patches in the order (channel, row, column): the tokens of the right order, in another.
-pub(super) fn channels_first(case: &Case) -> Result<Results<f64>> {
+fn channels_first(case: &Case) -> Result<Results<f64>> {
     let patch = case.attributes["patch"].as_u64().expect("a side") as usize;
     let (tokens, of_tokens) = if case.op == "patchify" { ("grad_output", "output") } else { ("input.x", "grad.x") };
     let length = case.tensors[tokens].shape()[2];
@@ -148,7 +159,7 @@ pub(super) fn channels_first(case: &Case) -> Result<Results<f64>> {
 }
 
 /// Every image is told the largest label of the case, the one for no class.
-pub(super) fn labels_hidden(case: &Case) -> Result<Results<f64>> {
+fn labels_hidden(case: &Case) -> Result<Results<f64>> {
     let mut wrong = case.clone();
     if let Some(Tensor::I64(labels)) = wrong.tensors.get_mut("input.class_labels") {
         let none = labels.iter().copied().max().unwrap_or(0);

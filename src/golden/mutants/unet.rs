@@ -5,17 +5,27 @@ use std::collections::BTreeMap;
 use ndarray::{ArrayD, Axis, concatenate};
 use serde_json::{Value, json};
 
-use super::{Case, Result, Results, Tensor, evaluate};
+use super::{Case, Mutant, Result, Results, Tensor, evaluate, mutant, scaled};
 use crate::atomic;
 use crate::golden::case::read_tensors;
 
+/// The mistakes, in words.
+pub(super) const MUTANTS: &[Mutant] = &[
+    mutant("skips_swapped", "a skip's channels before those of what comes from below", skips_swapped),
+    mutant("skips_at_the_wrong_depth", "two skips of the same size exchanged", skips_at_the_wrong_depth),
+    mutant("gradients_of_the_sum", "the gradients of the sum of squares, not of their mean", |case| {
+        let count = case.tensors["input.noise"].shape().iter().product::<usize>() as f64;
+        scaled(case, "grad.", count)
+    }),
+];
+
 /// The skip's channels before those of what comes from below.
-pub(super) fn skips_swapped(case: &Case) -> Result<Results<f64>> {
+fn skips_swapped(case: &Case) -> Result<Results<f64>> {
     way_up(case, |h, skip| [skip, h], |_| ())
 }
 
 /// The two skips of the last block exchanged: both have its channels and its size.
-pub(super) fn skips_at_the_wrong_depth(case: &Case) -> Result<Results<f64>> {
+fn skips_at_the_wrong_depth(case: &Case) -> Result<Results<f64>> {
     way_up(case, |h, skip| [h, skip], |skips| skips.swap(0, 1))
 }
 

@@ -163,6 +163,24 @@ fn bias_gradient<F: Precision>(dy: &Array4<F>) -> ArrayD<F> {
     ArrayD::from_shape_vec(vec![totals.len()], totals.into_iter().map(F::from_f64).collect()).expect("a row")
 }
 
+/// The results of a backward pass. Of a group's layer, its channels of dy and its place, `backward` makes the gradients of its
+/// channels of x and of its weights.
+fn gradients<F: Precision, L>(
+    dy: ArrayD<F>,
+    layers: Vec<L>,
+    has_bias: bool,
+    backward: impl Fn(L, Array4<F>, usize) -> (Array4<F>, Array4<F>),
+) -> Results<F> {
+    let (dy, groups) = (channels_last(dy.into_dimensionality().expect("the output's four axes")), layers.len());
+    let of_groups = layers.into_iter().enumerate();
+    let of_groups = of_groups.map(|(group, layer)| backward(layer, channels(&dy, group, groups), group));
+    let (dx, dw): (Vec<_>, Vec<_>) = of_groups.unzip();
+    let mut results =
+        vec![named("grad.x", channels_first(joined(&dx, 3))), named("grad.weight", joined(&dw, 0).into_dyn())];
+    results.extend(has_bias.then(|| named("grad.bias", bias_gradient(&dy))));
+    results
+}
+
 pub fn conv2d<F: Precision>(request: &Request) -> Result<Results<F>> {
     let x = request.images::<F>("x")?;
     let weight = request.shaped::<F, Ix4>("weight", "(c_out, c_in / groups, kh, kw)")?;
@@ -198,15 +216,7 @@ pub fn conv2d<F: Precision>(request: &Request) -> Result<Results<F>> {
     let dy = request.grad_output::<F>(y.shape())?;
     let mut results = vec![named("output", y)];
     if let Some(dy) = dy {
-        let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
-        let gradients = seen
-            .into_iter()
-            .enumerate()
-            .map(|(group, (layer, cache))| layer.backward(cache, channels(&dy, group, groups)));
-        let (dx, dw): (Vec<_>, Vec<_>) = gradients.unzip();
-        results.push(named("grad.x", channels_first(joined(&dx, 3))));
-        results.push(named("grad.weight", joined(&dw, 0).into_dyn()));
-        results.extend(bias.map(|_| named("grad.bias", bias_gradient(&dy))));
+        results.extend(gradients(dy, seen, bias.is_some(), |(layer, cache), dy, _| layer.backward(cache, dy)));
     }
     Ok(results)
 }
@@ -255,15 +265,10 @@ pub fn conv_transpose2d<F: Precision>(request: &Request) -> Result<Results<F>> {
     let dy = request.grad_output::<F>(y.shape())?;
     let mut results = vec![named("output", y)];
     if let Some(dy) = dy {
-        let dy = channels_last(dy.into_dimensionality().expect("the output's four axes"));
-        let gradients = layers.iter().enumerate().map(|(group, layer)| {
-            let (dx, seen) = layer.forward(channels(&dy, group, groups));
+        results.extend(gradients(dy, layers, bias.is_some(), |layer, dy, group| {
+            let (dx, seen) = layer.forward(dy);
             (dx, layer.backward(seen, channels(&x, group, groups)).1)
-        });
-        let (dx, dw): (Vec<_>, Vec<_>) = gradients.unzip();
-        results.push(named("grad.x", channels_first(joined(&dx, 3))));
-        results.push(named("grad.weight", joined(&dw, 0).into_dyn()));
-        results.extend(bias.map(|_| named("grad.bias", bias_gradient(&dy))));
+        }));
     }
     Ok(results)
 }
