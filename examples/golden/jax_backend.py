@@ -171,7 +171,7 @@ def training(x_0, eps, t, model, config, adam, clip_norm=1.0, ema_decay=0.999, c
     return results | {f"output.ema.{name}": w for name, w in average.items()}
 
 
-OF_NUMPY = ("random_stream", "schedule", "loss_weight")
+OF_NUMPY = ("random_stream", "schedule", "levels", "loss_weight")
 OPS = {
     "exp": lambda x: jnp.exp(x),
     "sigmoid": lambda x: jax.nn.sigmoid(x),
