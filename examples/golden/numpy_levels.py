@@ -27,6 +27,7 @@ class Level(NamedTuple):
     time: float  # what the network is fed
     signal: float
     sigma: float
+    alpha_bar: float  # signal^2/(signal^2 + sigma^2), of which the table's digits are kept
 
     @property
     def ratio(self):
@@ -38,7 +39,7 @@ class Level(NamedTuple):
         return math.log(self.signal / self.sigma) if self.sigma else math.inf
 
 
-CLEAN = Level(-1.0, 1.0, 0.0)
+CLEAN = Level(-1.0, 1.0, 0.0, 1.0)
 
 
 class Transition(NamedTuple):
@@ -50,13 +51,18 @@ class Transition(NamedTuple):
 
 
 def of_alpha_bar(time, alpha_bar):
-    return Level(float(time), math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar))
+    return Level(float(time), math.sqrt(alpha_bar), math.sqrt(1 - alpha_bar), float(alpha_bar))
+
+
+def of_flow(config, sigma):
+    """On the straight line the network is fed T sigma."""
+    return Level(length(config) * sigma, 1 - sigma, sigma, (1 - sigma) ** 2 / ((1 - sigma) ** 2 + sigma**2))
 
 
 def of_ratio(kind, time, ratio):
     """The level of x as this sampler has it where sigma/signal is that."""
-    divisor = 1.0 if kind in IN_SIGMA + EDM else 1 + ratio if kind in FLOW else math.hypot(1, ratio)
-    return Level(float(time), 1 / divisor, float(ratio) / divisor)
+    divisor = 1.0 if kind in IN_SIGMA + EDM else math.hypot(1, ratio)
+    return Level(float(time), 1 / divisor, float(ratio) / divisor, 1 / float(1 + ratio**2))
 
 
 def even(most, least, n, rho):
@@ -96,8 +102,7 @@ def level_at(kind, config, t):
         ratio = edm_ratios(config, length(config))[::-1][t]
         return of_ratio(kind, math.log(ratio) / 4, ratio)
     if kind in FLOW:
-        sigma = shifted(config, (t + 1) / length(config))
-        return Level(length(config) * sigma, 1 - sigma, sigma)
+        return of_flow(config, shifted(config, (t + 1) / length(config)))
     alpha_bar = alpha_bar_table(**config)[t]
     if kind in IN_SIGMA:
         return of_ratio(kind, t, math.sqrt((1 - alpha_bar) / alpha_bar))
@@ -180,7 +185,7 @@ def flow_levels(config, steps):
     sigmas = shifted(config, np.linspace(shifted(config, 1.0), shifted(config, 1 / total), steps))
     spread, rho = spread_of(config)
     sigmas = even(sigmas[0], sigmas[-1], steps, rho) if spread else sigmas
-    return [Level(total * sigma, 1 - sigma, sigma) for sigma in sigmas.tolist()]
+    return [of_flow(config, sigma) for sigma in sigmas.tolist()]
 
 
 def spread_of(config):

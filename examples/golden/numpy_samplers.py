@@ -72,15 +72,19 @@ def bound(kind, config, x_0):
 # --- Steps ---
 
 
+def variances(a, b):
+    """beta of the step from where alpha_bar is a to where it is b, and beta_tilde: Ho et al. 2020, Section 3.2."""
+    beta = 1 - a / b
+    return beta, beta * (1 - b) / (1 - a)
+
+
 def ddpm(seen, to, noise, order, config):
     """Ho et al. 2020, Eq. 7; over more than one time, Nichol and Dhariwal 2021, Section 4."""
-    now, level = seen[0], seen[0].level
-    share = (level.signal / to.signal) ** 2  # of alpha_bar that the step keeps
-    beta = 1 - share
-    small = beta * (to.sigma / level.sigma) ** 2
-    mean = to.signal * beta / level.sigma**2 * now.x_0 + math.sqrt(share) * (to.sigma / level.sigma) ** 2 * now.x
+    now, (a, b) = seen[0], (seen[0].level.alpha_bar, to.alpha_bar)
+    beta, small = variances(a, b)
+    mean = to.signal * beta / (1 - a) * now.x_0 + math.sqrt(a / b) * (1 - b) / (1 - a) * now.x
     kind = config.get("variance_type") or "fixed_small"
-    if to.sigma == 0 and level.time <= 0:
+    if to.sigma == 0 and now.level.time <= 0:
         return mean
     if kind == "learned":  # diffusers: the variance itself
         deviation = now.output[:, now.x.shape[1] :] ** 0.5
@@ -94,10 +98,9 @@ def ddpm(seen, to, noise, order, config):
 
 def ddim(seen, to, noise, order, config):
     """Song et al. 2021, Eq. 12 and Eq. 16; at eta = 0 also the way back to the noise."""
-    now, level = seen[0], seen[0].level
-    beta = 1 - (level.signal / to.signal) ** 2
-    variance = config.get("eta", 0.0) ** 2 * beta * (to.sigma / level.sigma) ** 2 if config.get("eta") else 0.0
-    return to.signal * now.x_0 + math.sqrt(to.sigma**2 - variance) * now.eps + math.sqrt(variance) * noise
+    now, eta = seen[0], config.get("eta", 0.0)
+    variance = eta**2 * variances(now.level.alpha_bar, to.alpha_bar)[1] if eta else 0.0
+    return to.signal * now.x_0 + math.sqrt(1 - to.alpha_bar - variance) * now.eps + math.sqrt(variance) * noise
 
 
 def euler(seen, to, noise, order, config):
@@ -141,9 +144,9 @@ def pndm(seen, to, noise, order, config):
         start, weights = seen[0], SLOPES[len(used) - 1]
     of_v = config.get("prediction_type") == "v_prediction"  # diffusers adds up v, and makes eps of it at the step's start
     slope = sum(w * (s.output if of_v else s.eps) for w, s in zip(weights, used))
-    (_, a, sigma), (_, a_s, sigma_s) = start.level, to
-    slope = a * slope + sigma * start.x if of_v else slope
-    return a_s / a * start.x - (a_s**2 - a**2) / (a**2 * sigma_s + a * sigma * a_s) * slope
+    slope = start.level.signal * slope + start.level.sigma * start.x if of_v else slope
+    a, b = start.level.alpha_bar, to.alpha_bar
+    return math.sqrt(b / a) * start.x - (b - a) / (a * math.sqrt(1 - b) + math.sqrt(a * (1 - a) * b)) * slope
 
 
 STEPS = {
