@@ -59,14 +59,17 @@ def exponential(algorithm, start, to):
 
     D_k = h^k times derivative k of x_0_hat or eps_hat (DPM-Solver, Eq. 3.4; DPM-Solver++, Eq. 8 and its Section 6).
     """
-    h = to.log_snr - start.log_snr
+    h = max(to.log_snr - start.log_snr, 0.0)  # rounding makes it -1e-16 where a last step stands still
     of_image, of_eps = to.sigma / start.sigma, to.signal / start.signal
-    return {
-        "dpmsolver": lambda: (of_eps, 0.0, -to.sigma, h),
-        "dpmsolver++": lambda: (of_image, 0.0, -to.signal, -h),
-        "sde-dpmsolver": lambda: (of_eps, to.sigma * math.sqrt(math.expm1(2 * h)), -2 * to.sigma, h),
-        "sde-dpmsolver++": lambda: (of_image * math.exp(-h), to.sigma * math.sqrt(-math.expm1(-2 * h)), -to.signal, -2 * h),
-    }[algorithm]()
+    if algorithm == "dpmsolver":
+        return of_eps, 0.0, -to.sigma, h
+    if algorithm == "dpmsolver++":
+        return of_image, 0.0, -to.signal, -h
+    if algorithm == "sde-dpmsolver":
+        return of_eps, to.sigma * math.sqrt(math.expm1(2 * h)), -2 * to.sigma, h
+    if algorithm == "sde-dpmsolver++":
+        return of_image * math.exp(-h), to.sigma * math.sqrt(-math.expm1(-2 * h)), -to.signal, -2 * h
+    raise ValueError(f'algorithm_type "{algorithm}": known are dpmsolver, dpmsolver++, sde-dpmsolver, sde-dpmsolver++')
 
 
 def algorithm_of(config):
@@ -80,6 +83,7 @@ def dpm_multistep(seen, to, noise, order, config):
     algorithm, of_eps = algorithm_of(config)
     now = seen[0].level
     of_x, of_noise, scale, z = exponential(algorithm, now, to)
+    order = order if z else 1  # a step that stands still has no derivatives
     weights = [scale * w for w in z_phi(z, order)]
     m = [s.eps if of_eps else s.x_0 for s in seen[:order]]
     lambdas, h = [s.level.log_snr for s in seen[:order]], to.log_snr - now.log_snr
