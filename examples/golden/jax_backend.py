@@ -3,7 +3,8 @@
     python jax_backend.py data/golden [LEVEL ...]
 
 Layers, blocks and networks are in jax_layers.py, likelihoods, oracles and what compares pictures in jax_processes.py; here
-are losses, the optimizer and training. Tables of schedules are NumPy's, float64: constants of what is compiled.
+are losses, the optimizer and training. Schedules, levels and the weights of samplers are NumPy's, float64: constants of what is
+compiled.
 """
 
 import functools
@@ -21,6 +22,7 @@ import jax_layers as layers
 import jax_processes as processes
 import numpy_backend
 from numpy_training import ema, with_adam_apart
+from numpy_transformer import in_patches, of_patches
 
 # On a GPU or a TPU the products of float32 arrays are TF32's or bfloat16's unless they are asked to be exact.
 jax.config.update("jax_default_matmul_precision", "highest")
@@ -185,7 +187,7 @@ OPS = {
 }
 OPS |= {f.__name__: f for f in (layers.linear, layers.conv2d, layers.conv_transpose2d, layers.group_norm, layers.layer_norm, layers.attention)}
 OPS |= {f.__name__: f for f in (layers.upsample_nearest_2x, layers.average_pool_2x, layers.class_embedding)}
-OPS |= {"patchify": layers.patchify, "unpatchify": layers.unpatchify}
+OPS |= {"patchify": in_patches, "unpatchify": of_patches}  # arrays' own methods, whosever they are
 OPS |= {f.__name__: f for f in (layers.time_embedding, layers.positions)}
 OPS |= {f.__name__: f for f in (layers.modulate, layers.gate, layers.affine, mse_loss, cross_entropy)}
 OPS |= {f.__name__: f for f in (adamw, clip_grad_norm, ema, training)}

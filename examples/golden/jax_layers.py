@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from numpy_transformer import in_patches as patchify, of_patches as unpatchify  # arrays' own methods, whosever they are
+from numpy_transformer import of_patches  # arrays' own methods, whosever they are
 
 silu = jax.nn.silu
 gelu = functools.partial(jax.nn.gelu, approximate=False)
@@ -213,7 +213,7 @@ def dit(config, parameters, x, t, class_labels):
     emb = dit_embedding(blocks[0]["norm1.emb"], t, class_labels)
     shift, scale = jnp.split(m["proj_out_1"](linear, silu(emb)), 2, axis=1)
     h = modulate(m["norm_out"].keep(layer_norm(h, eps=1e-6)), shift, scale)
-    return unpatchify(m["proj_out_2"](linear, h), patch, *x.shape[2:]), m.outputs
+    return of_patches(m["proj_out_2"](linear, h), patch, *x.shape[2:]), m.outputs
 
 
 def unet(config, parameters, x, t, class_labels=None):

@@ -1,4 +1,4 @@
-"""What surrounds a network, in JAX: samplers, oracles, likelihoods, and what compares pictures.
+"""What surrounds a network, in JAX: oracles, likelihoods, and what compares pictures.
 
 Constants of a schedule are NumPy's float64, rounded where they meet an array; scores and gradients are JAX's.
 """
@@ -168,6 +168,6 @@ def hybrid_loss(x_0, noise, model_output, timesteps, schedule, prediction_type, 
     return {"output.loss": loss, "grad.model_output": pullback(jnp.ones_like(loss))[0]}
 
 
-# Of samplers NumPy's steps are arithmetic alone, and so JAX's where the arrays are.
+# A sampler's step is a sum of arrays with NumPy's weights: JAX's where the arrays are.
 OPS = {"reverse_step": numpy_samplers.reverse_step, "trajectory": numpy_samplers.trajectory}
 OPS |= {f.__name__: f for f in (q_sample, oracle, frechet_distance, precision_recall, variational_bound, hybrid_loss)}

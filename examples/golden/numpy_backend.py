@@ -10,7 +10,7 @@
 | numpy_samplers.py, numpy_solvers.py | steps of samplers, and chains |
 | numpy_likelihood.py | the variational bound, and what teaches a variance |
 
-Here are random numbers, losses, the exact denoiser, and what compares pictures.
+Here are random numbers, losses, the exact denoiser, and what compares pictures. NumPy 2.0 or later.
 """
 
 import hashlib

@@ -212,8 +212,8 @@ def table_levels(kind, config, steps):
         times = np.interp(np.log(visited), np.log(ratios), entries)
         end = visited[-1] if kind == "DEISMultistep" or kind == "UniPCMultistep" and short else end
         if in_lambda:
-            cut_off = spread == "use_exponential_sigmas" or kind == "DPMSolverMultistep" and "cos" in config.get("beta_schedule", "")
-            times = np.trunc(times) if cut_off else times.round()
+            cosine = kind == "DPMSolverMultistep" and config.get("beta_schedule") == "squaredcos_cap_v2"
+            times = np.trunc(times) if spread == "use_exponential_sigmas" or cosine else times.round()
     return [of_ratio(kind, t, ratio) for t, ratio in zip(times, visited)], end
 
 

@@ -1,4 +1,4 @@
-"""Whole networks in plain NumPy, from the folders of diffusers: the U-Net (Ho et al. 2020) and the transformer (Peebles and Xie 2023).
+"""Whole networks in plain NumPy, from diffusers' folders: the U-Net (Ho et al. 2020), the transformer (Peebles and Xie 2023).
 
 A network takes a module (numpy_blocks.py), the config and arrays, and returns what it puts out and `back`, as a block does.
 """

@@ -19,7 +19,7 @@ class Seen(NamedTuple):
     """One look of the network at x."""
 
     level: Level
-    part: str  # of a step that takes more than one look
+    part: str  # as the transition's
     x: Any
     output: Any
     x_0: Any
@@ -27,7 +27,7 @@ class Seen(NamedTuple):
 
 
 def see(kind, config, step, x, output):
-    """The image and the noise in x, after what the network put out; a second half of its channels is of the variance."""
+    """The image and the noise in x, after what the network put out. A second half of its channels is of the variance."""
     real, y = x.dtype.type, output[:, : x.shape[1]]
     signal, sigma = real(step.level.signal), real(step.level.sigma)
     prediction = "edm" if kind in EDM else "flow" if kind in FLOW else config.get("prediction_type", "epsilon")
@@ -35,14 +35,15 @@ def see(kind, config, step, x, output):
         x_0, eps = (x - sigma * y) / signal, y
     elif prediction == "sample":
         x_0, eps = y, (x - signal * y) / sigma
-    elif prediction == "v_prediction":  # v = signal eps - sigma x_0 where the squares add up to 1: Salimans and Ho 2022, Section 4
+    elif prediction == "v_prediction":  # signal eps - sigma x_0 where the squares add up to 1: Salimans and Ho 2022, Section 4
         scale = math.hypot(step.level.signal, step.level.sigma)
-        across, along = real(step.level.sigma / scale), real(step.level.signal / scale)
-        x_0, eps = along * (x / real(scale)) - across * y, along * y + across * (x / real(scale))
+        signal_1, sigma_1, x_1 = real(step.level.signal / scale), real(step.level.sigma / scale), x / real(scale)
+        x_0, eps = signal_1 * x_1 - sigma_1 * y, signal_1 * y + sigma_1 * x_1
     elif prediction == "flow":  # eps - x_0: Lipman et al. 2023, Eq. 23
         x_0, eps = x - sigma * y, x + signal * y
     elif prediction == "edm":  # c_skip x + c_out F: Karras et al. 2022, Eq. 7 and Table 1
-        data, spread = config.get("sigma_data", 0.5), math.hypot(step.level.sigma, config.get("sigma_data", 0.5))
+        data = config.get("sigma_data", 0.5)
+        spread = math.hypot(step.level.sigma, data)
         x_0 = real(data**2 / spread**2) * x + real(step.level.sigma * data / spread) * y
         eps = (x - x_0) / sigma
     else:
@@ -176,7 +177,8 @@ def taken(kind, config, seen, to, noise, i, steps):
     order = numpy_solvers.order_of(kind, config, i, steps, to)
     if kind == "UniPCMultistep" and i > 0:
         before = numpy_solvers.order_of(kind, config, i - 1, steps, seen[0].level)
-        seen = [seen[0]._replace(x=numpy_solvers.unipc(seen[1:], seen[0].level, noise, before, config, end=seen[0])), *seen[1:]]
+        x = numpy_solvers.unipc(seen[1:], seen[0].level, noise, before, config, end=seen[0])
+        seen = [seen[0]._replace(x=x), *seen[1:]]
     return seen, STEPS[kind](seen, to, noise, order, config)
 
 

@@ -96,7 +96,7 @@ def dpm_multistep(seen, to, noise, order, config):
         return x + (weights[0] / 2 if config.get("solver_type") != "heun" else weights[1]) * d0
     r1 = (lambdas[1] - lambdas[2]) / h
     d1 = (m[1] - m[2]) / r1
-    # Taylor's D_2 is twice this one. Published programs have half of it, and diffusers for sde-dpmsolver++ another sign of the 1/2.
+    # Taylor's D_2 is twice this one: published programs have half of it. diffusers' sde-dpmsolver++ has -1/2 for z phi_3's 1/2, too.
     first, second = d0 + r0 / (r0 + r1) * (d0 - d1), (d0 - d1) / (r0 + r1)
     slip = scale if algorithm == "sde-dpmsolver++" else 0.0
     return x + weights[1] * first + (weights[2] + slip) * second
@@ -130,7 +130,7 @@ def dpm_singlestep(seen, to, noise, order, config):
 def unipc(seen, to, noise, order, config, end=None):
     """UniP, or with what was seen at the end of the step UniC: Zhao et al. 2023, Algorithms 1 and 2.
 
-    To the step of first order come differences from m_0, each over its r_k = (lambda_k - lambda_t)/h, by the weights rho of Eq. 5:
+    To the step of first order come differences from m_0, each over its r_k = (lambda_k - lambda_t)/h, by the weights of Eq. 5:
 
         sum over k of r_k^(i-1) rho_k = i! z phi_(i+1)(z) / B(h),    B(h) = z (bh1) or e^z - 1 (bh2)
     """

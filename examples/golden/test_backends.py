@@ -159,12 +159,13 @@ def without_gradient():
 
 def chains():
     """Chains of every sampler, in every way that it knows beside the kit's."""
-    karras, exponential, v = {"use_karras_sigmas": True}, {"use_exponential_sigmas": True}, {"prediction_type": "v_prediction"}
-    trailing, leading, ends_short = {"timestep_spacing": "trailing"}, {"timestep_spacing": "leading"}, {"final_sigmas_type": "sigma_min"}
+    karras, exponential, lambdas = {"use_karras_sigmas": True}, {"use_exponential_sigmas": True}, {"use_lu_lambdas": True}
+    v, limited = {"prediction_type": "v_prediction"}, {"thresholding": True, "sample_max_value": 1.5}
+    trailing, leading = {"timestep_spacing": "trailing"}, {"timestep_spacing": "leading"}
+    ends_short = {"final_sigmas_type": "sigma_min"}
     of_noise = ends_short | {"algorithm_type": "dpmsolver"}
     orders = [{"solver_order": order} | more for order in (1, 2, 3) for more in ({}, {"solver_type": "heun"})]
     sde = [{"solver_order": order, "algorithm_type": "sde-dpmsolver++"} for order in (1, 2, 3)]
-    limited = {"thresholding": True, "sample_max_value": 1.5}
     ways = {
         "DDPM": [{"variance_type": kind} for kind in ("fixed_large", "learned_range")],
         "DDIMInverse": [v, {"clip_sample": False}],
@@ -173,13 +174,13 @@ def chains():
         "HeunDiscrete": [v | karras, exponential | leading],
         "LMSDiscrete": [v | karras, trailing],
         "PNDM": [v, v | {"skip_prk_steps": True}, trailing | {"set_alpha_to_one": True}],
-        "DPMSolverMultistep": [*orders, *sde, *(of_noise | order for order in orders), v | karras | limited, {"use_lu_lambdas": True} | trailing],
+        "DPMSolverMultistep": [*orders, *sde, *(of_noise | order for order in orders), v | karras | limited, lambdas | trailing],
         "DPMSolverSinglestep": [*orders, *(of_noise | order for order in orders), v | karras],
         "UniPCMultistep": [*orders, ends_short | {"predict_x0": False, "solver_order": 3}, v | karras | ends_short, limited | leading],
         "DEISMultistep": [*orders, v | karras, limited | exponential],
         "FlowMatchEulerDiscrete": [{"shift": 2.0} | karras],
         "EDMEuler": [{"sigma_schedule": "exponential"}, ends_short],
-        "EDMDPMSolverMultistep": [*orders, *sde],
+        "EDMDPMSolverMultistep": [*orders, *sde[:2]],
     }
     for kind, configs in ways.items():
         table = {} if kind.startswith(("Flow", "EDM")) else {"num_train_timesteps": 1000, "beta_start": 1e-4, "beta_end": 0.02}
