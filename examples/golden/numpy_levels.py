@@ -148,35 +148,34 @@ def spaced_in_lambda(kind, config, steps, ratios):
 def in_time(kind, config, steps):
     """DDPM goes to the next time of its list; the others one stride down, whatever the list says."""
     times = spaced(kind, config, steps).astype(int).tolist()
-    following = [t - length(config) // steps for t in times] if kind != "DDPM" else times[1:] + [-1]
-    steps = [Transition(level_at(kind, config, t), level_at(kind, config, max(s, -1))) for t, s in zip(times, following)]
+    following = times[1:] + [-1] if kind == "DDPM" else [max(t - length(config) // steps, -1) for t in times]
+    down = [Transition(level_at(kind, config, t), level_at(kind, config, s)) for t, s in zip(times, following)]
     if kind == "DDIMInverse":  # from the end; the network is fed the time of the level that is gone to
-        return [Transition(step.to._replace(time=step.level.time), step.level) for step in reversed(steps)]
+        return [Transition(step.to._replace(time=step.level.time), step.level) for step in reversed(down)]
     if kind == "PNDM":
-        return pseudo_linear(config, times, steps) if config.get("skip_prk_steps") else pseudo_runge_kutta(config, times, steps)
-    return steps
+        return pseudo_linear(config, times, down) if config.get("skip_prk_steps") else pseudo_runge_kutta(config, times, down)
+    return down
 
 
-def pseudo_linear(config, times, steps):
+def pseudo_linear(config, times, down):
     """The second evaluation takes the first step again, from one stride above where it led."""
     if len(times) == 1:
-        return steps
+        return down
     start = level_at("PNDM", config, min(times[1] + length(config) // len(times), length(config) - 1))
     again = Transition(start._replace(time=float(times[1])), level_at("PNDM", config, times[1]), "again")
-    return [steps[0], again, *steps[1:]]
+    return [down[0], again, *down[1:]]
 
 
-def pseudo_runge_kutta(config, times, steps):
+def pseudo_runge_kutta(config, times, down):
     """The first three steps have four evaluations each, two of them half a stride below the step's start."""
-    half, chain = length(config) // len(times) // 2, []
-    whole = min(3, len(times) - 1)
+    half, chain, whole = length(config) // len(times) // 2, [], min(3, len(times) - 1)
     for t, following in zip(times[:whole], times[1:]):
         start, end = level_at("PNDM", config, t), level_at("PNDM", config, following)
         above = level_at("PNDM", config, min(following + half, t))
         middle = level_at("PNDM", config, max(t - half, -1))._replace(time=above.time)
         chain += [Transition(start, middle, "first"), Transition(middle, above, "second")]
         chain += [Transition(above, end, "third"), Transition(end, end, "fourth")]
-    return chain + steps[whole:]
+    return chain + down[whole:]
 
 
 def flow_levels(config, steps):
@@ -238,7 +237,7 @@ def chain(kind, config, steps):
 
 def levels(config, steps, **attributes):
     kind = attributes["class"].removesuffix("Scheduler")
-    steps = chain(kind, config, steps)
-    visited = [step.level for step in steps] + [steps[-1].to]
+    transitions = chain(kind, config, steps)
+    visited = [step.level for step in transitions] + [transitions[-1].to]
     sigmas = [level.sigma if kind in FLOW else level.ratio for level in visited]
     return {"output.timesteps": np.array([level.time for level in visited[:-1]]), "output.sigmas": np.array(sigmas)}
