@@ -3,7 +3,8 @@
     python jax_backend.py data/golden [LEVEL ...]
 
 Layers, blocks and networks are in jax_layers.py, likelihoods, oracles and what compares pictures in jax_processes.py; here
-are losses, the optimizer and training. Tables of schedules are NumPy's, float64: constants of what is compiled.
+are losses, the optimizer and training. Schedules, levels and the weights of samplers are NumPy's, float64: constants of what is
+compiled.
 """
 
 import functools
@@ -20,6 +21,8 @@ from safetensors.numpy import load_file
 import jax_layers as layers
 import jax_processes as processes
 import numpy_backend
+from numpy_training import ema, with_adam_apart
+from numpy_transformer import in_patches, of_patches
 
 # On a GPU or a TPU the products of float32 arrays are TF32's or bfloat16's unless they are asked to be exact.
 jax.config.update("jax_default_matmul_precision", "highest")
@@ -37,9 +40,7 @@ def backend(op, attributes, dtype=np.float32, **arrays):
     integers = {name: x for name, x in arrays.items() if name not in floats}  # have no gradient
     constants = {name: integers.pop(name) for name in ("timesteps",) if name in integers}  # which tables are made for
 
-    if op == "training":  # AdamW's eps has the name of the noise
-        adam = {key: value for key, value in attributes.items() if key in ADAM}
-        attributes = {key: value for key, value in attributes.items() if key not in adam} | {"adam": adam}
+    attributes = with_adam_apart(attributes) if op == "training" else attributes
 
     def compute(floats, integers, grad_output):
         outputs = lambda floats: OPS[op](**floats, **integers, **constants, **attributes)  # noqa: E731
@@ -115,9 +116,6 @@ def network(x, t, noise, model, class_labels=None, gradients=False, taps=False):
 # steps. Not its clip_by_global_norm, which has no 1e-6 beside the norm, as PyTorch has. ---
 
 
-ADAM = ("lr", "beta1", "beta2", "eps", "weight_decay")
-
-
 def adamw_step(w, m, v, grad, step, lr, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0):
     """Loshchilov and Hutter 2019. `step` is a Python number, so that the corrections are float64's."""
     m = beta1 * m + (1 - beta1) * grad
@@ -139,10 +137,6 @@ def clip_grad_norm(grad, max_norm):
     norm = optax.tree.norm(grad)
     factor = jnp.minimum(1, max_norm / (norm + 1e-6))
     return {"output.norm": norm, "output.grad": jax.tree.map(lambda g: g * factor, grad)}
-
-
-def ema(ema, w, decay, step=0):
-    return ema + (1 - min(decay, (1 + step) / (10 + step))) * (w - ema)
 
 
 def training(x_0, eps, t, model, config, adam, clip_norm=1.0, ema_decay=0.999, class_labels=None):
@@ -171,7 +165,7 @@ def training(x_0, eps, t, model, config, adam, clip_norm=1.0, ema_decay=0.999, c
     return results | {f"output.ema.{name}": w for name, w in average.items()}
 
 
-OF_NUMPY = ("random_stream", "schedule", "loss_weight")
+OF_NUMPY = ("random_stream", "schedule", "levels", "loss_weight")
 OPS = {
     "exp": lambda x: jnp.exp(x),
     "sigmoid": lambda x: jax.nn.sigmoid(x),
@@ -193,7 +187,8 @@ OPS = {
 }
 OPS |= {f.__name__: f for f in (layers.linear, layers.conv2d, layers.conv_transpose2d, layers.group_norm, layers.layer_norm, layers.attention)}
 OPS |= {f.__name__: f for f in (layers.upsample_nearest_2x, layers.average_pool_2x, layers.class_embedding)}
-OPS |= {f.__name__: f for f in (layers.time_embedding, layers.positions, layers.patchify, layers.unpatchify)}
+OPS |= {"patchify": in_patches, "unpatchify": of_patches}  # arrays' own methods, whosever they are
+OPS |= {f.__name__: f for f in (layers.time_embedding, layers.positions)}
 OPS |= {f.__name__: f for f in (layers.modulate, layers.gate, layers.affine, mse_loss, cross_entropy)}
 OPS |= {f.__name__: f for f in (adamw, clip_grad_norm, ema, training)}
 OPS |= processes.OPS

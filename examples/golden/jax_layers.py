@@ -10,6 +10,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from numpy_transformer import of_patches  # arrays' own methods, whosever they are
+
 silu = jax.nn.silu
 gelu = functools.partial(jax.nn.gelu, approximate=False)
 gelu_tanh = functools.partial(jax.nn.gelu, approximate=True)
@@ -98,17 +100,6 @@ def positions(rows, columns, dim, base=None):
 
     row, column = jnp.divmod(jnp.arange(rows * columns), columns)
     return jnp.concatenate([of(column, columns), of(row, rows)], axis=1)
-
-
-def patchify(x, patch):
-    n, c, h, w = x.shape
-    x = x.reshape(n, c, h // patch, patch, w // patch, patch)
-    return x.transpose(0, 2, 4, 3, 5, 1).reshape(n, -1, patch * patch * c)
-
-
-def unpatchify(x, patch, height, width):
-    x = x.reshape(len(x), height // patch, width // patch, patch, patch, -1)
-    return x.transpose(0, 5, 1, 3, 2, 4).reshape(len(x), -1, height, width)
 
 
 def modulate(x, shift, scale):
@@ -222,7 +213,7 @@ def dit(config, parameters, x, t, class_labels):
     emb = dit_embedding(blocks[0]["norm1.emb"], t, class_labels)
     shift, scale = jnp.split(m["proj_out_1"](linear, silu(emb)), 2, axis=1)
     h = modulate(m["norm_out"].keep(layer_norm(h, eps=1e-6)), shift, scale)
-    return unpatchify(m["proj_out_2"](linear, h), patch, *x.shape[2:]), m.outputs
+    return of_patches(m["proj_out_2"](linear, h), patch, *x.shape[2:]), m.outputs
 
 
 def unet(config, parameters, x, t, class_labels=None):

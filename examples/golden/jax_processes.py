@@ -1,4 +1,4 @@
-"""What surrounds a network, in JAX: samplers, oracles, likelihoods, and what compares pictures.
+"""What surrounds a network, in JAX: oracles, likelihoods, and what compares pictures.
 
 Constants of a schedule are NumPy's float64, rounded where they meet an array; scores and gradients are JAX's.
 """
@@ -12,12 +12,13 @@ from jax import lax
 from jax.scipy.special import logsumexp
 from jax.scipy.stats import multivariate_normal, norm
 
-import numpy_backend
 import numpy_likelihood
+import numpy_samplers
+from numpy_schedules import alpha_bar_table
 
 
 def q_sample(x_0, eps, t, **config):
-    alpha_bar = np.cumprod(1 - numpy_backend.beta_table(**config))
+    alpha_bar = alpha_bar_table(**config)
     signal, noise = (jnp.asarray(table, x_0.dtype)[t] for table in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)))
     of_image = (slice(None),) + (None,) * (x_0.ndim - 1)
     return signal[of_image] * x_0 + noise[of_image] * eps
@@ -81,7 +82,7 @@ def precision_recall(real, generated, k=3):
 
 def levels(schedule, timesteps):
     """Of each step alpha_bar, the one before, beta and the smallest variance, as Python's numbers."""
-    alpha_bars = np.cumprod(1 - numpy_backend.beta_table(**schedule))
+    alpha_bars = alpha_bar_table(**schedule)
     return list(zip(*(table.tolist() for table in numpy_likelihood.levels(alpha_bars, timesteps))))
 
 
@@ -167,18 +168,6 @@ def hybrid_loss(x_0, noise, model_output, timesteps, schedule, prediction_type, 
     return {"output.loss": loss, "grad.model_output": pullback(jnp.ones_like(loss))[0]}
 
 
-# --- Samplers: DDPM and DDIM. NumPy's step is arithmetic alone, and so JAX's where the arrays are. ---
-
-
-def trajectory(x_T, model_output, noise, config, steps, eta=0.0, **attributes):
-    if not numpy_backend.is_ancestral(config, **attributes):
-        return None
-    visits, x = numpy_backend.visits(config, steps, **attributes), [x_T]
-    for i, (t, t_prev) in enumerate(visits):
-        step = numpy_backend.reverse_step(x[-1], model_output[i], noise[i], config, t, t_prev, eta, **attributes)
-        x.append(step["output.prev_sample"])
-    return {"output.timesteps": jnp.array([float(t) for t, _ in visits]), "output.x": jnp.stack(x)}
-
-
-OPS = {"reverse_step": numpy_backend.reverse_step, "trajectory": trajectory}
+# A sampler's step is a sum of arrays with NumPy's weights: JAX's where the arrays are.
+OPS = {"reverse_step": numpy_samplers.reverse_step, "trajectory": numpy_samplers.trajectory}
 OPS |= {f.__name__: f for f in (q_sample, oracle, frechet_distance, precision_recall, variational_bound, hybrid_loss)}

@@ -195,6 +195,18 @@ def average_pool_2x(x):
     return sum_2x2(x) / 4, lambda dy: {"x": repeat_2x2(dy) / 4}
 
 
+def time_embedding(t, dim, flip_sin_to_cos=True, freq_shift=0):
+    """sin and cos of t w_k, w_k = 10000^(-k/(dim/2 - freq_shift)), an odd dim padded with a zero; no gradients.
+
+    The angle reaches thousands of radians, of which float32 keeps only four decimals: float64 here, rounded at the end.
+    """
+    half = dim // 2
+    frequency = np.exp(-np.log(10000.0) * np.arange(half) / (half - freq_shift))
+    angle = t.astype(np.float64)[:, None] * frequency
+    pair = [np.cos(angle), np.sin(angle)] if flip_sin_to_cos else [np.sin(angle), np.cos(angle)]
+    return np.concatenate(pair + [np.zeros((len(t), dim % 2))], axis=1)
+
+
 def class_embedding(weight, labels):
     def back(dy):
         dw = np.zeros_like(weight)
@@ -202,113 +214,3 @@ def class_embedding(weight, labels):
         return {"weight": dw}
 
     return weight[labels], back
-
-
-def part(parameters, name):
-    """The parameters of one layer of a block: {"norm1.weight": w} -> {"weight": w}."""
-    return {key[len(name) + 1 :]: value for key, value in parameters.items() if key.startswith(name + ".")}
-
-
-def named(name, grads):
-    return {f"{name}.{key}": value for key, value in grads.items() if key != "x"}
-
-
-def res_block(x, temb, groups, eps=1e-5, time_embedding_norm="default", output_scale_factor=1, **p):
-    """(shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))) and temb)))) / output_scale_factor."""
-    scale_shift = time_embedding_norm == "scale_shift"
-    a, back_norm1 = group_norm(x, groups, **part(p, "norm1"), eps=eps)
-    a, back_silu1 = silu(a)
-    a, back_conv1 = conv2d(a, **part(p, "conv1"), padding=1)
-    e, back_silu_temb = silu(temb)
-    e, back_proj = linear(e, **part(p, "time_emb_proj"))
-    e = e[:, :, None, None]
-    if scale_shift:  # Dhariwal and Nichol 2021, Eq. 3
-        scale, shift = np.split(e, 2, axis=1)
-        normed, back_norm2 = group_norm(a, groups, **part(p, "norm2"), eps=eps)
-        a = normed * (1 + scale) + shift
-    else:
-        a, back_norm2 = group_norm(a + e, groups, **part(p, "norm2"), eps=eps)
-    a, back_silu2 = silu(a)
-    a, back_conv2 = conv2d(a, **part(p, "conv2"), padding=1)
-    shortcut = part(p, "conv_shortcut")
-    s, back_shortcut = conv2d(x, **shortcut) if shortcut else (x, lambda dy: {"x": dy})
-
-    def back(dy):
-        dy = dy / output_scale_factor
-        conv2 = back_conv2(dy)
-        da = back_silu2(conv2["x"])["x"]
-        if scale_shift:
-            de = np.concatenate([(da * normed).sum(axis=(2, 3)), da.sum(axis=(2, 3))], axis=1)
-            norm2 = back_norm2(da * (1 + scale))
-        else:
-            norm2 = back_norm2(da)
-            de = norm2["x"].sum(axis=(2, 3))
-        proj = back_proj(de)
-        conv1 = back_conv1(norm2["x"])
-        norm1 = back_norm1(back_silu1(conv1["x"])["x"])
-        short = back_shortcut(dy)
-        parts = {"norm1": norm1, "conv1": conv1, "time_emb_proj": proj, "norm2": norm2, "conv2": conv2}
-        grads = {"x": norm1["x"] + short["x"], "temb": back_silu_temb(proj["x"])["x"], **named("conv_shortcut", short)}
-        for name, layer in parts.items():
-            grads |= named(name, layer)
-        return grads
-
-    return (s + a) / output_scale_factor, back
-
-
-def classifier_block(x, groups, eps=1e-5, stride=1, **p):
-    """shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))))))."""
-    a, back_norm1 = group_norm(x, groups, **part(p, "norm1"), eps=eps)
-    a, back_silu1 = silu(a)
-    a, back_conv1 = conv2d(a, **part(p, "conv1"), stride=stride, padding=1)
-    a, back_norm2 = group_norm(a, groups, **part(p, "norm2"), eps=eps)
-    a, back_silu2 = silu(a)
-    a, back_conv2 = conv2d(a, **part(p, "conv2"), padding=1)
-    shortcut = part(p, "conv_shortcut")
-    s, back_shortcut = conv2d(x, **shortcut, stride=stride) if shortcut else (x, lambda dy: {"x": dy})
-
-    def back(dy):
-        conv2 = back_conv2(dy)
-        norm2 = back_norm2(back_silu2(conv2["x"])["x"])
-        conv1 = back_conv1(norm2["x"])
-        norm1 = back_norm1(back_silu1(conv1["x"])["x"])
-        short = back_shortcut(dy)
-        grads = {"x": norm1["x"] + short["x"], **named("conv_shortcut", short)}
-        for name, layer in {"norm1": norm1, "conv1": conv1, "norm2": norm2, "conv2": conv2}.items():
-            grads |= named(name, layer)
-        return grads
-
-    return s + a, back
-
-
-def attention_block(x, heads=1, groups=None, eps=1e-5, rescale_output_factor=1, **p):
-    """(x + to_out(attention(to_q(a), to_k(a), to_v(a)))) / rescale_output_factor, a = the pixels of group_norm(x)."""
-    n, c, h, w = x.shape
-
-    def pixels(image):  # (n, c, h, w) -> (n, tokens, c)
-        return image.reshape(n, c, h * w).swapaxes(1, 2)
-
-    def image(rows):
-        return rows.swapaxes(1, 2).reshape(n, c, h, w)
-
-    norm = part(p, "group_norm")
-    a, back_norm = group_norm(x, groups, **norm, eps=eps) if norm else (x, lambda dy: {"x": dy})
-    rows = pixels(a)
-    q, back_q = linear(rows, **part(p, "to_q"))
-    k, back_k = linear(rows, **part(p, "to_k"))
-    v, back_v = linear(rows, **part(p, "to_v"))
-    mixed, back_attention = attention(q, k, v, heads)
-    out, back_out = linear(mixed, **part(p, "to_out.0"))
-
-    def back(dy):
-        dy = dy / rescale_output_factor
-        d_out = back_out(pixels(dy))
-        d_mixed = back_attention(d_out["x"])
-        dq, dk, dv = back_q(d_mixed["q"]), back_k(d_mixed["k"]), back_v(d_mixed["v"])
-        d_norm = back_norm(image(dq["x"] + dk["x"] + dv["x"]))
-        grads = {"x": dy + d_norm["x"]}
-        for name, layer in {"group_norm": d_norm, "to_q": dq, "to_k": dk, "to_v": dv, "to_out.0": d_out}.items():
-            grads |= named(name, layer)
-        return grads
-
-    return (x + image(out)) / rescale_output_factor, back

@@ -8,8 +8,7 @@ import numpy as np
 import onnxruntime
 from onnx import TensorProto, helper
 
-import numpy_backend
-from numpy_layers import part
+from numpy_schedules import alpha_bar_table
 
 OPSET, IR = 28, 14  # the newest that onnx 1.23 and ONNX Runtime 1.32 have
 TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64}
@@ -178,13 +177,18 @@ def cross_entropy(g, logits, labels):
 
 
 def q_sample(g, x_0, eps, t, **config):
-    alpha_bar = np.cumprod(1 - numpy_backend.beta_table(**config))
+    alpha_bar = alpha_bar_table(**config)
     of_image = [-1] + [1] * (len(g.shapes["x_0"]) - 1)
     signal, noise = (g.Reshape(g.Gather(table, t), of_image) for table in (np.sqrt(alpha_bar), np.sqrt(1 - alpha_bar)))
     return g.Add(g.Mul(signal, x_0), g.Mul(noise, eps))
 
 
 # --- Blocks ---
+
+
+def part(parameters, name):
+    """The parameters of one layer of a block: {"norm1.weight": w} -> {"weight": w}."""
+    return {key[len(name) + 1 :]: value for key, value in parameters.items() if key.startswith(name + ".")}
 
 
 def shortcut(g, x, p, stride=1):
