@@ -4,8 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::manifest::{MANIFEST, SUMS};
-use super::networks::models;
-use super::{Draft, Entry, Manifest, drafts, halves};
+use super::{Draft, Entry, Manifest, drafts, halves, networks, transformer};
 use crate::digest::sha256;
 use crate::golden::format::Format;
 use crate::golden::mutants::add_mutant;
@@ -51,7 +50,8 @@ pub fn export(folder: &Path, levels: &[String], format: Format, mut progress: im
             .iter()
             .any(|d| d.case.attributes.get("model").and_then(|m| m.as_str()).is_some_and(|m| m.ends_with(&end)))
     };
-    for model in models().into_iter().filter(|model| needs(model.name)) {
+    let models = networks::models().into_iter().chain(transformer::models());
+    for model in models.filter(|model| needs(model.name)) {
         write(format!("models/{}/config.json", model.name), model.config.as_bytes())?;
         write(format!("models/{}/diffusion_pytorch_model.safetensors", model.name), &halves::weights(&model, format))?;
     }

@@ -3,7 +3,6 @@
 use serde_json::{Value, json};
 
 use super::draft::Draft;
-use super::transformer;
 use crate::checkpoint::weights;
 use crate::layers::ParameterVector;
 use crate::models::unet::SampleSize;
@@ -21,7 +20,7 @@ pub struct Model {
     pub weights: Vec<u8>,
 }
 
-/// All networks: small, but with every kind of layer.
+/// The U-Nets: small, but with every kind of layer.
 pub fn models() -> Vec<Model> {
     let names = |list: &[&str]| list.iter().map(|name| name.to_string()).collect();
     let plain = UNetConfig {
@@ -54,8 +53,7 @@ pub fn models() -> Vec<Model> {
         mid_block_scale_factor: 1.25,
         ..UNetConfig::default()
     };
-    let unets = [model("plain", plain.into()), model("conditional", conditional.into())];
-    unets.into_iter().chain(transformer::models()).collect()
+    vec![model("plain", plain.into()), model("conditional", conditional.into())]
 }
 
 /// Weights that leave no branch zero: normal, of a size that keeps activations near 1; the scales of norms around 1.

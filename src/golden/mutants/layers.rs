@@ -1,12 +1,9 @@
-//! Mistakes in convolutions, norms, activations and scores.
+//! Mistakes in products, convolutions, activations and losses.
 
 use ndarray::Axis;
 use serde_json::json;
 
-use super::norms::interleaved_places;
-use super::{
-    Case, Mutant, Result, Results, evaluate, mutant, scaled, transformer, with_attribute, with_attributes, with_input,
-};
+use super::{Case, Mutant, Result, Results, evaluate, mutant, scaled, with_attribute, with_attributes, with_input};
 
 /// The mistakes, in words.
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -47,10 +44,6 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("output_padding_on_the_wrong_side", "the output padding at the top and left", |case| {
         with_attribute(case, "padding", json!([0, 2, 0, 2]))
     }),
-    mutant("exact_gelu", "the GELU of the normal distribution for its tanh form", |case| match case.op.as_str() {
-        "gelu_tanh" => exact_gelu(case),
-        _ => transformer::exact_gelu(case),
-    }),
     mutant("tanh_gelu", "the GELU's tanh form for that of the normal distribution", |case| {
         evaluate(&Case { op: "gelu_tanh".into(), ..case.clone() })
     }),
@@ -80,28 +73,13 @@ fn flipped_kernel(case: &Case) -> Result<Results<f64>> {
     Ok(results)
 }
 
-/// A group of every so manyth input channel: the right ones of channels in another order.
-pub(super) fn groups_interleaved(case: &Case) -> Result<Results<f64>> {
-    let (c, groups) =
-        (case.tensors["input.x"].shape()[1], case.attributes["groups"].as_u64().expect("groups") as usize);
-    let places = interleaved_places(c, groups);
-    let mut results = with_input(case, "x", |x| *x = x.select(Axis(1), &places))?;
-    for (_, dx) in results.iter_mut().filter(|(name, _)| name == "grad.x") {
-        let found = dx.clone();
-        places.iter().enumerate().for_each(|(i, &at)| {
-            dx.index_axis_mut(Axis(1), at).assign(&found.index_axis(Axis(1), i));
-        });
-    }
-    Ok(results)
-}
-
 /// Φ, of the normal distribution.
 pub(super) fn cdf(x: f64) -> f64 {
     0.5 * (1.0 + libm::erf(x * std::f64::consts::FRAC_1_SQRT_2))
 }
 
 /// y = x Φ(x), dx = dy (Φ(x) + x φ(x)).
-fn exact_gelu(case: &Case) -> Result<Results<f64>> {
+pub(super) fn exact_gelu(case: &Case) -> Result<Results<f64>> {
     let x = case.numbers("input.x");
     let density = |x: f64| libm::exp(-0.5 * x * x) / (2.0 * std::f64::consts::PI).sqrt();
     let mut results = vec![("output".to_string(), x.mapv(|x| x * cdf(x)))];

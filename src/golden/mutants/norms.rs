@@ -3,7 +3,7 @@
 use ndarray::{ArrayD, Axis};
 use serde_json::json;
 
-use super::{Case, Mutant, Result, Results, Tensor, evaluate, layers, mutant, with_attribute};
+use super::{Case, Mutant, Result, Results, Tensor, evaluate, mutant, with_attribute, with_input};
 
 /// The mistakes, in words.
 pub(super) const MUTANTS: &[Mutant] = &[
@@ -14,7 +14,7 @@ pub(super) const MUTANTS: &[Mutant] = &[
     mutant("one_pass_variance", "the variance as E[x^2] - E[x]^2 in float32", one_pass),
     mutant("groups_interleaved", "channel c belongs to group c mod groups for c / (channels of a group)", |case| {
         match case.op.as_str() {
-            "conv2d" => layers::groups_interleaved(case),
+            "conv2d" => input_channels_interleaved(case),
             _ => groups_interleaved(case),
         }
     }),
@@ -55,6 +55,21 @@ fn groups_interleaved(case: &Case) -> Result<Results<f64>> {
         for (i, &place) in places.iter().enumerate() {
             values.index_axis_mut(axis, place).assign(&found.index_axis(axis, i));
         }
+    }
+    Ok(results)
+}
+
+/// A group of every so manyth input channel: the right ones of channels in another order.
+fn input_channels_interleaved(case: &Case) -> Result<Results<f64>> {
+    let (c, groups) =
+        (case.tensors["input.x"].shape()[1], case.attributes["groups"].as_u64().expect("groups") as usize);
+    let places = interleaved_places(c, groups);
+    let mut results = with_input(case, "x", |x| *x = x.select(Axis(1), &places))?;
+    for (_, dx) in results.iter_mut().filter(|(name, _)| name == "grad.x") {
+        let found = dx.clone();
+        places.iter().enumerate().for_each(|(i, &at)| {
+            dx.index_axis_mut(Axis(1), at).assign(&found.index_axis(Axis(1), i));
+        });
     }
     Ok(results)
 }

@@ -3,7 +3,7 @@
 use ndarray::{Array2, ArrayD, Axis, Ix1, Ix2, Ix3, s};
 use serde_json::Value;
 
-use super::layers::cdf;
+use super::layers::{self, cdf};
 use super::norms::interleaved_places;
 use super::{Mutant, input, mutant, with_input};
 use crate::Result;
@@ -12,6 +12,10 @@ use crate::golden::ops::{Results, evaluate};
 
 /// The mistakes, in words.
 pub(super) const MUTANTS: &[Mutant] = &[
+    mutant("exact_gelu", "the GELU of the normal distribution for its tanh form", |case| match case.op.as_str() {
+        "gelu_tanh" => layers::exact_gelu(case),
+        _ => exact_gelu_of_a_block(case),
+    }),
     mutant("scale_without_one", "a modulation by scale for 1 + scale", scale_without_one),
     mutant("shift_and_scale_swapped", "a modulation's scale for its shift, and the reverse", shift_for_scale),
     mutant("gate_forgotten", "a branch added without its gate", gate_forgotten),
@@ -169,7 +173,7 @@ fn labels_hidden(case: &Case) -> Result<Results<f64>> {
 }
 
 /// The block up to its MLP, whose gate is closed for that, and the MLP by hand.
-pub(super) fn exact_gelu(case: &Case) -> Result<Results<f64>> {
+fn exact_gelu_of_a_block(case: &Case) -> Result<Results<f64>> {
     let mut before = case.clone();
     MODULATION.iter().for_each(|name| part_of(input(&mut before, name), GATES[1]).fill(0.0));
     let mut results = evaluate::<f64>(&before)?;
