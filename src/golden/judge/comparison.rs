@@ -41,9 +41,10 @@ const FAST_UNITS_OF_HALF: f64 = 1.0;
 const LEAST: f64 = 5e-5;
 const MOST: f64 = 0.1;
 
-/// The largest scatter of one product, in units of √(Σ (a b)²): bfloat16 has 2.3e-3, and few numbers may have twice as much.
-/// Of K terms one that was left out is 1/√K: so it is no precision unless K is above 27,000.
+/// The largest scatter of one product, in units of √(Σ (a b)²): inputs in bfloat16 have 2.3e-3, sums in bfloat16 1.2e-3 √K, and
+/// few numbers may have twice as much. One of K terms that was left out is 1/√K: no precision, unless K is above 400.
 const MOST_OF_ONE_PRODUCT: f64 = 6e-3;
+const MOST_OF_SUMS: f64 = 2.4e-3;
 
 /// The largest relative error of numbers that themselves have few bits, as sums in bfloat16 have.
 const NEAR_IN_BITS: f64 = 0.3;
@@ -199,6 +200,7 @@ impl Comparison<'_> {
         if grown || rest < scatter * of_errors {
             return None;
         }
+        let mut most = MOST;
         if self.op_is_in(&SINGLE) {
             // The tolerance of a sum is 2 u √(K (Σ (a b)² + y²)) and half an ulp: Σ (a b)² is what scatters.
             let terms = terms_of(self.case, self.case.tensors["output"].shape(), self.name) as f64;
@@ -207,9 +209,9 @@ impl Comparison<'_> {
                 of_sum * of_sum / terms - y * y
             });
             size = squares.map(|square| square.max(0.0)).sum();
+            most = (MOST_OF_SUMS * terms.sqrt()).clamp(MOST_OF_ONE_PRODUCT, MOST);
         }
         let (of_all, scatter) = ((of_errors / size).sqrt(), (rest / size).sqrt());
-        let most = if self.op_is_in(&SINGLE) { MOST_OF_ONE_PRODUCT } else { MOST };
         ((LEAST..=MOST).contains(&of_all) && scatter <= most).then_some(scatter)
     }
 }
