@@ -13,7 +13,10 @@ import warnings
 
 import numpy as np
 
+import numpy_backend
+import numpy_samplers
 import onnx_layers as layers
+import onnx_traced
 
 ELEMENTARY = {"exp": "Exp", "sigmoid": "Sigmoid", "tanh": "Tanh", "ln": "Log", "sin": "Sin", "cos": "Cos"}
 LAYERS = (
@@ -25,8 +28,13 @@ LAYERS = (
 
 def backend(op, attributes, **arrays):
     """The op's outputs as arrays, or None: not supported."""
+    if op in OF_NUMPY:  # nothing in it is ONNX's
+        return numpy_backend.run(op, attributes, arrays)
     if op in ("unet", "dit"):
         return network(op, attributes, **arrays)
+    if op in TRACED:
+        constants = {name: arrays.pop(name) for name in ("timesteps",) if name in arrays}  # which tables are made for
+        return onnx_traced.run(TRACED[op], arrays, **constants, **attributes)
     if op not in OPS:
         return None
     arrays.pop("grad_output", None)
@@ -70,6 +78,9 @@ def network(op, attributes, x, t, noise, class_labels=None):
     return dict(zip(results, layers.run(file.getvalue(), dict(zip(names, (x, t, noise, class_labels))))))
 
 
+OF_NUMPY = (*numpy_backend.TABLES, "frechet_distance", "precision_recall")
+TRACED = {f.__name__: f for f in (numpy_samplers.reverse_step, numpy_samplers.trajectory, numpy_backend.oracle)}
+TRACED |= {f.__name__: f for f in (numpy_backend.variational_bound, numpy_backend.hybrid_loss)}
 OPS = {name: lambda g, x, kind=kind: getattr(g, kind)(x) for name, kind in ELEMENTARY.items()}
 OPS |= {name: getattr(layers, name) for name in LAYERS}
 
