@@ -2,8 +2,9 @@
 
     python onnx_backend.py data/golden [LEVEL ...]
 
-Every operation is built as a small ONNX graph (onnx_layers.py); networks are exported from PyTorch. Gradients, samplers and
-likelihoods are not ONNX's: not supported.
+Every layer and block is built as a small ONNX graph (onnx_layers.py); networks are exported from PyTorch. Samplers, the
+variational bound and the exact denoiser are NumPy's formulas, traced into ONNX graphs (onnx_traced.py). Schedules, levels,
+weights of losses, streams, the Frechet distance and precision with recall are NumPy's, in float64. No gradients.
 """
 
 import io

@@ -75,7 +75,8 @@ class Traced(np.lib.mixins.NDArrayOperatorsMixin):
 
     def reduced(self, kind, axis, keepdims):
         axes = [] if axis is None else [[axis]]
-        return self.made(getattr(self.graph, kind)(self.name, *axes, keepdims=int(keepdims)), self.zeros.sum(axis, keepdims=keepdims).shape)
+        name = getattr(self.graph, kind)(self.name, *axes, keepdims=int(keepdims))
+        return self.made(name, self.zeros.sum(axis, keepdims=keepdims).shape)
 
     def sum(self, axis=None, keepdims=False):
         return self.reduced("ReduceSum", axis, keepdims)
