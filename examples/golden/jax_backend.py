@@ -30,7 +30,7 @@ jax.config.update("jax_default_matmul_precision", "highest")
 
 def backend(op, attributes, dtype=np.float32, **arrays):
     """The op's outputs and gradients as arrays, or None: not supported."""
-    if op in OF_NUMPY:  # nothing in it is JAX's
+    if op in numpy_backend.TABLES:  # nothing in it is JAX's
         return numpy_backend.run(op, attributes, arrays, dtype)
     if op not in OPS:
         return None
@@ -165,7 +165,6 @@ def training(x_0, eps, t, model, config, adam, clip_norm=1.0, ema_decay=0.999, c
     return results | {f"output.ema.{name}": w for name, w in average.items()}
 
 
-OF_NUMPY = ("random_stream", "schedule", "levels", "loss_weight")
 OPS = {
     "exp": lambda x: jnp.exp(x),
     "sigmoid": lambda x: jax.nn.sigmoid(x),

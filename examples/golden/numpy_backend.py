@@ -131,8 +131,8 @@ def oracle(x_t, sigma, form="variance_preserving", data=None, data_labels=None, 
             logs = np.where(others, -np.inf, logs)
         return {"output.x_0": (posterior(logs) @ y).reshape(shape)}
     mu, d = means.reshape(len(means), -1), x.shape[1]
-    if variances.ndim < 3:
-        variances = np.stack([np.diag(np.broadcast_to(v, d)) for v in variances])
+    if variances.ndim < 3:  # one for all axes, or one for each
+        variances = variances.reshape(len(variances), -1, 1) * np.eye(d, dtype=real)
     weights = np.ones(len(mu), real) if weights is None else weights
     widened = a * a * variances + b * b * np.eye(d, dtype=real)
     offset = x[:, None] - a * mu
@@ -177,6 +177,7 @@ ELEMENTARY = {"exp": np.exp, "sigmoid": layers.sigmoid, "tanh": np.tanh, "ln": n
 OPS = {"unet": numpy_networks.network, "dit": numpy_networks.network}
 OPS |= by_name(random_stream, layers.time_embedding, transformer.positions, mse_loss, cross_entropy)
 OPS |= by_name(schedule, q_sample, levels, reverse_step, trajectory, oracle, variational_bound, hybrid_loss, loss_weight)
+TABLES = ("random_stream", "schedule", "levels", "loss_weight")  # float64 in every framework: nobody else's
 OPS |= by_name(adamw, clip_grad_norm, ema, training, frechet_distance, precision_recall)
 
 if __name__ == "__main__":

@@ -4,11 +4,13 @@ import math
 
 import numpy as np
 
+erf = np.frompyfunc(math.erf, 1, 1)  # a function of NumPy's: other arrays may bring their own
+
 
 def normal_cdf(z, form):
     if form == "tanh":
         return 0.5 * (1 + np.tanh(math.sqrt(2 / math.pi) * (z + 0.044715 * z**3)))
-    return 0.5 * (1 + np.vectorize(math.erf, otypes=[np.float64])(z / math.sqrt(2)).astype(z.dtype))
+    return 0.5 * (1 + erf(z / math.sqrt(2)).astype(z.dtype))
 
 
 def normal_density(z, form):

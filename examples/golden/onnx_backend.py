@@ -2,8 +2,9 @@
 
     python onnx_backend.py data/golden [LEVEL ...]
 
-Every operation is built as a small ONNX graph (onnx_layers.py); networks are exported from PyTorch. Gradients, samplers and
-likelihoods are not ONNX's: not supported.
+Every layer and block is built as a small ONNX graph (onnx_layers.py); networks are exported from PyTorch. Samplers, the
+variational bound and the exact denoiser are NumPy's formulas, traced into ONNX graphs (onnx_traced.py). Schedules, levels,
+weights of losses, streams, the Frechet distance and precision with recall are NumPy's, in float64. No gradients.
 """
 
 import io
@@ -13,7 +14,10 @@ import warnings
 
 import numpy as np
 
+import numpy_backend
+import numpy_samplers
 import onnx_layers as layers
+import onnx_traced
 
 ELEMENTARY = {"exp": "Exp", "sigmoid": "Sigmoid", "tanh": "Tanh", "ln": "Log", "sin": "Sin", "cos": "Cos"}
 LAYERS = (
@@ -25,8 +29,13 @@ LAYERS = (
 
 def backend(op, attributes, **arrays):
     """The op's outputs as arrays, or None: not supported."""
+    if op in OF_NUMPY:  # nothing in it is ONNX's
+        return numpy_backend.run(op, attributes, arrays)
     if op in ("unet", "dit"):
         return network(op, attributes, **arrays)
+    if op in TRACED:
+        constants = {name: arrays.pop(name) for name in ("timesteps",) if name in arrays}  # which tables are made for
+        return onnx_traced.run(TRACED[op], arrays, **constants, **attributes)
     if op not in OPS:
         return None
     arrays.pop("grad_output", None)
@@ -70,6 +79,9 @@ def network(op, attributes, x, t, noise, class_labels=None):
     return dict(zip(results, layers.run(file.getvalue(), dict(zip(names, (x, t, noise, class_labels))))))
 
 
+OF_NUMPY = (*numpy_backend.TABLES, "frechet_distance", "precision_recall")
+TRACED = {f.__name__: f for f in (numpy_samplers.reverse_step, numpy_samplers.trajectory, numpy_backend.oracle)}
+TRACED |= {f.__name__: f for f in (numpy_backend.variational_bound, numpy_backend.hybrid_loss)}
 OPS = {name: lambda g, x, kind=kind: getattr(g, kind)(x) for name, kind in ELEMENTARY.items()}
 OPS |= {name: getattr(layers, name) for name in LAYERS}
 

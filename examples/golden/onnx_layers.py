@@ -11,6 +11,7 @@ from onnx import TensorProto, helper
 from numpy_schedules import alpha_bar_table
 
 OPSET, IR = 28, 14  # the newest that onnx 1.23 and ONNX Runtime 1.32 have
+DOMAINS = {"": OPSET, "com.microsoft": 1}  # ONNX's operators, and ONNX Runtime's own
 TYPES = {np.dtype(np.float32): TensorProto.FLOAT, np.dtype(np.int64): TensorProto.INT64}
 
 
@@ -43,7 +44,8 @@ class Graph:
         given = [helper.make_tensor_value_info(name, TYPES[x.dtype], x.shape) for name, x in inputs.items()]
         wanted = [helper.make_tensor_value_info(name, TensorProto.FLOAT, None) for name in outputs.values()]
         graph = helper.make_graph(self.nodes, "operation", given, wanted, self.constants)
-        model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR)
+        domains = [helper.make_opsetid(*domain) for domain in DOMAINS.items()]
+        model = helper.make_model(graph, opset_imports=domains, ir_version=IR)
         return dict(zip(outputs, run(model.SerializeToString(), inputs)))
 
 

@@ -1,5 +1,5 @@
 """numpy_backend and jax_backend against pytorch_backend, all in float64, on random inputs: outputs and every gradient; and
-onnx_backend, in float32, the outputs.
+onnx_backend, in float32, the outputs, of samplers, too.
 
     python test_backends.py [numpy] [jax] [onnx]      without names all three
 
