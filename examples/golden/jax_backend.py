@@ -166,6 +166,7 @@ def training(x_0, eps, t, model, config, adam, clip_norm=1.0, ema_decay=0.999, c
 
 
 OPS = {
+    # Inputs have names here, which some of JAX's own functions refuse.
     "exp": lambda x: jnp.exp(x),
     "sigmoid": lambda x: jax.nn.sigmoid(x),
     "tanh": lambda x: jnp.tanh(x),

@@ -114,7 +114,10 @@ def precision_recall(real, generated, k=3):
 
 
 def oracle(x_t, sigma, form="variance_preserving", data=None, data_labels=None, labels=None, means=None, variances=None, weights=None):
-    """The exact E[x_0 | x_t] of a set of images (Karras et al. 2022, Eq. 57), or of a mixture of Gaussians with its score and density."""
+    """The exact E[x_0 | x_t]: of a set of images (Karras et al. 2022, Eq. 57, there with a = 1), or of a mixture of Gaussians.
+
+    Of the mixture also the score, which is the gradient of the density's logarithm, and that logarithm.
+    """
     a = {"variance_preserving": np.sqrt(max(1 - sigma**2, 0)), "variance_exploding": 1.0, "flow": 1 - sigma}[form]
     real, shape, x = x_t.dtype.type, x_t.shape, x_t.reshape(len(x_t), -1)
     a, b = real(a), real(sigma)

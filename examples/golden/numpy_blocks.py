@@ -66,7 +66,10 @@ def shortcut(m, x, stride=1):
 
 
 def res_block(m, x, temb, groups, eps=1e-5, time_embedding_norm="default", output_scale_factor=1):
-    """(shortcut(x) + conv2(silu(norm2(conv1(silu(norm1(x))) and temb)))) / output_scale_factor."""
+    """(shortcut(x) + conv2(silu(norm2(h + e)))) / output_scale_factor, h = conv1(silu(norm1(x))), e = time_emb_proj(silu(temb)).
+
+    With "scale_shift" e is cut into scale and shift, and norm2(h) (1 + scale) + shift stands for norm2(h + e).
+    """
     norm = functools.partial(group_norm, groups=groups, eps=eps)
     scale_shift = time_embedding_norm == "scale_shift"
     a, back_norm1 = m["norm1"](norm, x)
@@ -75,7 +78,7 @@ def res_block(m, x, temb, groups, eps=1e-5, time_embedding_norm="default", outpu
     e, back_silu_temb = silu(temb)
     e, back_proj = m["time_emb_proj"](linear, e)
     e = e[:, :, None, None]
-    if scale_shift:  # Dhariwal and Nichol 2021, Eq. 3
+    if scale_shift:  # Dhariwal and Nichol 2021, Section 3.1
         scale, shift = np.split(e, 2, axis=1)
         normed, back_norm2 = m["norm2"](norm, a)
         a = normed * (1 + scale) + shift

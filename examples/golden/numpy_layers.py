@@ -18,12 +18,13 @@ def sigmoid(x):
 
 
 def silu(x):
+    """x s, s = sigmoid(x), of which the derivative is s (1 - s)."""
     s = sigmoid(x)
     return x * s, lambda dy: {"x": dy * s * (1 + x * (1 - s))}
 
 
 def gelu(x):
-    """x Phi(x), Phi the distribution function of the normal distribution: Hendrycks and Gimpel 2016."""
+    """x Phi(x), Phi the normal distribution function, its derivative the density: Hendrycks and Gimpel 2016."""
     cdf = np.array([math.erfc(-float(a) * math.sqrt(0.5)) / 2 for a in x.flat], x.dtype).reshape(x.shape)
     density = np.exp(-x * x / 2) * x.dtype.type(1 / math.sqrt(2 * math.pi))
     return x * cdf, lambda dy: {"x": dy * (cdf + x * density)}
@@ -32,7 +33,7 @@ def gelu(x):
 def gelu_tanh(x):
     """x/2 (1 + tanh u), u = sqrt(2/pi) (x + 0.044715 x^3): Hendrycks and Gimpel 2016.
 
-    (1 + tanh u)/2 is the sigmoid of 2u, which does not cancel where x is far below zero.
+    (1 + tanh u)/2 is the sigmoid of 2u, which does not cancel where x is far below zero. `slope` is the derivative of 2u.
     """
     gate = sigmoid(2 * SQRT_2_OVER_PI * (x + 0.044715 * x**3))
     slope = 2 * SQRT_2_OVER_PI * (1 + 3 * 0.044715 * x**2)
@@ -40,6 +41,10 @@ def gelu_tanh(x):
 
 
 def softmax(x):
+    """y_i = e^x_i / sum over j of e^x_j, over the last axis.
+
+    The derivative of y_i by x_j is y_i (1 if i = j, else 0) - y_i y_j, and so dx_j = y_j (dy_j - sum over i of dy_i y_i).
+    """
     e = np.exp(x - x.max(axis=-1, keepdims=True))
     y = e / e.sum(axis=-1, keepdims=True)
     return y, lambda dy: {"x": y * (dy - (dy * y).sum(axis=-1, keepdims=True))}
@@ -60,8 +65,12 @@ def pair(number):
 
 
 def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
-    """y[n,o,i,j] = sum over c,k,l of weight[o,c,k,l] x[n,c,stride i + dilation k,stride j + dilation l], x padded with zeros; of
-    each group of channels by itself."""
+    """y[n,o,i,j] = sum over c,k,l of weight[o,c,k,l] x[n,c,stride i + dilation k,stride j + dilation l], x padded with zeros.
+
+    `padding` is one number or [left, right, top, bottom]. The channels are cut into groups that do not see each other.
+    For the gradient of x each weight[:,:,k,l] takes dy back to the pixels that it was multiplied with, every stride-th one from
+    (dilation k, dilation l) on.
+    """
     left, right, top, bottom = padding if isinstance(padding, (list, tuple)) else [padding] * 4
     (down, across), (by_row, by_column), (kh, kw) = pair(stride), pair(dilation), weight.shape[2:]
     padded = np.pad(x, ((0, 0), (0, 0), (top, bottom), (left, right)))
@@ -69,7 +78,7 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
     windows = np.lib.stride_tricks.sliding_window_view(padded, spread, axis=(2, 3))
     windows = windows[:, :, ::down, ::across, ::by_row, ::by_column]
     parts = list(zip(np.split(windows, groups, axis=1), np.split(weight, groups)))
-    of_group = [np.tensordot(w, weight, axes=([1, 4, 5], [1, 2, 3])).transpose(0, 3, 1, 2) for w, weight in parts]
+    of_group = [np.tensordot(part, of_weight, axes=([1, 4, 5], [1, 2, 3])).transpose(0, 3, 1, 2) for part, of_weight in parts]
     y = np.concatenate(of_group, axis=1)
     if bias is not None:
         y = y + bias[:, None, None]
@@ -95,7 +104,11 @@ def conv2d(x, weight, bias=None, stride=1, padding=0, dilation=1, groups=1):
 
 
 def conv_transpose2d(x, weight, bias=None, stride=1, padding=0, output_padding=0, dilation=1, groups=1):
-    """The adjoint of the convolution with this weight: what is its backward pass is forward here, and the reverse."""
+    """The adjoint of conv2d with this weight: y is what conv2d's `back` makes of x, and dx is conv2d of dy.
+
+    The products y dy and x conv2d(dy) have the same sum over all their elements. So the weight's gradient is that of conv2d with
+    dy for its input and x for its output's gradient.
+    """
     left, right, top, bottom = padding if isinstance(padding, (list, tuple)) else [padding] * 4
     sizes = zip(x.shape[2:], pair(stride), pair(dilation), weight.shape[2:], pair(output_padding), (top + bottom, left + right))
     h, w = ((n - 1) * by - margin + gap * (k - 1) + rest + 1 for n, by, gap, k, rest, margin in sizes)
@@ -117,7 +130,7 @@ def standardize(x, eps):
     xhat = centred / sigma
 
     def back(dxhat):
-        # x enters through itself, through the mean and through the variance: the three terms, in this order.
+        # x enters through itself, through the mean and through sigma: the three terms, in this order. d(sigma)/dx_i = xhat_i/N.
         mean = dxhat.mean(axis=-1, keepdims=True)
         return (dxhat - mean - xhat * (dxhat * xhat).mean(axis=-1, keepdims=True)) / sigma
 
@@ -156,7 +169,10 @@ def layer_norm(x, weight=None, bias=None, eps=1e-5):
 
 
 def attention(q, k, v, heads=1, mask=None):
-    """softmax(q k^T / sqrt(d)) v for each head of d = c/heads channels, over the keys for which the mask is 1."""
+    """p v, p = softmax(q k^T / sqrt(d)), for each head of d = c/heads channels, over the keys for which the mask is 1.
+
+    Of a product y = a b the gradients are da = dy b^T and db = a^T dy; here twice, with the softmax between.
+    """
 
     def split(x):  # (n, tokens, c) -> (n, heads, tokens, d)
         return x.reshape(*x.shape[:2], heads, -1).swapaxes(1, 2)
@@ -198,13 +214,13 @@ def average_pool_2x(x):
 def time_embedding(t, dim, flip_sin_to_cos=True, freq_shift=0):
     """sin and cos of t w_k, w_k = 10000^(-k/(dim/2 - freq_shift)), an odd dim padded with a zero; no gradients.
 
-    The angle reaches thousands of radians, of which float32 keeps only four decimals: float64 here, rounded at the end.
+    The angle reaches a thousand radians, of which float32 keeps only four decimals. This is float64; the caller rounds it.
     """
     half = dim // 2
     frequency = np.exp(-np.log(10000.0) * np.arange(half) / (half - freq_shift))
     angle = t.astype(np.float64)[:, None] * frequency
-    pair = [np.cos(angle), np.sin(angle)] if flip_sin_to_cos else [np.sin(angle), np.cos(angle)]
-    return np.concatenate(pair + [np.zeros((len(t), dim % 2))], axis=1)
+    halves = [np.cos(angle), np.sin(angle)] if flip_sin_to_cos else [np.sin(angle), np.cos(angle)]
+    return np.concatenate([*halves, np.zeros((len(t), dim % 2))], axis=1)
 
 
 def class_embedding(weight, labels):

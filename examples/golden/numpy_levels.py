@@ -34,8 +34,8 @@ class Level(NamedTuple):
         return self.sigma / self.signal
 
     @property
-    def log_snr(self):
-        """lambda = ln(signal/sigma), half the logarithm of the signal-to-noise ratio: Lu et al. 2022."""
+    def half_log_snr(self):
+        """lambda = ln(signal/sigma), half the logarithm of signal^2/sigma^2, the signal-to-noise ratio: Lu et al. 2022."""
         return math.log(self.signal / self.sigma) if self.sigma else math.inf
 
 
@@ -130,7 +130,7 @@ def spaced(kind, config, steps):
 
 
 def spaced_in_lambda(kind, config, steps, ratios):
-    """The first N of N + 1 times, none with a lambda below the least that is wanted."""
+    """N times, none with a lambda below the least that is wanted; unless trailing, the first N of N + 1."""
     total, spacing = length(config), config.get("timestep_spacing", "linspace")
     bounded = kind.startswith("DPMSolver")
     least = float(config.get("lambda_min_clipped", -math.inf)) if bounded else -math.inf
@@ -179,7 +179,7 @@ def pseudo_runge_kutta(config, times, down):
 
 
 def flow_levels(config, steps):
-    """Even between the first and the last sigma, which are shifted, and shifted again."""
+    """Even between two ends that are shifted already; then all are shifted, the ends for the second time."""
     total = length(config)
     sigmas = shifted(config, np.linspace(shifted(config, 1.0), shifted(config, 1 / total), steps))
     spread, rho = spread_of(config)

@@ -39,7 +39,7 @@ def see(kind, config, step, x, output):
         scale = math.hypot(step.level.signal, step.level.sigma)
         signal_1, sigma_1, x_1 = real(step.level.signal / scale), real(step.level.sigma / scale), x / real(scale)
         x_0, eps = signal_1 * x_1 - sigma_1 * y, signal_1 * y + sigma_1 * x_1
-    elif prediction == "flow":  # eps - x_0: Lipman et al. 2023, Eq. 23
+    elif prediction == "flow":  # eps - x_0: Lipman et al. 2023, Eq. 23, with sigma_min = 0 and time from image to noise
         x_0, eps = x - sigma * y, x + signal * y
     elif prediction == "edm":  # c_skip x + c_out F: Karras et al. 2022, Eq. 7 and Table 1
         data = config.get("sigma_data", 0.5)
@@ -56,7 +56,10 @@ def see(kind, config, step, x, output):
 
 
 def bound(kind, config, x_0):
-    """x_0 in the range of the pixels: clipped, or by dynamic thresholding (Saharia et al. 2022, Section 2.3)."""
+    """x_0 in the range of the pixels: clipped, or by dynamic thresholding (Saharia et al. 2022, Section 2.3).
+
+    s, a quantile of |x_0| but at least 1, has no upper limit there. Here it has sample_max_value, whose default 1 makes s = 1.
+    """
     if config.get("thresholding"):
         xp, images = x_0.__array_namespace__(), abs(x_0).reshape(len(x_0), -1)
         sizes, at = xp.sort(images, axis=1), config.get("dynamic_thresholding_ratio", 0.995) * (images.shape[1] - 1)
@@ -85,11 +88,11 @@ def ddpm(seen, to, noise, order, config):
     beta, small = variances(a, b)
     mean = to.signal * beta / (1 - a) * now.x_0 + math.sqrt(a / b) * (1 - b) / (1 - a) * now.x
     kind = config.get("variance_type") or "fixed_small"
-    if to.sigma == 0 and now.level.time <= 0:
+    if to.sigma == 0 and now.level.time <= 0:  # the last step adds no noise
         return mean
     if kind == "learned":  # diffusers: the variance itself
         deviation = now.output[:, now.x.shape[1] :] ** 0.5
-    elif kind == "learned_range":  # Nichol and Dhariwal 2021, Eq. 15
+    elif kind == "learned_range":  # Nichol and Dhariwal 2021, Eq. 15, its v = (output + 1)/2
         xp, low, high = now.x.__array_namespace__(), math.log(max(small, 1e-20)), math.log(beta)
         deviation = xp.exp(0.5 * (low + (now.output[:, now.x.shape[1] :] + 1) / 2 * (high - low)))
     else:

@@ -4,6 +4,7 @@ import numpy as np
 
 
 def beta_curve(num_train_timesteps=1000, beta_start=1e-4, beta_end=0.02, beta_schedule="linear", **_):
+    """Linear: Ho et al. 2020, Section 4. squaredcos_cap_v2: Nichol and Dhariwal 2021, Eq. 17. The others are diffusers'."""
     if beta_schedule == "sigmoid":
         return (beta_end - beta_start) / (1 + np.exp(-np.linspace(-6, 6, num_train_timesteps))) + beta_start
     if beta_schedule == "linear":
@@ -30,6 +31,7 @@ def alpha_bar_table(**config):
 
 
 def schedule(**config):
+    """All tables; the posterior's are of Ho et al. 2020, Eq. 7."""
     beta = beta_table(**config)
     alpha_bar = np.cumprod(1 - beta)
     before = np.concatenate([[1.0], alpha_bar[:-1]])

@@ -2,7 +2,7 @@
 
     step(seen, to, noise, order, config) -> x at the level `to`
 
-`seen` is what was seen, the newest first. Lambda is half the logarithm of the signal-to-noise ratio (`Level.log_snr`).
+`seen` is what was seen, the newest first. Lambda is half the logarithm of the signal-to-noise ratio (`Level.half_log_snr`).
 """
 
 import math
@@ -25,13 +25,14 @@ def lms(seen, to, noise, order, config):
 
 
 def deis(seen, to, noise, order, config):
-    """Zhang and Chen 2023, Eq. 15, its polynomials in ln rho, rho = sigma/signal: x/signal changes by eps drho.
+    """Zhang and Chen 2023, Eq. 15. As rho = sigma/signal changes, x/signal changes by eps drho.
 
-    With u = ln rho - ln rho_t the integral of p(u) over rho is rho (p - p' + p'')(u).
+    eps is a polynomial p through its last values: in diffusers of u = ln rho - ln rho_t, in the paper of t. drho = rho du, and
+    the integral of p(u) e^u is e^u (p - p' + p'')(u), since p has at most degree 2.
     """
     now, seen = seen[0], seen[:order]
-    points = np.array([now.level.log_snr - s.level.log_snr for s in seen])
-    u = now.level.log_snr - to.log_snr
+    points = np.array([now.level.half_log_snr - s.level.half_log_snr for s in seen])
+    u = now.level.half_log_snr - to.half_log_snr
 
     def integral(p):
         q = p - p.deriv() + p.deriv(2)
@@ -57,9 +58,10 @@ def exponential(algorithm, start, to):
 
         x_s = of_x x_t + scale (sum over k of z phi_(k+1)(z) D_k) + of_noise noise
 
-    D_k = h^k times derivative k of x_0_hat or eps_hat (DPM-Solver, Eq. 3.4; DPM-Solver++, Eq. 8 and its Section 6).
+    D_k = h^k times derivative k of x_0_hat or eps_hat by lambda (DPM-Solver, Eq. 3.4; DPM-Solver++, Eq. 8). The two with "sde"
+    solve the stochastic equation, which adds noise on the way: there eps counts twice, or z is doubled.
     """
-    h = max(to.log_snr - start.log_snr, 0.0)  # rounding makes it -1e-16 where a last step stands still
+    h = max(to.half_log_snr - start.half_log_snr, 0.0)  # rounding makes it -1e-16 where a last step stands still
     of_image, of_eps = to.sigma / start.sigma, to.signal / start.signal
     if algorithm == "dpmsolver":
         return of_eps, 0.0, -to.sigma, h
@@ -79,14 +81,14 @@ def algorithm_of(config):
 
 
 def dpm_multistep(seen, to, noise, order, config):
-    """DPM-Solver++, Algorithm 2: derivatives are divided differences of the last steps."""
+    """DPM-Solver++, Algorithm 2 (order 2), and its like of order 3: derivatives are divided differences of the last steps."""
     algorithm, of_eps = algorithm_of(config)
     now = seen[0].level
     of_x, of_noise, scale, z = exponential(algorithm, now, to)
     order = order if z else 1  # a step that stands still has no derivatives
     weights = [scale * w for w in z_phi(z, order)]
     m = [s.eps if of_eps else s.x_0 for s in seen[:order]]
-    lambdas, h = [s.level.log_snr for s in seen[:order]], to.log_snr - now.log_snr
+    lambdas, h = [s.level.half_log_snr for s in seen[:order]], to.half_log_snr - now.half_log_snr
     x = of_x * seen[0].x + weights[0] * m[0] + of_noise * noise
     if order == 1:
         return x
@@ -96,21 +98,22 @@ def dpm_multistep(seen, to, noise, order, config):
         return x + (weights[0] / 2 if config.get("solver_type") != "heun" else weights[1]) * d0
     r1 = (lambdas[1] - lambdas[2]) / h
     d1 = (m[1] - m[2]) / r1
-    # Taylor's D_2 is twice this one: published programs have half of it. diffusers' sde-dpmsolver++ has -1/2 for z phi_3's 1/2, too.
+    # Two slips of published programs are kept. Their D_2 is half of Taylor's. And where z phi_3 = phi_2 - 1/2, diffusers'
+    # sde-dpmsolver++ has phi_2 + 1/2.
     first, second = d0 + r0 / (r0 + r1) * (d0 - d1), (d0 - d1) / (r0 + r1)
     slip = scale if algorithm == "sde-dpmsolver++" else 0.0
     return x + weights[1] * first + (weights[2] + slip) * second
 
 
 def dpm_singlestep(seen, to, noise, order, config):
-    """DPM-Solver, Algorithms 1 and 2: step number `order` of a group, from the group's start."""
+    """DPM-Solver, Algorithms 1 and 2: step number `order` of a group, from the group's start. "heun" has Taylor's weights."""
     algorithm, of_eps = algorithm_of(config)
     group = seen[:order][::-1]
     start = group[0].level
     of_x, of_noise, scale, z = exponential(algorithm, start, to)
     weights = [scale * w for w in z_phi(z, order)]
-    m, h = [s.eps if of_eps else s.x_0 for s in group], to.log_snr - start.log_snr
-    r = [(s.level.log_snr - start.log_snr) / h for s in group]
+    m, h = [s.eps if of_eps else s.x_0 for s in group], to.half_log_snr - start.half_log_snr
+    r = [(s.level.half_log_snr - start.half_log_snr) / h for s in group]
     x = of_x * group[0].x + weights[0] * m[0] + of_noise * noise
     if order == 1:
         return x
@@ -144,7 +147,7 @@ def unipc(seen, to, noise, order, config, end=None):
     if not others:
         return x
     b = z if config.get("solver_type", "bh2") == "bh1" else math.expm1(z)
-    r = np.array([(s.level.log_snr - now.log_snr) / (to.log_snr - now.log_snr) for s in others])
+    r = np.array([(s.level.half_log_snr - now.half_log_snr) / (to.half_log_snr - now.half_log_snr) for s in others])
     conditions = [math.factorial(i) * weights[i] / b for i in range(1, len(weights))]
     # One unknown alone is 1/2, the limit for short steps.
     rho = np.linalg.solve(np.vander(r, increasing=True).T, conditions) if len(r) > 1 else np.array([0.5])
@@ -155,7 +158,7 @@ def unipc(seen, to, noise, order, config, end=None):
 
 
 def singlestep_orders(steps, config, ends_clean):
-    """Groups of 1, 2, ..., with a shorter one at the end where the last step is long, or where groups do not fill the chain."""
+    """Groups of orders 1, 2, ...; the last is shorter if steps are left over, if asked for, or if the chain ends at the image."""
     order = config.get("solver_order", 2)
     orders = [i % order + 1 for i in range(steps)]
     if steps % order == 0 and (config.get("lower_order_final", False) or ends_clean):
@@ -169,8 +172,9 @@ def order_of(kind, config, i, steps, to):
     left, clean = steps - i, to.sigma == 0
     if kind == "DPMSolverSinglestep":
         return singlestep_orders(steps, config, clean if left == 1 else True)[i] if steps < math.inf else 1
-    lower = config.get("lower_order_final", True) and (steps < 15 or kind == "UniPCMultistep")
-    most = left if lower else 3
+    most = math.inf if kind == "UniPCMultistep" else 3
+    if config.get("lower_order_final", True) and (steps < 15 or kind == "UniPCMultistep"):
+        most = min(most, left)
     if clean and kind != "UniPCMultistep" or left == 1 and config.get("euler_at_final"):
         most = 1
     return min(config.get("solver_order", 2), i + 1, most)

@@ -16,7 +16,10 @@ def with_adam_apart(attributes):
 
 
 def adamw(w, grad, lr, m=None, v=None, beta1=0.9, beta2=0.999, eps=1e-8, weight_decay=0.0, step=1):
-    """Loshchilov and Hutter 2019, as PyTorch has it: the decay before the update, eps beside the corrected root."""
+    """Loshchilov and Hutter 2019, as PyTorch has it: the decay before the update, eps beside the corrected root.
+
+    A gradient with one axis more than w is one for each of several steps.
+    """
     m, v = np.zeros_like(w) if m is None else m, np.zeros_like(w) if v is None else v
     for i, g in enumerate(grad if grad.ndim > w.ndim else grad[None]):
         w = w * (1 - lr * weight_decay)
@@ -34,6 +37,7 @@ def clip_grad_norm(grad, max_norm):
 
 
 def ema(ema, w, decay, step=0):
+    """The running average of w; it forgets faster in the first steps."""
     return ema + (1 - min(decay, (1 + step) / (10 + step))) * (w - ema)
 
 
@@ -42,7 +46,7 @@ def in_one(arrays):
     return np.concatenate([x.reshape(-1) for x in arrays.values()])
 
 
-def by_name(vector, like):
+def in_parts(vector, like):
     """The arrays of which a vector is made."""
     ends = np.cumsum([x.size for x in like.values()])
     return {name: part.reshape(x.shape) for (name, x), part in zip(like.items(), np.split(vector, ends[:-1]))}
@@ -54,7 +58,7 @@ def training(x_0, eps, t, model, config, adam, clip_norm=1.0, ema_decay=0.999, c
     w, m, v = in_one(like), None, None
     average, losses, norms = w, [], []
     for i in range(len(x_0)):
-        module, labels = Module(by_name(w, like)), None if class_labels is None else class_labels[i]
+        module, labels = Module(in_parts(w, like)), None if class_labels is None else class_labels[i]
         y, back = function(module, x=q_sample(x_0[i], eps[i], t[i], **config), t=t[i], class_labels=labels)
         loss, dy = mse_loss(y, eps[i])
         back(dy)
@@ -65,5 +69,5 @@ def training(x_0, eps, t, model, config, adam, clip_norm=1.0, ema_decay=0.999, c
         losses.append(loss)
         norms.append(clipped["output.norm"])
     results = {"output.loss": np.stack(losses), "output.grad_norm": np.stack(norms)}
-    results |= {f"output.weight.{name}": x for name, x in by_name(w, like).items()}
-    return results | {f"output.ema.{name}": x for name, x in by_name(average, like).items()}
+    results |= {f"output.weight.{name}": x for name, x in in_parts(w, like).items()}
+    return results | {f"output.ema.{name}": x for name, x in in_parts(average, like).items()}

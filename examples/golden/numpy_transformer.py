@@ -30,7 +30,10 @@ def unpatchify(x, patch, height, width):
 
 
 def positions(rows, columns, dim, base=None):
-    """Half of the channels tell the column, half the row: sines, then cosines (Vaswani et al. 2017, Section 3.5); float64."""
+    """Half of the channels tell the column, half the row: sines, then cosines (Vaswani et al. 2017, Section 3.5, in turns there).
+
+    However many there are, rows as well as columns are numbered from 0 to `base`, or else to the number of rows. float64.
+    """
     frequency = 10000.0 ** -(np.arange(dim // 4) / (dim // 4))
 
     def of(index, count):
