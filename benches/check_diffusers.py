@@ -91,7 +91,7 @@ def output_of_ancestral(args, model, t):
     with tempfile.TemporaryDirectory() as folder:
         shutil.copytree(model / "unet", Path(folder, "unet"))
         scheduler = json.loads((model / "scheduler/scheduler_config.json").read_text())
-        scheduler |= dict(prediction_type="sample", clip_sample=False, steps_offset=t, set_alpha_to_one=True)
+        scheduler |= dict(prediction_type="sample", clip_sample=False, thresholding=False, steps_offset=t, set_alpha_to_one=True)
         Path(folder, "scheduler").mkdir()
         Path(folder, "scheduler/scheduler_config.json").write_text(json.dumps(scheduler))
         return drawn_by_ancestral(args, folder, folder, 1)
