@@ -54,6 +54,7 @@ pub fn network(subject: &Subject) -> Result<PageNetwork> {
         && config.mid_block_scale_factor == 1.0
         && config.mid_block_type.is_some()
         && !config.center_input_sample
+        && config.class_embed_type.is_none()
         && config.attn_norm_num_groups.is_none()
         && config.in_channels == config.out_channels
         && !layout.entries.iter().any(|entry| entry.name.contains("samplers.0.norm1"));

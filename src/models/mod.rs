@@ -11,6 +11,7 @@ mod network;
 mod network_config;
 mod passes;
 mod self_attention;
+mod timestep_embedding;
 mod trace;
 pub mod unet;
 

@@ -73,7 +73,7 @@ impl Network {
     /// The sinusoids of time that it is fed.
     pub(crate) fn time_proj(&self) -> &TimeEmbedding {
         match self {
-            Network::UNet(unet) => &unet.time_proj,
+            Network::UNet(unet) => unet.sinusoids(),
             Network::Dit(_) => &dit::SINUSOIDS,
         }
     }

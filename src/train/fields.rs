@@ -114,7 +114,10 @@ const OF_A_UNET: Meanings = &[
     ("model.norm_eps", "added to the variance under the root"),
     ("model.resnet_time_scale_shift", "default: time is added; scale_shift: time scales and shifts the second norm"),
     ("model.add_attention", "attention in the middle"),
-    ("model.class_embed_type", "none"),
+    (
+        "model.class_embed_type",
+        "none: a label is a row of a table; timestep: it goes the way of times, through sinusoids and two layers",
+    ),
     (
         "model.num_class_embeds",
         "labels: the classes, and one for \"no class\" if label_dropout is not 0; none: no classes. Left out, it follows from the images",

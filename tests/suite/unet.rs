@@ -7,7 +7,7 @@ use ancestral::models::{Conditions, Time, UNet, UNetConfig};
 use ancestral::numerics::Real;
 use ndarray::Array4;
 
-const NAMES: [&str; 4] = ["mnist_like", "cifar_like", "class_conditional", "resnet_blocks"];
+const NAMES: [&str; 5] = ["mnist_like", "cifar_like", "class_conditional", "resnet_blocks", "class_as_a_time"];
 
 struct Case {
     peer: Peer,

@@ -42,7 +42,7 @@ const LEAST: f64 = 5e-5;
 const MOST: f64 = 0.1;
 
 /// The largest scatter of one product, in units of √(Σ (a b)²): inputs in bfloat16 have 2.3e-3, sums in bfloat16 1.2e-3 √K, and
-/// few numbers may have twice as much. One of K terms that was left out is 1/√K: no precision, unless K is above 400.
+/// few numbers may have twice as much. One of K terms that was left out is 1/√K: no precision, unless K is above some 200.
 const MOST_OF_ONE_PRODUCT: f64 = 6e-3;
 const MOST_OF_SUMS: f64 = 2.4e-3;
 

@@ -105,11 +105,11 @@ fn error_of_the_size_of_a_precision_without_its_pattern_or_in_one_result_of_two_
 }
 
 #[test]
-fn term_of_256_that_was_left_out_is_no_precision() {
-    let (case, _) = product_of(256, Format::F32);
+fn term_of_128_that_was_left_out_is_no_precision() {
+    let (case, _) = product_of(128, Format::F32);
     let mut short = case.clone();
     let Some(Tensor::F32(x)) = short.tensors.get_mut("input.x") else { panic!("no float32 x") };
-    x.index_axis_mut(Axis(1), 255).fill(0.0);
+    x.index_axis_mut(Axis(1), 127).fill(0.0);
     let found = judge(&case, &with_inputs(&short, |_, x| x), Scope::Forward);
     assert_eq!((found.verdict, found.worst.expect("an element").relative > 1e-3), (Verdict::Fail, true));
 }

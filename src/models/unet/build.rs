@@ -1,15 +1,14 @@
 //! The layers of a U-Net from its configuration: names and channel counts, level by level, as diffusers has them.
 
 use super::attention_block::AttentionBlock;
+use super::embedder::Embedder;
 use super::res_block::{ResBlock, ResBlockSettings, Resample};
 use super::{Change, Level, UNet, UNetConfig};
 use crate::Result;
 use crate::layers::Layout;
 use crate::layers::conv2d::Conv2d;
-use crate::layers::embedding::{ClassEmbedding, TimeEmbedding};
 use crate::layers::group_norm::GroupNorm;
 use crate::layers::im2col::Window;
-use crate::layers::linear::Linear;
 use crate::layers::parameters::Init;
 use crate::models::config_file;
 
@@ -24,16 +23,10 @@ impl UNet {
         let mut build = Builder { layout: &mut layout, config: &config, blocks: 0 };
         let channels = &config.block_out_channels;
         let (first, levels) = (channels[0], channels.len());
-        let time_channels = config.time_channels();
 
         let three = Window::square(3, 1, 1);
         let conv_in = Conv2d::new(build.layout, "conv_in", config.in_channels, first, three);
-        let time_linears = [
-            Linear::new(build.layout, "time_embedding.linear_1", first, time_channels),
-            Linear::new(build.layout, "time_embedding.linear_2", time_channels, time_channels),
-        ];
-        let class_embedding =
-            config.num_class_embeds.map(|n| ClassEmbedding::new(build.layout, "class_embedding", n, time_channels));
+        let embedder = Embedder::new(build.layout, &config);
 
         // What is kept on the way down, in channels: the input's, then each block's and each halving's result.
         let mut kept = vec![first];
@@ -47,21 +40,7 @@ impl UNet {
         let conv_out = Conv2d::with_init(build.layout, "conv_out", first, config.out_channels, three, Init::Zeros);
         let fields = "block_out_channels, layers_per_block, time_embedding_dim, num_class_embeds";
         config_file::check_parameters(&layout, fields)?;
-        let time_proj =
-            TimeEmbedding { dim: first, flip_sin_to_cos: config.flip_sin_to_cos, freq_shift: config.freq_shift };
-        Ok(UNet {
-            config,
-            layout,
-            conv_in,
-            time_proj,
-            time_linears,
-            class_embedding,
-            down,
-            middle,
-            up,
-            conv_norm_out,
-            conv_out,
-        })
+        Ok(UNet { config, layout, conv_in, embedder, down, middle, up, conv_norm_out, conv_out })
     }
 }
 

@@ -75,9 +75,9 @@ pub struct UNetConfig {
     pub resnet_time_scale_shift: String,
     /// Attention in the middle.
     pub add_attention: bool,
-    /// Null.
+    /// How a label becomes a vector: by a row of a table if null; `timestep`: as times do, by sinusoids and two linear layers.
     pub class_embed_type: Option<String>,
-    /// Rows of the class embedding; not conditional if null.
+    /// Labels, each a row of the class embedding where that is a table; not conditional if null.
     pub num_class_embeds: Option<usize>,
     /// Used by diffusers only with learned time embeddings; kept as it is.
     pub num_train_timesteps: Option<usize>,

@@ -21,7 +21,7 @@ impl UNet {
                 ("up_blocks", _) => levels - 1 - number,
                 _ => 0,
             };
-            let of_time = entry.name.contains("time_emb");
+            let of_time = entry.name.contains("time_emb") || parts[0] == "class_embedding";
             total += match &entry.axes {
                 Axes::Conv { .. } => entry.span.len * pixels_at(level),
                 Axes::Linear { .. } if of_time => entry.span.len,

@@ -1,7 +1,7 @@
 //! The U-Net of Ho et al. 2020 (appendix B) as diffusers' `UNet2DModel` defines it, with the same parameter names.
 //!
 //! ```text
-//! emb = linear_2(silu(linear_1(time_embedding(t)))) (+ class_embedding(label))
+//! emb of time and class ([`embedder`]) to every residual block
 //! conv_in ── level 0 ────────────────────── skips ──────────────────── level 0 ── norm, silu, conv_out
 //!               └─ half ── level 1 ──────── skips ──────── level 1 ── double ─┘
 //!                             └─ half ─ ... ─ middle ─ ... ─ double ─┘
@@ -17,20 +17,19 @@ pub mod attention_block;
 mod build;
 pub mod config;
 mod cost;
+mod embedder;
 pub mod res_block;
 mod tape;
 
 use ndarray::{Array2, Array4, Ix2, Ix4};
 
 use super::passes::{Pass, passes};
-use super::{Conditions, Taps, Time, Trace};
+use super::{Conditions, Taps, Trace};
 use crate::Result;
-use crate::layers::activation::{silu, silu_backward};
 use crate::layers::conv2d::Conv2d;
 use crate::layers::dropout::Key;
-use crate::layers::embedding::{ClassEmbedding, TimeEmbedding};
+use crate::layers::embedding::TimeEmbedding;
 use crate::layers::group_norm::GroupNorm;
-use crate::layers::linear::Linear;
 use crate::layers::resample::{
     concat_channels, split_channels, upsample_nearest_2x_backward, upsample_nearest_2x_padded,
 };
@@ -39,6 +38,7 @@ use crate::numerics::Real;
 use crate::numerics::buffer_pool::{self, Kept};
 use attention_block::AttentionBlock;
 pub use config::{SampleSize, UNetConfig};
+use embedder::Embedder;
 use res_block::ResBlock;
 pub use tape::Tape;
 
@@ -50,10 +50,7 @@ pub struct UNet {
     /// Its parameters' names, shapes and places.
     pub layout: Layout,
     conv_in: Conv2d,
-    /// The sinusoids of time.
-    pub(crate) time_proj: TimeEmbedding,
-    time_linears: [Linear; 2],
-    class_embedding: Option<ClassEmbedding>,
+    embedder: Embedder,
     down: Vec<Level>,
     middle: Option<Level>,
     up: Vec<Level>,
@@ -80,6 +77,11 @@ enum Change {
 passes!(UNet, layout);
 
 impl UNet {
+    /// The sinusoids of time that it is fed.
+    pub(super) fn sinusoids(&self) -> &TimeEmbedding {
+        &self.embedder.sinusoids
+    }
+
     /// x as layers take it, without gaps, if it and its conditions are what the network takes.
     pub(super) fn checked<F: Real>(&self, x: Array4<F>, conditions: Conditions) -> Result<Array4<F>> {
         let (_, h, w, _) = x.dim();
@@ -108,7 +110,8 @@ impl UNet {
         key: Option<Key>,
         tape: &mut Tape<F>,
     ) -> Array4<F> {
-        let silu_emb = self.embed(w, conditions, tape);
+        let (silu_emb, cache) = self.embedder.forward(w, conditions, &mut tape.trace);
+        tape.embedding(cache);
         let (two, one) = (F::from_f64(2.0), F::one());
         let x = if self.config.center_input_sample { x.mapv_into(|x| two * x - one) } else { x };
 
@@ -165,29 +168,6 @@ impl UNet {
         y
     }
 
-    /// silu(emb), shape (n, time_channels): what every residual block is told.
-    fn embed<F: Real>(&self, w: &dyn Weights<F>, conditions: Conditions, tape: &mut Tape<F>) -> Kept<F, Ix2> {
-        let [first, second] = &self.time_linears;
-        let sinusoids = match conditions.time {
-            Time::Steps(t) => self.time_proj.embed(t),
-            Time::Embedded(embedding) => embedding.mapv(F::from_f64),
-        };
-        let (h, cache) = first.forward(w, sinusoids);
-        let h = Kept::from(h);
-        let (mut emb, second_cache) = second.forward(w, silu(h.clone()));
-        tape.trace.block(second.weight, &emb);
-        tape.linear(cache, h);
-        if let (Some(table), Some(labels)) = (&self.class_embedding, conditions.labels) {
-            let of_class = table.forward(w, labels);
-            tape.trace.layer(table.weight, &of_class);
-            emb += &of_class;
-        }
-        let emb = Kept::from(emb);
-        let silu_emb = silu(emb.clone());
-        tape.linear(second_cache, emb);
-        silu_emb.into()
-    }
-
     /// Gradients of all parameters, added into `grads`; and that of x, where it is wanted.
     pub(super) fn back<F: Real>(
         &self,
@@ -208,7 +188,7 @@ impl UNet {
         if self.config.center_input_sample {
             dx.iter_mut().for_each(|dx| dx.mapv_inplace(|dx| dx + dx));
         }
-        self.embed_backward(w, tape, labels, d_silu_emb, grads.grads());
+        self.embedder.backward(w, tape.pop_embedding(), labels, d_silu_emb, grads.grads());
         dx
     }
 
@@ -262,25 +242,6 @@ impl UNet {
         }
         add_gradient(&mut dh, take());
         (dh, d_silu_emb)
-    }
-
-    fn embed_backward<F: Real>(
-        &self,
-        w: &dyn Weights<F>,
-        mut tape: Tape<F>,
-        labels: Option<&[usize]>,
-        d_silu_emb: Array2<F>,
-        grads: &mut ParameterVector<F>,
-    ) {
-        let [first, second] = &self.time_linears;
-        let (cache, emb) = tape.pop_linear();
-        let d_emb = Kept::from(silu_backward(emb, d_silu_emb));
-        if let (Some(table), Some(labels)) = (&self.class_embedding, labels) {
-            table.backward(labels, d_emb.clone(), grads);
-        }
-        let dh = second.backward(w, cache, d_emb, grads);
-        let (cache, before_silu) = tape.pop_linear();
-        first.backward(w, cache, silu_backward(before_silu, dh), grads);
     }
 }
 

@@ -1,9 +1,7 @@
 //! The caches of one forward pass, as a stack: pushed in the order of the layers, popped in reverse.
 
-use ndarray::Ix2;
-
-use super::{attention_block, res_block};
-use crate::layers::{Kept, conv2d, group_norm, linear};
+use super::{attention_block, embedder, res_block};
+use crate::layers::{conv2d, group_norm};
 use crate::models::Trace;
 use crate::models::passes::Pass;
 use crate::numerics::Real;
@@ -21,7 +19,7 @@ pub struct Tape<F: Real> {
 #[derive(Debug)]
 enum Entry<F: Real> {
     Conv(conv2d::Cache<F>),
-    Linear(linear::Cache<F>, Kept<F, Ix2>),
+    Embedding(Box<embedder::Cache<F>>),
     Norm(group_norm::Cache<F>),
     Res(Box<res_block::Cache<F>>),
     Attention(Box<attention_block::Cache<F>>),
@@ -45,9 +43,8 @@ impl<F: Real> Tape<F> {
         self.push(|| Entry::Conv(cache));
     }
 
-    /// A linear layer, and what came out of it before an activation.
-    pub(super) fn linear(&mut self, cache: linear::Cache<F>, before_silu: Kept<F, Ix2>) {
-        self.push(|| Entry::Linear(cache, before_silu));
+    pub(super) fn embedding(&mut self, cache: embedder::Cache<F>) {
+        self.push(|| Entry::Embedding(Box::new(cache)));
     }
 
     pub(super) fn norm(&mut self, cache: group_norm::Cache<F>) {
@@ -83,7 +80,7 @@ macro_rules! pop {
 
 pop! {
     pop_conv: Entry::Conv(cache) => cache, conv2d::Cache<F>;
-    pop_linear: Entry::Linear(cache, before_silu) => (cache, before_silu), (linear::Cache<F>, Kept<F, Ix2>);
+    pop_embedding: Entry::Embedding(cache) => *cache, embedder::Cache<F>;
     pop_norm: Entry::Norm(cache) => cache, group_norm::Cache<F>;
     pop_res: Entry::Res(cache) => *cache, res_block::Cache<F>;
     pop_attention: Entry::Attention(cache) => *cache, attention_block::Cache<F>;

@@ -62,8 +62,11 @@ const RULES: &[Rule] = rules! {
     resnet_time_scale_shift: "\"default\" or \"scale_shift\"", |c| {
         ["default", "scale_shift"].contains(&c.resnet_time_scale_shift.as_str())
     };
-    class_embed_type: "null", |c| c.class_embed_type.is_none();
+    class_embed_type: "null or \"timestep\"", |c| c.class_embed_type.as_deref().is_none_or(|kind| kind == "timestep");
     num_class_embeds: "null or a number of classes", |c| c.num_class_embeds.is_none_or(is_count);
+    num_class_embeds: "the number of labels that are told, where class_embed_type is \"timestep\"", |c| {
+        c.class_embed_type.is_none() || c.num_class_embeds.is_some()
+    };
     freq_shift: "less than half of the first block's channels", |c| {
         c.freq_shift.is_finite() && c.freq_shift < (c.block_out_channels[0] / 2) as f64
     };

@@ -19,7 +19,7 @@ fn config_with_an_unsupported_value_is_refused_by_name_and_value() {
         ("time_embedding_type", "\"fourier\""),
         ("downsample_type", "\"fir\""),
         ("resnet_time_scale_shift", "\"spatial\""),
-        ("class_embed_type", "\"timestep\""),
+        ("class_embed_type", "\"identity\""),
         ("norm_num_groups", "5"),
         ("attention_head_dim", "0"),
         ("layers_per_block", "0"),
