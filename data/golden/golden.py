@@ -453,6 +453,9 @@ class Case:
 
     def report(self, results, reason="the backend returned None"):
         """Judges the results, prints a line and returns the verdict."""
+        if results is not None and not isinstance(results, dict):
+            expected = ", ".join(json.loads(self.stored[1]["order"]))
+            raise GoldenError(f"{self.id}: found {type(results).__name__}; report a dict of arrays, by name: {expected}")
         if results is None:
             verdict, results, metadata = Verdict("unsupported", note=reason), {}, {"unsupported": reason}
         else:

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from numpy_blocks import Part
 from numpy_transformer import of_patches  # arrays' own methods, whosever they are
 
 silu = jax.nn.silu
@@ -114,32 +115,11 @@ def affine(x, weight, bias):
     return x * weight + bias
 
 
-class Module:
-    """A part of a network: m["conv1"] is what is called conv1 in m, m["conv1"](conv2d, x) that layer with its parameters.
-
-    `outputs` is shared by all parts: what each has put out, by its name.
-    """
-
-    def __init__(self, parameters, name="", outputs=None):
-        self.parameters, self.name = parameters, name
-        self.outputs = {} if outputs is None else outputs
-
-    def __getitem__(self, part):
-        return Module(self.parameters, f"{self.name}.{part}".lstrip("."), self.outputs)
-
-    def __contains__(self, part):
-        return any(name.startswith(f"{self[part].name}.") for name in self.parameters)
-
-    def own(self):
-        names = {key: f"{self.name}.{key}" for key in ("weight", "bias")}
-        return {key: self.parameters[name] for key, name in names.items() if name in self.parameters}
+class Module(Part):
+    """m["conv1"](conv2d, x) is the layer that is called conv1 in m, with its parameters."""
 
     def __call__(self, layer, *x, **attributes):
         return self.keep(layer(*x, **self.own(), **attributes))
-
-    def keep(self, y):
-        self.outputs[self.name] = y
-        return y
 
 
 def shortcut(m, x, stride=1):

@@ -4,6 +4,7 @@ A block takes a module, which has its parameters, and arrays. It returns what it
 dL/d(input) by the input's name, and adds the parameters' gradients to the module's.
 """
 
+import copy
 import functools
 
 import numpy as np
@@ -11,18 +12,19 @@ import numpy as np
 from numpy_layers import attention, conv2d, group_norm, linear, silu
 
 
-class Module:
-    """A part of a network: m["conv1"] is what is called conv1 in m, m["conv1"](conv2d, x) that layer with its parameters.
+class Part:
+    """A part of a network, whosever arrays its parameters are: m["conv1"] is what is called conv1 in m.
 
-    All parts share `outputs`, what each has put out by its name, and `grads`, the gradients of the parameters.
+    All parts share what they have, such as `outputs`, what each has put out by its name.
     """
 
-    def __init__(self, parameters, name="", outputs=None, grads=None):
-        self.parameters, self.name = parameters, name
-        self.outputs, self.grads = {} if outputs is None else outputs, {} if grads is None else grads
+    def __init__(self, parameters):
+        self.parameters, self.name, self.outputs = parameters, "", {}
 
-    def __getitem__(self, part):
-        return Module(self.parameters, f"{self.name}.{part}".lstrip("."), self.outputs, self.grads)
+    def __getitem__(self, name):
+        part = copy.copy(self)
+        part.name = f"{self.name}.{name}".lstrip(".")
+        return part
 
     def __contains__(self, part):
         return any(name.startswith(f"{self[part].name}.") for name in self.parameters)
@@ -31,6 +33,18 @@ class Module:
         """The parameters that a layer itself has: {"weight": ..., "bias": ...}."""
         names = {key: f"{self.name}.{key}" for key in ("weight", "bias")}
         return {key: self.parameters[name] for key, name in names.items() if name in self.parameters}
+
+    def keep(self, y):
+        self.outputs[self.name] = y
+        return y
+
+
+class Module(Part):
+    """A part that also has `grads`, the gradients of its parameters: m["conv1"](conv2d, x) is that layer, and its `back`."""
+
+    def __init__(self, parameters):
+        super().__init__(parameters)
+        self.grads = {}
 
     def __call__(self, layer, *x, **attributes):
         parameters = self.own()
@@ -44,10 +58,6 @@ class Module:
             return {key: grad for key, grad in grads.items() if key not in ("weight", "bias")}
 
         return self.keep(y), back
-
-    def keep(self, y):
-        self.outputs[self.name] = y
-        return y
 
 
 def through(dy, *backs):

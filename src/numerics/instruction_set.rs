@@ -108,7 +108,8 @@ pub fn instruction_sets() -> Vec<&'static str> {
 /// Defines a function generic over [`Real`](super::Real) whose body is compiled for every [`InstructionSet`].
 ///
 /// The body must be made of loops over slices and of `#[inline(always)]` functions, so that all of it takes on the
-/// instructions of the path. It calls the path's fused multiply-add `P`, as in `a.fma::<P>(b, c)`. A closure handed to a library's iterator (`map(...).collect()`) is compiled apart and does not.
+/// instructions of the path. It calls the path's fused multiply-add `P`, as in `a.fma::<P>(b, c)`. A closure handed to a
+/// library's iterator (`map(...).collect()`) is compiled apart and does not.
 macro_rules! every_instruction_set {
     ($(#[$attribute:meta])* $vis:vis fn $name:ident<$F:ident $(, const $N:ident: usize)*>($($arg:ident: $type:ty),* $(,)?) $(-> $out:ty)? $body:block) => {
         $(#[$attribute])*

@@ -21,9 +21,9 @@ pub fn has(format: Format, draft: &Draft) -> bool {
     format == Format::F32 || LEVELS.contains(&draft.level) && !IN_FLOAT32.contains(&draft.case.op.as_str())
 }
 
-/// Cases that only half formats have: results that float16 holds, on ways that lead beyond its largest number, 65504. Scores are
-/// twice as large before they are divided by the root of a head's size; so are squares before their mean is taken, and sums of
-/// terms of one sign before those of the other come.
+/// Cases that only half formats have: float16 holds their results, but not what is computed on the way. Beyond its largest
+/// number, 65504, are scores before they are divided by the root of a head's size, squares before their mean is taken, and
+/// the sum of terms of one sign before those of the other come.
 pub fn overflows() -> Vec<Draft> {
     let draft = |name: &str, op: &str, attributes| Draft::new("ops", name, op, attributes);
     let attention = ["q", "k"].iter().fold(

@@ -13,12 +13,13 @@
 //!
 //! # Derivation
 //!
-//! Each line is a layer with its own rule; the block adds three things. The input goes two ways, so dx is the sum of both. u meets all pixels of
-//! its image, so du = Σ over pixels of dh (default). With h' = n (1 + scale) + shift: dn = dh' (1 + scale), dscale = Σ over pixels of dh' n,
-//! dshift = Σ over pixels of dh'. silu(emb) is the same for all blocks: the network computes it once and adds up their gradients of it.
+//! Each line is a layer with its own rule; the block adds three things. The input goes two ways, so dx is the sum of both.
+//! u meets all pixels of its image, so du = Σ over pixels of dh (default). With h' = n (1 + scale) + shift: dn = dh' (1 + scale),
+//! dscale = Σ over pixels of dh' n, dshift = Σ over pixels of dh'. silu(emb) is the same for all blocks: the network computes
+//! it once and adds up their gradients of it.
 //!
-//! Sums over pixels are [`column_sums`](crate::numerics::sum::column_sums). Source: diffusers' forward; the gradient is derived here. Proven by central differences of the whole network and PyTorch's
-//! gradients of every parameter.
+//! Sums over pixels are [`column_sums`](crate::numerics::sum::column_sums). Source: diffusers' forward; the gradient is
+//! derived here. Proven by central differences of the whole network and PyTorch's gradients of every parameter.
 
 use ndarray::{Array2, Array4, Ix2, Ix4};
 
