@@ -5,10 +5,10 @@ Run:     target/release/ancestral train --preset tiny --out runs/tiny
          python benches/check_diffusers.py runs/tiny
          (any --config: one with ResnetDownsampleBlock2D and ResnetUpsampleBlock2D was off by 9e-7 at most)
 
-`DDPMPipeline.from_pretrained` loads the folder. Two comparisons follow, from the same noise x_T, drawn here from the
+diffusers loads the network and the scheduler of the folder, a U-Net or a transformer. Two comparisons follow, from the same noise x_T, drawn here from the
 random streams that src/numerics/rng.rs documents:
 
-1. The U-Net's output at several t. `ancestral sample` shows pictures, not outputs; but in a copy of the folder whose
+1. The network's output at several t. `ancestral sample` shows pictures, not outputs; but in a copy of the folder whose
    scheduler says prediction_type = "sample", clip_sample = false, steps_offset = t, a chain of one DDIM step is
    1 * output + 0 * eps: its picture is the network's output at t, to the bit.
 2. Whole trajectories: DDIM with eta = 0 (x_0 clipped, eps derived again from it), by diffusers' own scheduler.
@@ -26,7 +26,8 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from diffusers import DDIMScheduler, DDPMPipeline
+from diffusers import DDIMScheduler, DiTTransformer2DModel, UNet2DModel
+from diffusers.models.embeddings import Timesteps
 
 # Both networks compute in float32 and add in different orders: k roundings of 2^-24 = 6e-8 in sums of values of order
 # 1 leave differences of some 1e-6. In a run of `tiny`, a norm's epsilon of 1e-6 for 1e-5 moves the output by 1.6e-4,
@@ -71,7 +72,17 @@ class Float64Embedding(torch.nn.Module):
         angles = t.double()[:, None] * exponent.exp()
         parts = [angles.cos(), angles.sin()] if self.of.flip_sin_to_cos else [angles.sin(), angles.cos()]
         embedding = torch.cat(parts, dim=1)
-        return torch.nn.functional.pad(embedding, (0, self.of.num_channels % 2))  # the U-Net casts it to its own type
+        return torch.nn.functional.pad(embedding, (0, self.of.num_channels % 2))  # the network casts it to its own type
+
+
+def with_float64_embedding(network):
+    """A copy, in which every embedding of t is in float64."""
+    network = copy.deepcopy(network)
+    for parent in list(network.modules()):
+        for name, module in parent.named_children():
+            if isinstance(module, Timesteps):
+                setattr(parent, name, Float64Embedding(module))
+    return network
 
 
 def drawn_by_ancestral(args, model, folder, steps):
@@ -87,9 +98,9 @@ def drawn_by_ancestral(args, model, folder, steps):
 
 
 def output_of_ancestral(args, model, t):
-    """The U-Net's output for x_T and t, by the chain of one step that the file's first lines explain."""
+    """The network's output for x_T and t, by the chain of one step that the file's first lines explain."""
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copytree(model / "unet", Path(folder, "unet"))
+        shutil.copytree(model / args.part, Path(folder, args.part))
         scheduler = json.loads((model / "scheduler/scheduler_config.json").read_text())
         scheduler |= dict(prediction_type="sample", clip_sample=False, thresholding=False, steps_offset=t, set_alpha_to_one=True)
         Path(folder, "scheduler").mkdir()
@@ -115,23 +126,30 @@ def main():
     args = parser.parse_args()
     model = args.model / "model" if (args.model / "model/model_index.json").is_file() else args.model
 
-    pipeline = DDPMPipeline.from_pretrained(model)
-    unet, config = pipeline.unet.eval(), pipeline.unet.config
+    kind = {"unet": UNet2DModel, "transformer": DiTTransformer2DModel}
+    args.part = next((part for part in kind if (model / part / "config.json").is_file()), None)
+    if args.part is None:
+        sys.exit(f"{model}: expected a folder `unet` or `transformer`; give a run of `ancestral train`, or its folder `model`")
+    network = kind[args.part].from_pretrained(model, subfolder=args.part).eval()
+    config = network.config
     c, (h, w) = config.in_channels, np.broadcast_to(config.sample_size, 2)
     x = np.stack([standard_normals(args.seed, "sample.x_T", i, h * w * c) for i in range(args.count)])
     x = torch.from_numpy(x).reshape(-1, h, w, c).permute(0, 3, 1, 2).contiguous()
     labels = None
-    if config.num_class_embeds:  # `ancestral sample` takes the classes in turn, without the one that stands for none
+    # `ancestral sample` takes the classes in turn, without the label that stands for none: the last of a transformer's.
+    if args.part == "transformer":
+        labels = torch.arange(args.count) % config.num_embeds_ada_norm
+    elif config.num_class_embeds:
         null = json.loads((model / "unet/config.json").read_text()).get("_null_class")
         labels = torch.arange(args.count) % (config.num_class_embeds - (null is not None))
 
-    same_embedding = copy.deepcopy(unet)
-    same_embedding.time_proj = Float64Embedding(unet.time_proj)
+    same_embedding = with_float64_embedding(network)
     exact = copy.deepcopy(same_embedding).double()
 
     @torch.inference_mode()
-    def output_of_diffusers(unet, x, t):
-        return unet(x.to(unet.dtype), torch.tensor(t), class_labels=labels).sample
+    def output_of_diffusers(network, x, t):
+        output = network(x.to(network.dtype), torch.full((args.count,), t), class_labels=labels).sample
+        return output[:, :c]  # the others are of variances
 
     print(f"{'largest difference, over ' + str(args.count) + ' pictures':58} {'found':>8} {'tolerance':>10}")
     passed = True
@@ -140,14 +158,15 @@ def main():
         for what, peer, tolerance in [
             ("float64, time embedded in float64", exact, OUTPUT_TOLERANCE),
             ("float32, time embedded in float64", same_embedding, OUTPUT_TOLERANCE),
-            ("float32, as diffusers is", unet, EMBEDDING_TOLERANCE),
+            ("float32, as diffusers is", network, EMBEDDING_TOLERANCE),
         ]:
-            passed &= report(f"U-Net, t = {t}: {what}", ours, output_of_diffusers(peer, x, t), tolerance)
+            passed &= report(f"output at t = {t}: {what}", ours, output_of_diffusers(peer, x, t), tolerance)
 
-    scheduler = DDIMScheduler.from_config(pipeline.scheduler.config, timestep_spacing="leading")
+    of_folder = json.loads((model / "scheduler/scheduler_config.json").read_text())
+    scheduler = DDIMScheduler.from_config(of_folder, timestep_spacing="leading")
     scheduler.set_timesteps(args.steps)
     for t in scheduler.timesteps:
-        output = output_of_diffusers(unet, x, t.item())
+        output = output_of_diffusers(network, x, t.item())
         x = scheduler.step(output, t, x, eta=0.0, use_clipped_model_output=True).prev_sample
     with tempfile.TemporaryDirectory() as folder:
         ours = drawn_by_ancestral(args, model, folder, args.steps)

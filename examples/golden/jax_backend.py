@@ -9,7 +9,6 @@ compiled.
 
 import functools
 import json
-import sys
 from pathlib import Path
 
 import jax
@@ -21,6 +20,7 @@ from safetensors.numpy import load_file
 import jax_layers as layers
 import jax_processes as processes
 import numpy_backend
+import on_kit
 from numpy_training import ema, with_adam_apart
 from numpy_transformer import in_patches, of_patches
 
@@ -194,11 +194,4 @@ OPS |= {f.__name__: f for f in (adamw, clip_grad_norm, ema, training)}
 OPS |= processes.OPS
 
 if __name__ == "__main__":
-    sys.path.append(sys.argv[1])  # golden.py is part of the kit
-    import golden
-
-    kit = golden.open(sys.argv[1])
-    for level in sys.argv[2:] or [None]:
-        for case in kit.cases(level=level):
-            case.report(backend(case.op, case.attributes, **case.inputs))
-    kit.finish()
+    on_kit.judge(__doc__, lambda kit, case: backend(case.op, case.attributes, **case.inputs))

@@ -14,7 +14,6 @@ Here are random numbers, losses, the exact denoiser, and what compares pictures.
 """
 
 import hashlib
-import sys
 
 import numpy as np
 
@@ -23,6 +22,7 @@ import numpy_layers as layers
 import numpy_likelihood
 import numpy_networks
 import numpy_transformer as transformer
+import on_kit
 from numpy_levels import levels
 from numpy_samplers import reverse_step, trajectory
 from numpy_schedules import alpha_bar_table, beta_table, q_sample, schedule
@@ -184,11 +184,4 @@ TABLES = ("random_stream", "schedule", "levels", "loss_weight")  # float64 in ev
 OPS |= by_name(adamw, clip_grad_norm, ema, training, frechet_distance, precision_recall)
 
 if __name__ == "__main__":
-    sys.path.append(sys.argv[1])  # golden.py is part of the kit
-    import golden
-
-    kit = golden.open(sys.argv[1])
-    for level in sys.argv[2:] or [None]:
-        for case in kit.cases(level=level):
-            case.report(run(case.op, case.attributes, case.inputs))
-    kit.finish()
+    on_kit.judge(__doc__, lambda kit, case: run(case.op, case.attributes, case.inputs))

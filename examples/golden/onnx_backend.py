@@ -9,13 +9,13 @@ weights of losses, streams, the Frechet distance and precision with recall are N
 
 import io
 import logging
-import sys
 import warnings
 
 import numpy as np
 
 import numpy_backend
 import numpy_samplers
+import on_kit
 import onnx_layers as layers
 import onnx_traced
 
@@ -86,11 +86,4 @@ OPS = {name: lambda g, x, kind=kind: getattr(g, kind)(x) for name, kind in ELEME
 OPS |= {name: getattr(layers, name) for name in LAYERS}
 
 if __name__ == "__main__":
-    sys.path.append(sys.argv[1])  # golden.py is part of the kit
-    import golden
-
-    kit = golden.open(sys.argv[1], forward=True)
-    for level in sys.argv[2:] or [None]:
-        for case in kit.cases(level=level):
-            case.report(backend(case.op, case.attributes, **case.inputs))
-    kit.finish()
+    on_kit.judge(__doc__, lambda kit, case: backend(case.op, case.attributes, **case.inputs), forward=True)

@@ -1,6 +1,6 @@
 """An example backend for the golden kit, PyTorch and diffusers on the CPU:
 
-    python pytorch_backend.py data/golden [LEVEL]
+    python pytorch_backend.py data/golden [LEVEL ...]
 
 Shapes of the taps of `unet` (what the modules put out; n images, e = width of the time embedding):
     time_embedding, class_embedding                                   (n, e)
@@ -22,7 +22,6 @@ and of `dit`:
 import contextlib
 import functools
 import re
-import sys
 from pathlib import Path
 
 import torch
@@ -40,6 +39,7 @@ from diffusers.models.resnet import ResnetBlock2D
 from torch.func import functional_call
 
 import numpy_backend
+import on_kit
 import pytorch_float64
 from pytorch_likelihood import hybrid_loss, loss_weight, variational_bound
 from pytorch_samplers import levels, reverse_step, trajectory
@@ -342,10 +342,4 @@ OPS |= {f.__name__: f for f in (variational_bound, hybrid_loss, loss_weight)}
 DTYPES = {"f32": torch.float32, "f16": torch.float16, "bf16": torch.bfloat16}  # of kits
 
 if __name__ == "__main__":
-    sys.path.append(sys.argv[1])  # golden.py is part of the kit
-    import golden
-
-    kit = golden.open(sys.argv[1])
-    for case in kit.cases(level=sys.argv[2] if len(sys.argv) > 2 else None):
-        case.report(backend(case.op, case.attributes, DTYPES[kit.dtype], **case.inputs))
-    kit.finish()
+    on_kit.judge(__doc__, lambda kit, case: backend(case.op, case.attributes, DTYPES[kit.dtype], **case.inputs))

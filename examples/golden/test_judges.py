@@ -25,6 +25,7 @@ sys.path.append(kit_path)
 import golden  # noqa: E402  (golden.py is part of the kit)
 
 OF_PRODUCTS = ("linear", "conv2d", "conv_transpose2d", "attention", "res_block", "attention_block", "classifier_block")
+OF_ONE_NUMBER = ("silu", "gelu", "gelu_tanh", "sigmoid", "tanh")
 PASSES = "a pass"
 # Two numbers a weight, or scores of tens to thousands, from which nobody can tell one precision from another.
 UNCLEAR = ("ops/linear_k4608", "ops/attention_large_scores", "ops/conv2d_3x3_small_gradients",
@@ -69,12 +70,28 @@ def in_another_way(chosen):
     return lambda case: numpy_precisions.run(case.op, case.attributes, case.inputs, **chosen)
 
 
+def without_a_term(case):
+    """A term of each sum of a product left out: the last input of the tap in the middle."""
+    if case.op not in golden.SINGLE:
+        return None
+    weight = case.inputs["weight"].copy()
+    of_input = weight if case.op == "conv_transpose2d" else weight.swapaxes(0, 1)
+    of_input[(-1, slice(None), *(taps // 2 for taps in weight.shape[2:]))] = 0
+    results = numpy_backend.run(case.op, case.attributes, case.inputs)
+    return results | {"output": numpy_backend.run(case.op, case.attributes, case.inputs | {"weight": weight})["output"]}
+
+
+def in_whole_numbers(case):
+    return {name: np.round(x) for name, x in bits(case).items()} if case.op in OF_ONE_NUMBER else None
+
+
 def sets():
     """Results of each case, by name, and what precisions are to be called."""
     yield "the contract's bits", bits, None
     yield "NumPy", lambda case: numpy_backend.run(case.op, case.attributes, case.inputs), None
     yield from ((f"{ulps} ulp", off_by(ulps), None) for ulps in (2, 4, 8, 40))
     yield from ((f"times {factor}", scaled(factor), None) for factor in (1.0005, 0.9999, 0.5, float("nan")))
+    yield from (("a term left out", without_a_term, "FAIL"), ("whole numbers", in_whole_numbers, "FAIL"))
     yield from ((f"mistake {i}", mistaken(i), None) for i in range(8))
     yield from ((name, in_precision(of), called) for name, (of, called) in numpy_precisions.PRODUCTS.items())
     yield from ((name, in_another_way(chosen), PASSES) for name, chosen in numpy_precisions.VARIANTS.items())

@@ -5,13 +5,13 @@ use std::path::PathBuf;
 use clap::{Args as ClapArgs, Subcommand};
 use serde_json::json;
 
-use super::progress::Progress;
+use super::progress::{Progress, note};
 use super::{Exit, choices, print};
 use crate::golden::case::Case;
 use crate::golden::check::{self, Checked, Report, Selection, check};
 use crate::golden::format::Format;
 use crate::golden::judge::{Scope, Verdict};
-use crate::golden::kit::{LEVELS, drafts, export};
+use crate::golden::kit::{LEVELS, Manifest, drafts, export};
 use crate::golden::mutants::mutants;
 use crate::golden::oracle::{Only, complete};
 use crate::trace::{self, Comparison, Trace};
@@ -117,6 +117,10 @@ fn compute(args: &Compute) -> Result<Exit> {
 }
 
 fn export_kit(args: &Export) -> Result<Exit> {
+    if let Some(there) = Manifest::read(&args.out).ok().filter(|there| there.dtype != args.dtype) {
+        let (count, dtype) = (there.cases.len(), there.dtype.name());
+        note(&format!("{}: replacing the kit of {dtype} that stands there, {count} cases", args.out.display()));
+    }
     let (mut progress, mut done) = (Progress::new("export", drafts(&args.level, args.dtype).len() as u64, "cases"), 0);
     let manifest = export(&args.out, &args.level, args.dtype, |entry| {
         done += 1;

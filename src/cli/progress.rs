@@ -68,7 +68,7 @@ impl Progress {
         Progress(Output::Bar(bar))
     }
 
-    /// The run has come to `position`; `message` says how it does (loss, images/s).
+    /// The run has come to `position`; `message` says how it does (loss, images/s), or nothing.
     pub fn set(&mut self, position: u64, message: &str) {
         match &mut self.0 {
             Output::Bar(bar) => {
@@ -137,7 +137,8 @@ impl Lines {
         let Lines { title, unit, total, first, .. } = self;
         let left = elapsed.mul_f64((*total - position) as f64 / (position - *first) as f64);
         let (elapsed, left) = (clock(elapsed), clock(left));
-        Some(format!("{title}: {position}/{total} {unit}, {message}, {elapsed} elapsed, {left} left"))
+        let message = if message.is_empty() { String::new() } else { format!("{message}, ") };
+        Some(format!("{title}: {position}/{total} {unit}, {message}{elapsed} elapsed, {left} left"))
     }
 }
 

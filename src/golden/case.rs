@@ -1,6 +1,6 @@
 //! One golden case in one safetensors file: an operation, its attributes, its inputs, and what is known of its results.
 //!
-//! ParameterVector are in PyTorch's layouts. `__metadata__` holds strings: `op`, `attributes` (a JSON object), `contract`, and
+//! Images and weights are in PyTorch's layouts. `__metadata__` holds strings: `op`, `attributes` (a JSON object), `contract`, and
 //! `order` (the names of the results in the order of execution, a JSON list); where known mistakes are stored in part,
 //! `partial` ([`Case::partial`]).
 

@@ -17,9 +17,10 @@ pub enum Only {
 /// Adds to a case the truth, the bits of the contract and the tolerances; or one of the first two alone.
 ///
 /// # Errors
-/// What the operation does not take, by name; a result that is not finite.
+/// What the operation does not take, by name; an input that the case's format does not hold; a result that is not finite.
 pub fn complete(case: &mut Case, only: Option<Only>) -> Result<()> {
     case.tensors.retain(|name, _| super::ops::is_input(name));
+    check_held(case)?;
     if only != Some(Only::F32) {
         let truth = evaluate::<f64>(case)?;
         check_finite(case, &truth)?;
@@ -44,6 +45,22 @@ pub fn complete(case: &mut Case, only: Option<Only>) -> Result<()> {
         }
         case.order = bits.iter().map(|(name, _)| name.clone()).collect();
         insert(case, "bits.", bits, Tensor::F32);
+    }
+    Ok(())
+}
+
+/// A backend of a half format could not be given other numbers.
+fn check_held(case: &Case) -> Result<()> {
+    for (name, tensor) in &case.tensors {
+        if let Tensor::F32(x) = tensor
+            && let Some(x) = x
+                .iter()
+                .find(|&&x| x.is_finite() && (case.format.nearest(x) != x || x.abs() as f64 > case.format.largest()))
+        {
+            let place = format!("{}: {name}", case.path.display());
+            let expected = format!("numbers that {0} holds, as its dtype is {0}: round them first", case.format.name());
+            return Err(Error::value(place, expected, x));
+        }
     }
     Ok(())
 }

@@ -44,7 +44,8 @@ impl Features<'_> {
         if (height, width, config.in_channels) == (shape.height, shape.width, shape.channels) {
             return Ok(());
         }
-        let expected = format!("a classifier for images of {shape}, as those of {}", data.name());
+        let train = "train one on such images with `ancestral classify train --data`";
+        let expected = format!("a classifier for images of {shape}, as those of {} ({train})", data.name());
         let found = format!("one for images of {height}x{width}x{}", config.in_channels);
         Err(Error::value("features", expected, found))
     }

@@ -1,5 +1,6 @@
 //! Is a backend's result right, nearly right, of another precision, or wrong: and where, and like which known mistake.
 
+mod bits;
 mod budget;
 mod comparison;
 mod lower;

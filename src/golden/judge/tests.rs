@@ -105,13 +105,38 @@ fn error_of_the_size_of_a_precision_without_its_pattern_or_in_one_result_of_two_
 }
 
 #[test]
-fn term_of_128_that_was_left_out_is_no_precision() {
-    let (case, _) = product_of(128, Format::F32);
+fn term_of_2048_that_was_left_out_is_no_precision() {
+    let (case, _) = product_of(2048, Format::F32);
     let mut short = case.clone();
     let Some(Tensor::F32(x)) = short.tensors.get_mut("input.x") else { panic!("no float32 x") };
-    x.index_axis_mut(Axis(1), 127).fill(0.0);
+    x.index_axis_mut(Axis(1), 2047).fill(0.0);
     let found = judge(&case, &with_inputs(&short, |_, x| x), Scope::Forward);
     assert_eq!((found.verdict, found.worst.expect("an element").relative > 1e-3), (Verdict::Fail, true));
+}
+
+#[test]
+fn sums_in_bfloat16_are_called_so_with_a_bias_behind_them() {
+    let (mut case, _) = product_of(512, Format::F32);
+    case.tensors.insert("input.bias".into(), Tensor::F32(Array::from_iter([0.7, -0.3, 0.1, 1.3, -2.2]).into_dyn()));
+    complete(&mut case, None).expect("a golden case");
+    let [x, weight, bias] = ["x", "weight", "bias"].map(|name| case.numbers(&format!("input.{name}")));
+    let sum = |i: usize, o: usize| {
+        (0..512).fold(0.0, |sum, k| Format::Bf16.nearest(sum + (x[[i, k]] * weight[[o, k]]) as f32))
+    };
+    let output = Array::from_shape_fn((6, 5), |(i, o)| sum(i, o) + bias[o] as f32).into_dyn();
+    let found = judge(&case, &BTreeMap::from([("output".into(), Tensor::F32(output))]), Scope::Forward);
+    assert_eq!(found.verdict, Verdict::LikeHalf);
+}
+
+#[test]
+fn numbers_of_a_coarser_step_than_bfloat16s_are_no_precision() {
+    let mut case = Case { op: "silu".into(), ..Case::default() };
+    case.tensors.insert("input.x".into(), Tensor::F32(Array::from_iter((1..60).map(|i| 0.173 * i as f32)).into_dyn()));
+    complete(&mut case, None).expect("a golden case");
+    let results = BTreeMap::from([("output".to_string(), case.tensors["bits.output"].clone())]);
+    let rounded = |to: fn(f32) -> f32| judge(&case, &changed(&results, "output", to), Scope::Whole).verdict;
+    let [whole, bf16] = [rounded(f32::round), rounded(|x| Format::Bf16.nearest(x))];
+    assert_eq!([whole, bf16], [Verdict::Fail, Verdict::LikeHalf]);
 }
 
 #[test]

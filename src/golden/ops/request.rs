@@ -57,7 +57,8 @@ impl<'a> Request<'a> {
             if !(known || differentiable && name == "grad_output") {
                 let gradient = if differentiable { ", grad_output" } else { "" };
                 let list: Vec<String> = inputs.iter().chain(optional).map(|name| format!("input.{name}")).collect();
-                return Err(self.refuse(name, format!("of the tensors of {op}: {}{gradient}", list.join(", ")), "it"));
+                let known = format!("one of the tensors that {op} takes: {}{gradient}", list.join(", "));
+                return Err(self.refuse("a tensor", known, name));
             }
         }
         if let Some(name) = inputs.iter().find(|name| !self.has(name)) {
@@ -65,7 +66,7 @@ impl<'a> Request<'a> {
         }
         if let Some(name) = self.case.attributes.keys().find(|name| !attributes.contains(&name.as_str())) {
             let list = if attributes.is_empty() { "none".to_string() } else { attributes.join(", ") };
-            return Err(self.refuse(&format!("attribute {name}"), format!("an attribute of {op}: {list}"), "it"));
+            return Err(self.refuse("an attribute", format!("one of those that {op} takes: {list}"), name));
         }
         Ok(())
     }

@@ -125,23 +125,29 @@ fn results_as_npy_files_and_as_unsupported_are_read() {
 fn compute_refuses_what_it_does_not_know_by_name_and_says_what_it_knows() {
     let folder = tempfile::tempdir().expect("a temporary folder");
     let (path, out) = (folder.path().join("case.safetensors"), folder.path().join("out.safetensors"));
-    let refused = |op: &str, attributes: &str, tensors: &[(&str, Tensor)]| {
-        let metadata = [("op", op), ("attributes", attributes)].map(|(k, v)| (k.to_string(), v.to_string()));
+    let refused_in = |dtype: &str, op: &str, attributes: &str, tensors: &[(&str, Tensor)]| {
+        let metadata = [("op", op), ("attributes", attributes), ("dtype", dtype)];
+        let metadata = metadata.map(|(k, v)| (k.to_string(), v.to_string()));
         let tensors = tensors.iter().map(|(name, tensor)| (name.to_string(), tensor.clone())).collect();
         std::fs::write(&path, write_tensors(&tensors, metadata.into())).expect("a case");
         let (code, text) = golden(&["compute", "--out", out.to_str().expect("text")], &[&path]);
         assert!(code == Some(2) && !out.exists() && !text.contains("panicked"), "{text}");
         text
     };
+    let refused = |op: &str, attributes: &str, tensors: &[(&str, Tensor)]| refused_in("f32", op, attributes, tensors);
     let f32s = |shape: &[usize], value: f32| Tensor::F32(ndarray::ArrayD::from_elem(shape, value));
     let x = f32s(&[2, 4, 3, 3], 0.5);
     assert!(refused("sillu", "{}", &[]).contains("op: expected exp, sigmoid,"));
     assert!(refused("silu", "{}", &[]).contains("input.x: expected a tensor, which silu needs"));
-    assert!(refused("silu", "{\"slope\": 1}", &[("input.x", x.clone())]).contains("attribute slope"));
+    assert!(refused("silu", "{\"slope\": 1}", &[("input.x", x.clone())]).contains("takes: none, found slope"));
     assert!(
         refused("silu", "{}", &[("input.x", x.clone()), ("input.y", x.clone())])
-            .contains("input.y: expected of the tensors")
+            .contains("expected one of the tensors that silu takes: input.x, grad_output, found input.y")
     );
+    for (dtype, x) in [("bf16", 0.1), ("f16", 0.1), ("f16", 65536.0)] {
+        let text = refused_in(dtype, "silu", "{}", &[("input.x", f32s(&[2], x))]);
+        assert!(text.contains(&format!("input.x: expected numbers that {dtype} holds")), "{text}");
+    }
     assert!(refused("silu", "{}", &[("input.x", f32s(&[2], f32::NAN))]).contains("input.x: expected finite numbers"));
     assert!(refused("silu", "{}", &[("input.x", Tensor::F64(ndarray::ArrayD::zeros(vec![2])))]).contains("type F32"));
     assert!(
@@ -163,7 +169,7 @@ fn compute_refuses_what_it_does_not_know_by_name_and_says_what_it_knows() {
         ("conv2d", "{\"dilation\": 0}", "attribute dilation: expected 1 to 4096, found 0"),
         ("conv2d", "{\"dilation\": 2}", "at least the kernel's 5 x 5"),
         ("conv2d", "{\"stride\": [1, 2, 3]}", "attribute stride: expected a number, or 2 of them"),
-        ("conv2d", "{\"output_padding\": 1}", "attribute output_padding: expected an attribute of conv2d"),
+        ("conv2d", "{\"output_padding\": 1}", "an attribute: expected one of those that conv2d takes"),
         ("conv_transpose2d", "{\"output_padding\": 1}", "attribute output_padding: expected less than the stride"),
         ("conv_transpose2d", "{\"padding\": 3}", "attribute padding: expected less than the size of the output"),
         ("conv_transpose2d", "{\"stride\": 4000, \"dilation\": 4000, \"padding\": 0}", "at most 2^26"),
