@@ -126,7 +126,11 @@ def spaced(kind, config, steps):
     if spacing == "linspace":
         times = np.linspace(0, total - 1, steps)[::-1]
         return times.round() if kind in IN_TIME else times
-    raise ValueError(f'timestep_spacing "{spacing}": known are leading, trailing, linspace')
+    raise unknown(spacing)
+
+
+def unknown(spacing):
+    return ValueError(f'timestep_spacing "{spacing}": known are leading, trailing, linspace')
 
 
 def spaced_in_lambda(kind, config, steps, ratios):
@@ -139,7 +143,9 @@ def spaced_in_lambda(kind, config, steps, ratios):
         return np.linspace(0, last - 1, steps + 1).round()[:0:-1]
     if spacing == "leading":
         return np.arange(1, steps + 1)[::-1] * (last // (steps + 1)) + config.get("steps_offset", 0)
-    return trailing(total, last, steps)
+    if spacing == "trailing":
+        return trailing(total, last, steps)
+    raise unknown(spacing)
 
 
 # --- Chains ---

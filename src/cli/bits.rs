@@ -5,9 +5,8 @@ use std::path::Path;
 use serde_json::json;
 
 use super::choices::{cdfs, variances};
-use super::eval::Subject;
 use super::progress::Progress;
-use super::{Exit, flag, print};
+use super::{Exit, Subject, flag, print};
 use crate::Result;
 use crate::data::Dataset;
 use crate::diffusion::Variance;

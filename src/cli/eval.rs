@@ -6,12 +6,11 @@ use serde_json::json;
 
 use super::built_in::BUILT_IN;
 use super::progress::{Progress, note};
-use super::{Exit, bits, print, read_model};
+use super::{Exit, Subject, bits, print, read_model};
 use crate::checkpoint::resume;
 use crate::cluster::Ranks;
 use crate::data::{self, Dataset, Shape, Split};
 use crate::evaluate::{Evaluation, evaluate};
-use crate::layers::ParameterVector;
 use crate::pipeline::Pipeline;
 use crate::report::plot::{ErrorByTimestep, error_by_timestep};
 use crate::report::table::table;
@@ -46,12 +45,6 @@ pub struct Args {
     plot: Option<PathBuf>,
     #[command(flatten)]
     bits: bits::Args,
-}
-
-/// Weights to be judged.
-pub struct Subject<'a> {
-    pub name: &'static str,
-    pub weights: &'a ParameterVector<f32>,
 }
 
 /// Evaluates a model on validation images.

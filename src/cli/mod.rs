@@ -33,9 +33,16 @@ use clap::{Parser, Subcommand};
 
 use crate::checkpoint::pipeline::{self, Loaded};
 use crate::cluster::Ranks;
+use crate::layers::ParameterVector;
 use crate::numerics::{environment, instruction_set};
 use crate::pipeline::Pipeline;
 use crate::{Error, Result};
+
+/// Weights to be judged.
+struct Subject<'a> {
+    name: &'static str,
+    weights: &'a ParameterVector<f32>,
+}
 
 /// Denoising diffusion models on CPUs: the same bits everywhere, every gradient by hand.
 #[derive(Debug, Parser)]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use super::fingerprint::list;
-use super::{foreign, natural};
+use super::natural;
 use crate::{Error, Result};
 
 /// The endings of files that are read as pictures, in either case.
@@ -51,14 +51,6 @@ impl Folder {
             paths.sort_unstable_by(|a, b| natural::by_name(a, b));
         }
         Ok(folder)
-    }
-
-    /// The pictures, at least one.
-    ///
-    /// # Errors
-    /// If there is none; the error says what is there instead.
-    pub fn some_pictures(&self) -> Result<&[PathBuf]> {
-        if self.pictures.is_empty() { Err(foreign::no_pictures(self)) } else { Ok(&self.pictures) }
     }
 
     /// The names of everything in the folder.

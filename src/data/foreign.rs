@@ -1,10 +1,10 @@
 //! What is not read as data, named, with what to do about it.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use super::fingerprint::list;
 use super::folder::{Folder, PICTURES, extension, last_name};
-use crate::Error;
+use crate::{Error, Result};
 
 /// Files of one kind that hold images but are not read.
 struct Kind {
@@ -157,8 +157,16 @@ pub(super) fn not_a_folder(path: &Path) -> Error {
     Error::file(path, problem, format!("give the folder that holds it: {}", folder.display()))
 }
 
+/// The pictures of a folder, at least one.
+///
+/// # Errors
+/// If there is none; the error says what is there instead.
+pub(super) fn some_pictures(folder: &Folder) -> Result<&[PathBuf]> {
+    if folder.pictures.is_empty() { Err(no_pictures(folder)) } else { Ok(&folder.pictures) }
+}
+
 /// What to say about a folder where pictures are wanted and none is.
-pub(super) fn no_pictures(folder: &Folder) -> Error {
+fn no_pictures(folder: &Folder) -> Error {
     let names = folder.names();
     let there = if names.is_empty() { "an empty folder".into() } else { list(&names) };
     if let Some((path, kind)) = folder.others.iter().find_map(|path| Some((path, kind_of(path)?))) {
@@ -187,7 +195,7 @@ mod tests {
                 let alone = not_a_folder(&file).to_string();
                 assert!(alone.contains(kind.what) && (alone.contains(&shown) || *ending == "mdb"), "{alone}");
                 let inside =
-                    Folder::read(data.path()).expect("readable").some_pictures().expect_err("none").to_string();
+                    some_pictures(&Folder::read(data.path()).expect("readable")).expect_err("none").to_string();
                 assert!(inside.contains(kind.what) && inside.contains("expected pictures, found x."), "{inside}");
                 assert!(!inside.contains("FILE") && !inside.contains("FOLDER"), "{inside}");
             }
@@ -197,7 +205,7 @@ mod tests {
     #[test]
     fn a_folder_without_pictures_is_listed_with_eight_names_and_a_count() {
         let data = tempfile::tempdir().expect("a temporary folder");
-        let problem = || Folder::read(data.path()).expect("readable").some_pictures().expect_err("none").to_string();
+        let problem = || some_pictures(&Folder::read(data.path()).expect("readable")).expect_err("none").to_string();
         assert!(problem().contains("found an empty folder"));
         (1..=12).for_each(|i| std::fs::write(data.path().join(format!("{i}.txt")), "").expect("a file"));
         assert!(problem().contains("found 1.txt, 2.txt, 3.txt, 4.txt, 5.txt, 6.txt, 7.txt, 8.txt, ... (12 in all)"));

@@ -19,6 +19,7 @@ use std::path::{Path, PathBuf};
 use super::Split;
 use super::fingerprint::list;
 use super::folder::{Folder, last_name, left_out};
+use super::foreign::some_pictures;
 use crate::{Error, Result};
 
 /// One image in this many is kept for validation where the folder does not say which.
@@ -140,7 +141,7 @@ fn same_classes(folder: &Path, train: (&Path, &Listing), held: (&Path, &Listing)
 fn classes(folder: &Folder) -> Result<Listing> {
     let mut notes: Vec<String> = left_out(&folder.path, &folder.others).into_iter().collect();
     if folder.folders.is_empty() {
-        let files = folder.some_pictures()?.iter().map(|path| (path.clone(), 0)).collect();
+        let files = some_pictures(&folder)?.iter().map(|path| (path.clone(), 0)).collect();
         return Ok(Listing { files, classes: Vec::new(), notes });
     }
     if let Some(picture) = folder.pictures.first() {
@@ -166,7 +167,7 @@ fn classes(folder: &Folder) -> Result<Listing> {
             };
             return Err(Error::file(deeper, problem, remedy));
         }
-        files.extend(sub_folder.some_pictures()?.iter().map(|picture| (picture.clone(), class)));
+        files.extend(some_pictures(&sub_folder)?.iter().map(|picture| (picture.clone(), class)));
         others.append(&mut sub_folder.others);
     }
     notes.extend(left_out(&folder.path.join("*"), &others));

@@ -2,6 +2,8 @@
 
 use serde::Serialize;
 
+use crate::trace::Place;
+
 /// The columns of a terminal that everybody has.
 const COLUMNS: usize = 80;
 
@@ -105,4 +107,9 @@ fn wrapped(words: &str, indent: usize) -> String {
     let [first, others] = [indent, indent + 2].map(|columns| " ".repeat(columns));
     let options = textwrap::Options::new(COLUMNS).initial_indent(&first).subsequent_indent(&others);
     textwrap::fill(words, options) + "\n"
+}
+
+/// `600` of a whole time, else as it is.
+pub(super) fn name_of(place: &Place) -> String {
+    if place.t.fract() == 0.0 { format!("{}", place.t) } else { format!("{:.3}", place.t) }
 }

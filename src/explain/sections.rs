@@ -1,11 +1,11 @@
 //! What happens in a step, in order: levels, what the network says, x̂₀ and ε̂, weights, and their sum.
 
-use super::line::{Line, Section, number};
+use super::line::{Line, Section, name_of, number};
 use super::{Explanation, weights};
 use crate::diffusion::{Form, Prediction};
 use crate::pipeline::Pipeline;
 use crate::sample::Settings;
-use crate::trace::{Place, StepRecord};
+use crate::trace::StepRecord;
 
 /// All sections of a step.
 pub(super) fn sections(
@@ -23,11 +23,6 @@ pub(super) fn sections(
         weights::weights(step, before, settings),
         sum(explanation),
     ]
-}
-
-/// `600` of a whole time, else as it is.
-pub(super) fn name_of(place: &Place) -> String {
-    if place.t.fract() == 0.0 { format!("{}", place.t) } else { format!("{:.3}", place.t) }
 }
 
 fn section(title: impl Into<String>, place: &str, source: &str, lines: Vec<Line>) -> Section {

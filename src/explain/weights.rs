@@ -1,7 +1,6 @@
 //! How a sampler's weights come about: formulas for those that a reader works through by hand, for others the weights alone.
 
-use super::line::{Line, Section, number};
-use super::sections::name_of;
+use super::line::{Line, Section, name_of, number};
 use crate::diffusion::Variance;
 use crate::sample::{Algorithm, Sampler, Settings, Solver};
 use crate::trace::{Place, StepRecord};

@@ -6,7 +6,7 @@ use ndarray::{Array4, Axis, concatenate};
 use serde::Serialize;
 
 use super::numbers::Numbers;
-use super::pixel::PixelStep;
+use super::pixel::{PixelStep, tensor};
 use super::subject::{SEED, Subject};
 use crate::Result;
 use crate::diffusion::Variance;
@@ -129,11 +129,6 @@ fn command(subject: &Subject, (shown, steps): (usize, usize), times: &[usize]) -
     let guidance = if model.guides() { " --guidance 1" } else { "" };
     let before = shown - 1;
     Some(format!("ancestral explain --t {shown} --t-prev {before} --index {INDEX} --steps {steps}{guidance}{sampler}"))
-}
-
-/// A tensor that every step of ancestral sampling has.
-pub(super) fn tensor<'a>(step: &'a StepRecord, name: &str) -> &'a Array4<f32> {
-    step.tensor(name).expect("a tensor of every step of ddpm")
 }
 
 /// x_t, x̂₀ and x_s of a step side by side, as base64 of a PNG file.

@@ -1,8 +1,8 @@
 //! Chapter 4: one number of the image in one step, with everything that it is made of.
 
+use ndarray::Array4;
 use serde::Serialize;
 
-use super::chain::tensor;
 use crate::layers::flat;
 use crate::trace::StepRecord;
 
@@ -55,6 +55,11 @@ pub struct PixelStep {
     pub x_s: f32,
     /// The sum without noise.
     pub without_z: f32,
+}
+
+/// A tensor that every step of ancestral sampling has.
+pub(super) fn tensor<'a>(step: &'a StepRecord, name: &str) -> &'a Array4<f32> {
+    step.tensor(name).expect("a tensor of every step of ddpm")
 }
 
 impl PixelStep {

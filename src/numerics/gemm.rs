@@ -23,13 +23,14 @@
 //! B is copied once into panels of 16 columns ([`Panels`]; a transposed one by squares, `square`), so that it is read in
 //! order, or read where it lies if it is narrow enough ([`Right`]); what tiles to come read of A is fetched meanwhile (`ahead`). A kernel holds a tile of C
 //! in registers, some rows by some panels, while a block of k goes by: `tiles` says in which order the tiles come and has
-//! the kernel of every processor, `avx512` the kernel of processors with AVX-512.
+//! the kernel of every processor, `avx512` the kernel of processors with AVX-512, `of_each` which precision has which.
 
 mod ahead;
 #[cfg(target_arch = "x86_64")]
 mod avx512;
 mod kernels;
 mod matrix;
+mod of_each;
 mod panels;
 mod rectangle;
 #[cfg(target_arch = "x86_64")]

@@ -9,10 +9,10 @@ use signal_hook::consts::{SIGINT, SIGTERM};
 use signal_hook::flag;
 
 use super::super::ema;
-use super::super::eval::{self, Subject};
 use super::super::pictures::{Batches, columns_for, in_batches, scale_for};
 use super::super::progress::{Progress, note};
 use super::super::{Exit, print};
+use super::super::{Subject, eval};
 use crate::checkpoint::{pipeline, resume, weights};
 use crate::cluster::Ranks;
 use crate::data::Dataset;

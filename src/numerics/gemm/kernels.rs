@@ -40,24 +40,3 @@ pub trait Kernels: Sized {
         None
     }
 }
-
-impl Kernels for f32 {
-    #[cfg(target_arch = "x86_64")]
-    fn tiles() -> Option<Tiles<f32>> {
-        super::avx512::tiles_of_f32()
-    }
-    #[cfg(target_arch = "x86_64")]
-    fn transpose() -> Option<Transpose<f32>> {
-        super::square::transpose_of_f32()
-    }
-    #[cfg(target_arch = "x86_64")]
-    fn softmax() -> Option<Softmax<f32>> {
-        crate::numerics::softmax::softmax_of_f32()
-    }
-    #[cfg(target_arch = "x86_64")]
-    fn softmax_gradient() -> Option<SoftmaxGradient<f32>> {
-        crate::numerics::softmax::gradient_of_f32()
-    }
-}
-
-impl Kernels for f64 {}
