@@ -109,8 +109,8 @@ impl Ranks {
         Err(Error::value("the launcher", expected, format!("{processes} processes")))
     }
 
-    /// Ranks over a link, which is made and used by a thread of its own; it is to end all processes when the flag that `make` is given
-    /// is raised.
+    /// Ranks over a link, which is made and used by a thread of its own; it is to end all processes when the flag that `make`
+    /// is given is raised.
     ///
     /// # Errors
     /// That of `make`.

@@ -1,7 +1,7 @@
 //! Messages over MPI.
 //!
-//! One thread makes every call (MPI_THREAD_FUNNELED), none of which adds numbers: MPI may choose its algorithms as it likes. It never
-//! waits inside of MPI for what another rank has yet to compute, since MPI waits by spinning, on a core that computes.
+//! One thread makes every call (MPI_THREAD_FUNNELED), none of which adds numbers: MPI may choose its algorithms as it likes. It
+//! never waits inside of MPI for what another rank has yet to compute, since MPI waits by spinning, on a core that computes.
 
 use std::cell::OnceCell;
 use std::sync::Arc;

@@ -27,8 +27,8 @@ pub fn is_in(folder: &Path) -> bool {
     [TRAIN].iter().chain(&VALIDATION).any(|prefix| find(folder, prefix, "images", 3).is_ok())
 }
 
-/// The images and labels in `folder`, which has `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, or for
-/// validation the same two beginning with `t10k` or else with `test`; a dot may stand for the dash before `idx`, and `.gz` may follow. Where
+/// The images and labels in `folder`, which has `train-images-idx3-ubyte` and `train-labels-idx1-ubyte`, or for validation the
+/// same two beginning with `t10k` or else with `test`; a dot may stand for the dash before `idx`, and `.gz` may follow. Where
 /// both are there, the plain file is read.
 ///
 /// Images smaller than `shape`, down to half its sides, are put in the middle of a border of zeros; an odd row or

@@ -141,7 +141,7 @@ fn same_classes(folder: &Path, train: (&Path, &Listing), held: (&Path, &Listing)
 fn classes(folder: &Folder) -> Result<Listing> {
     let mut notes: Vec<String> = left_out(&folder.path, &folder.others).into_iter().collect();
     if folder.folders.is_empty() {
-        let files = some_pictures(&folder)?.iter().map(|path| (path.clone(), 0)).collect();
+        let files = some_pictures(folder)?.iter().map(|path| (path.clone(), 0)).collect();
         return Ok(Listing { files, classes: Vec::new(), notes });
     }
     if let Some(picture) = folder.pictures.first() {

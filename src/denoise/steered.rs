@@ -12,8 +12,8 @@
 //! x̃₀ = x̂₀ + s·(σ²/a)·∇ ln p(y | x)                    from x = a·x̃₀ + σ·ε̃
 //! ```
 //!
-//! Whatever the denoiser predicts is a linear function of x, x₀ and ε, so at one x what it said changes by that function of the two changes
-//! ([`Prediction::target`](crate::diffusion::Prediction::target)).
+//! Whatever the denoiser predicts is a linear function of x, x₀ and ε, so at one x what it said changes by that function of the
+//! two changes ([`Prediction::target`](crate::diffusion::Prediction::target)).
 //!
 //! The classifier reads noisy images: it is shown x at its variance-preserving level, x/scale, so by the chain rule
 //! ∇ ln p(y | x) is 1/scale times its gradient there. At noise alone, a = 0, nothing is to be read and nothing changes.

@@ -44,7 +44,8 @@ pub struct AtLevel {
 /// The levels at which noisy images are read, as sigma/signal.
 const RATIOS: [f64; 5] = [0.1, 0.3, 1.0, 3.0, 10.0];
 
-/// Reads the first `images` images at five levels, each with the noise of its index, that of the stream (0, "evaluate.noise", its index).
+/// Reads the first `images` images at five levels, each with the noise of its index, that of the stream (0, "evaluate.noise",
+/// its index).
 ///
 /// # Errors
 /// As [`classify`].

@@ -7,8 +7,9 @@
 //! of the straight line through the logarithms.
 //!
 //! # What is fair
-//! Chains are those of [`chain`](fn@crate::sample::chain), visited from the noisiest level, ratio e⁶, to the last, e⁻³, in Karras's spacing (ρ = 7): neither λ nor σ
-//! is even, so that formulas for uneven steps are put to the test. Three things are kept out, as they hide the order:
+//! Chains are those of [`chain`](fn@crate::sample::chain), visited from the noisiest level, ratio e⁶, to the last, e⁻³, in
+//! Karras's spacing (ρ = 7): neither λ nor σ is even, so that formulas for uneven steps are put to the test. Three things are
+//! kept out, as they hide the order:
 //!
 //! - *The step to the clean image.* There λ is infinite, and every sampler takes a step of first order. Where the last level is
 //!   little noise, its error is little, but it does not fall with the number of steps. The chain ends at the last level.

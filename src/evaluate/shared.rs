@@ -4,8 +4,8 @@ use crate::Result;
 use crate::cluster::Ranks;
 use crate::numerics::{Real, parallel};
 
-/// What `of` says of each image, as many numbers of each, in their order, known to every rank; `progress` hears of images done, after
-/// every `at_once` of them.
+/// What `of` says of each image, as many numbers of each, in their order, known to every rank; `progress` hears of images done,
+/// after every `at_once` of them.
 ///
 /// # Errors
 /// That of an image.

@@ -1,8 +1,8 @@
 //! The formats in which a backend may hold its numbers: float32, and the two of 16 bits.
 //!
-//! A kit of a half format has inputs and weights that the format holds exactly, the truth of those, and tolerances for a backend that
-//! rounds to the format after every operation, but adds sums up in float32, as tensor cores and all frameworks do. Who rounds more
-//! seldom is nearer.
+//! A kit of a half format has inputs and weights that the format holds exactly, the truth of those, and tolerances for a
+//! backend that rounds to the format after every operation, but adds sums up in float32, as tensor cores and all frameworks do.
+//! Who rounds more seldom is nearer.
 
 use serde::{Deserialize, Serialize};
 

@@ -17,9 +17,9 @@
 //! a, whose S_k grow like √k a, it is u n a/√6, or u √n/√6 of a typical sum.
 //!
 //! Roundings are not random where many terms are below the last place of the sum: those are lost, and nothing makes up for it.
-//! Squares of normal numbers have a density ∝ 1/√y at 0, so that rounding y to a multiple of h loses 0.06 h^3/2 on average; h grows with the
-//! sum, to 2 u n at most, and all n lose some 0.04 (u n)^3/2 of it: nothing for 1,000, as much as the random part for
-//! 40,000, twenty times that for a million. In the extreme, the same number again and again, it is up to n u/2.
+//! Squares of normal numbers have a density ∝ 1/√y at 0, so that rounding y to a multiple of h loses 0.06 h^3/2 on average; h
+//! grows with the sum, to 2 u n at most, and all n lose some 0.04 (u n)^3/2 of it: nothing for 1,000, as much as the random
+//! part for 40,000, twenty times that for a million. In the extreme, the same number again and again, it is up to n u/2.
 //!
 //! So plain sums are not made noisy: they are added one after another in float32 here, with another unit in each run
 //! ([`one_by_one`](Real::one_by_one)), and what they lose on average counts beside six deviations. Sums of products have the noise

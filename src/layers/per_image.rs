@@ -2,8 +2,8 @@
 //!
 //! # Derivation
 //!
-//! y = h + u at every pixel, u one row for each image: dh = dy, and u met all pixels of its image, so du = Σ over pixels of dy. The sum
-//! is [`column_sums`](crate::numerics::sum::column_sums). Proven by central differences of the blocks that use it.
+//! y = h + u at every pixel, u one row for each image: dh = dy, and u met all pixels of its image, so du = Σ over pixels of dy.
+//! The sum is [`column_sums`](crate::numerics::sum::column_sums). Proven by central differences of the blocks that use it.
 
 use ndarray::{Array2, Array4};
 

@@ -9,9 +9,9 @@
 //! ds_j = Σ_k dp_k p_k (δ_jk − p_j) = p_j (dp_j − Σ_k dp_k p_k)
 //! ```
 //!
-//! The cache is p itself. Both sums are the 16 lanes of [`sum_by`](crate::numerics::sum::sum_by), in f64; the exponentials are those of F. Hazard: Σ_j ds_j = 0, so a constant dp has no
-//! gradient, and a check with a constant dp proves nothing. Proven by central differences, and by PyTorch's numbers
-//! through attention.
+//! The cache is p itself. Both sums are the 16 lanes of [`sum_by`](crate::numerics::sum::sum_by), in f64; the exponentials are
+//! those of F. Hazard: Σ_j ds_j = 0, so a constant dp has no gradient, and a check with a constant dp proves nothing. Proven by
+//! central differences, and by PyTorch's numbers through attention.
 //!
 //! Next in the [course](super#the-course): [`cross_entropy`](super::cross_entropy).
 
@@ -201,8 +201,8 @@ mod tests {
         in_precision::<f64>(53);
     }
 
-    /// Rows that are divided by the reciprocal, rows that are not (a score further than [`NEAR`] from the greatest), and what is beside
-    /// them. Nine rows are twice four side by side, and one.
+    /// Rows that are divided by the reciprocal, rows that are not (a score further than [`NEAR`] from the greatest), and what
+    /// is beside them. Nine rows are twice four side by side, and one.
     #[test]
     fn softmax_with_a_scale_has_the_bits_of_its_definition() {
         fn in_precision<F: Real>() {

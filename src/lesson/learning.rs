@@ -81,7 +81,8 @@ pub struct Difference {
     pub error: f64,
 }
 
-/// One training pair: the first picture at the shown t. None where the network is too large to ask it so often, learns variances, or is at rest.
+/// One training pair: the first picture at the shown t. None where the network is too large to ask it so often, learns
+/// variances, or is at rest.
 ///
 /// # Errors
 /// Whatever the network refuses.

@@ -1,7 +1,8 @@
 //! From the record to one HTML file.
 //!
-//! The words are in `page/chapters`, one template for each chapter: HTML with `{{ num("key", "5") }}` where a number of the record stands,
-//! `{{ source("file", "fn name") }}` where the program is quoted, and LaTeX between `\(` and `\)` or `\[` and `\]`, which becomes MathML.
+//! The words are in `page/chapters`, one template for each chapter: HTML with `{{ num("key", "5") }}` where a number of the
+//! record stands, `{{ source("file", "fn name") }}` where the program is quoted, and LaTeX between `\(` and `\)` or `\[` and
+//! `\]`, which becomes MathML.
 
 mod math;
 mod words;

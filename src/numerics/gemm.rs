@@ -20,10 +20,11 @@
 //! because the way to a pixel and the way to a tap of its window add. Swapping the two tables transposes the matrix, so the
 //! weight gradient im2col(x)ᵀ · dy is the same loop; and a plain matrix is `rows[i] = i · width, steps[k] = k`.
 //!
-//! B is copied once into panels of 16 columns ([`Panels`]; a transposed one by squares, `square`), so that it is read in
-//! order, or read where it lies if it is narrow enough ([`Right`]); what tiles to come read of A is fetched meanwhile (`ahead`). A kernel holds a tile of C
-//! in registers, some rows by some panels, while a block of k goes by: `tiles` says in which order the tiles come and has
-//! the kernel of every processor, `avx512` the kernel of processors with AVX-512, `of_each` which precision has which.
+//! B is copied once into panels of 16 columns ([`Panels`]; a transposed one by squares, `square`), so that it is read in order,
+//! or read where it lies if it is narrow enough ([`Right`]); what tiles to come read of A is fetched meanwhile (`ahead`). A
+//! kernel holds a tile of C in registers, some rows by some panels, while a block of k goes by: `tiles` says in which order the
+//! tiles come and has the kernel of every processor, `avx512` the kernel of processors with AVX-512, `of_each` which precision
+//! has which.
 
 mod ahead;
 #[cfg(target_arch = "x86_64")]

@@ -1,8 +1,9 @@
 //! Which instructions a hot loop is compiled for, chosen when the program runs.
 //!
-//! A hot loop is written once, in plain Rust, and compiled three times: for the machine that every build of the target has
-//! to run on, for AVX2 with FMA, and for AVX-512. All give the same bits, because fused multiply-add is written out where it is meant
-//! ([`fused`](super::fused)) and the compiler neither contracts `a * b + c` nor reorders a sum of floats; only the speed differs.
+//! A hot loop is written once, in plain Rust, and compiled three times: for the machine that every build of the target has to
+//! run on, for AVX2 with FMA, and for AVX-512. All give the same bits, because fused multiply-add is written out where it is
+//! meant ([`fused`](super::fused)) and the compiler neither contracts `a * b + c` nor reorders a sum of floats; only the speed
+//! differs.
 
 use std::ffi::{OsStr, OsString};
 use std::sync::OnceLock;

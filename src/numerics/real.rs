@@ -48,10 +48,11 @@ pub trait Real:
     /// multiplications, where a division takes as long as sixteen.
     ///
     /// With u = 2⁻²⁴ (in f64 2⁻⁵³), the reciprocal is (1 + e)/b, |e| ≤ u. The first q is off by at most 2u + u² of a/b, and its
-    /// remainder a − b q, rounded or not, by u of itself; so q + (a − b q)·reciprocal is off by some 4u² of a/b before it
-    /// is rounded, and the second q is a/b itself or one of its two neighbours. The remainder of such a q is a number of this type, which
-    /// fma gives exactly, and by a theorem of Markstein (IBM J. Res. Dev. 34, 1990) the third has the bits of the division. None of
-    /// these numbers is near the ends of the range, where that would fail: a remainder is a multiple of 2⁻¹³⁶.
+    /// remainder a − b q, rounded or not, by u of itself; so q + (a − b q)·reciprocal is off by some 4u² of a/b before it is
+    /// rounded, and the second q is a/b itself or one of its two neighbours. The remainder of such a q is a number of this
+    /// type, which fma gives exactly, and by a theorem of Markstein (IBM J. Res. Dev. 34, 1990) the third has the bits of the
+    /// division. None of these numbers is near the ends of the range, where that would fail: a remainder is a multiple of
+    /// 2⁻¹³⁶.
     fn quotient<P: Fused>(self, b: Self, reciprocal: Self) -> Self;
     /// √self, correctly rounded.
     fn sqrt(self) -> Self;

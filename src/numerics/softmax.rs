@@ -2,8 +2,8 @@
 //! its definition, with less to do and nothing to wait for.
 //!
 //! A sum of a row waits four cycles for its last addition before it begins the next, and a greatest number for its last
-//! comparison. So four rows are gone through side by side: they lie in the first cache, from which each of the four passes (greatest,
-//! exponentials, sum, division) reads them.
+//! comparison. So four rows are gone through side by side: they lie in the first cache, from which each of the four passes
+//! (greatest, exponentials, sum, division) reads them.
 
 mod lanes;
 
@@ -91,8 +91,8 @@ fn gradient_of_row(p: &[f32], dp: &mut [f32], scale: f32) {
     zip(dp, p, |dp, p| _mm512_mul_ps(_mm512_mul_ps(p, _mm512_sub_ps(dp, mean)), scale));
 }
 
-/// The least and the greatest of each row: no order of comparisons changes which they are. A NaN may be passed over; its exponential is
-/// one, and so is the sum of its row.
+/// The least and the greatest of each row: no order of comparisons changes which they are. A NaN may be passed over; its
+/// exponential is one, and so is the sum of its row.
 #[inline]
 #[target_feature(enable = "avx512f")]
 fn extremes<const R: usize>(rows: [&[f32]; R]) -> [[f32; 2]; R] {

@@ -6,8 +6,8 @@
 //!     x_{t−1} = 1/√α_t · (x_t − β_t/√(1−ᾱ_t) · ε̂(x_t, t)) + σ_t·z
 //! ```
 //!
-//! The mean is Eq. 7's μ̃(x_t, x̂₀) with x̂₀ = (x_t − √(1−ᾱ_t)·ε̂)/√ᾱ_t put in (Eq. 9, Eq. 10 and
-//! Eq. 11). It is computed in that form, because there x̂₀ can be clipped to the range of the pixels, as Ho's own code does, and any prediction serves:
+//! The mean is Eq. 7's μ̃(x_t, x̂₀) with x̂₀ = (x_t − √(1−ᾱ_t)·ε̂)/√ᾱ_t put in (Eq. 9, Eq. 10 and Eq. 11). It is computed in
+//! that form, because there x̂₀ can be clipped to the range of the pixels, as Ho's own code does, and any prediction serves:
 //!
 //! ```text
 //! x_s = w₀·x̂₀ + w_t·x_t + σ·z

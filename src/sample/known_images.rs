@@ -1,9 +1,9 @@
 //! Samplers that draw noise, where images are a mixture of Gaussians: the pictures have its mean and its covariance.
 //!
 //! # The bound
-//! Of N independent pictures the mean of a number has a standard error √(C_ii/N), and a covariance √(m_ij/N), m_ij being the variance
-//! of the products of both deviations, which is taken from the pictures themselves. Six of them are allowed, which chance exceeds
-//! twice in 10⁹.
+//! Of N independent pictures the mean of a number has a standard error √(C_ii/N), and a covariance √(m_ij/N), m_ij being the
+//! variance of the products of both deviations, which is taken from the pictures themselves. Six of them are allowed, which
+//! chance exceeds twice in 10⁹.
 //!
 //! A chain of n steps errs in such a number by e(n) = C/nᵖ, p ≥ 1, to leading order (Talay and Tubaro 1990: weak errors have an
 //! expansion in the step). Half as many steps err by 2ᵖ as much, so that what halving changes, e(n/2) − e(n) = (2ᵖ − 1) e(n), is at

@@ -140,7 +140,8 @@ mod tests {
 
     #[test]
     fn lists_of_other_programs_are_theirs_entry_for_entry() {
-        // The same hashes of improved-diffusion's space_timesteps(1000, [n]) and of lucidrains' torch.linspace(-1, 999, n + 1).int().
+        // The same hashes of improved-diffusion's space_timesteps(1000, [n]) and of lucidrains' torch.linspace(-1, 999, n +
+        // 1).int().
         let hash = |list: fn(usize, usize) -> Result<Vec<usize>>| {
             let mut hash = Sha256::new();
             for n in 1..=1000 {

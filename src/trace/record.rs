@@ -62,8 +62,9 @@ pub struct StepRecord {
     pub beta_tilde: Option<f64>,
     /// What is added up, in this order.
     pub terms: Vec<Weight>,
-    /// The tensors by their names in the order of their making, each (n, h, w, c): `x_t`, `x_seen` where the network
-    /// looked at something else, `output` (what it said, after guidance), `x_0_hat_unclipped`, `x_0_hat`, `eps_hat`, those of other names that the terms multiply, and `x_s`.
+    /// The tensors by their names in the order of their making, each (n, h, w, c): `x_t`, `x_seen` where the network looked at
+    /// something else, `output` (what it said, after guidance), `x_0_hat_unclipped`, `x_0_hat`, `eps_hat`, those of other names
+    /// that the terms multiply, and `x_s`.
     #[serde(skip)]
     pub tensors: Vec<(String, Array4<f32>)>,
 }

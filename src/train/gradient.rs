@@ -176,7 +176,8 @@ fn over_ranks<F: Real>(
     Ok(Gradient { loss: tree(&losses), by_image: by_image.concat(), grads })
 }
 
-/// A gradient whose pieces are handed over to the sum as soon as they are final, while the backward pass goes on with earlier layers.
+/// A gradient whose pieces are handed over to the sum as soon as they are final, while the backward pass goes on with earlier
+/// layers.
 struct Handing<'a, F> {
     grads: ParameterVector<F>,
     collector: &'a Collector<F>,

@@ -158,7 +158,8 @@ impl<F: Real> Batch<F> {
         self.images() * height * width * channels
     }
 
-    /// What some of the images, counted from the first that is here, add to the loss of the whole batch, from the network's output for them, and its gradient.
+    /// What some of the images, counted from the first that is here, add to the loss of the whole batch, from the network's
+    /// output for them, and its gradient.
     ///
     /// # Order
     /// Where all images count alike, the squares of all are summed at once ([`l_simple`]); else image by image.

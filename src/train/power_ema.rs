@@ -7,10 +7,10 @@
 //! average ← average + (1 − β)(w − average),   β = (1 − 1/t)^(γ+1)                (Eq. 2)
 //! ```
 //!
-//! so it forgets its start without a warm-up. Its width, the standard deviation of p as a share of t, is
-//! σ_rel = √(γ+1)/((γ+2)·√(γ+3)) (Eq. 3). Two averages are kept, of the widths 0.05 and 0.1, and a snapshot of both now and then. Any
-//! other is put together from all snapshots: the weights x that make Σ x_i·p_i nearest to p in the mean square solve A·x = b with
-//! A_ij = ∫ p_i·p_j and b_i = ∫ p_i·p, where
+//! so it forgets its start without a warm-up. Its width, the standard deviation of p as a share of t, is σ_rel =
+//! √(γ+1)/((γ+2)·√(γ+3)) (Eq. 3). Two averages are kept, of the widths 0.05 and 0.1, and a snapshot of both now and then. Any
+//! other is put together from all snapshots: the weights x that make Σ x_i·p_i nearest to p in the mean square solve A·x = b
+//! with A_ij = ∫ p_i·p_j and b_i = ∫ p_i·p, where
 //!
 //! ```text
 //! ∫ p_γ,t·p_δ,u = (γ+1)(δ+1)/(γ+δ+1) · m^(γ+δ+1)/(t^(γ+1)·u^(δ+1)),   m = min(t, u)

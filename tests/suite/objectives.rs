@@ -254,7 +254,8 @@ fn model_of_flow_matching_and_of_edm_opens_with_its_own_sampler_and_is_measured_
         // The levels of Ho et al. 2020, whatever the model's own: nearly all noise at the end, where x_t itself is the noise.
         assert_eq!(found.bins.last().expect("bins").0, 901..=1000);
         assert!(found.bins[9].1.linear_mse < 1e-3 && found.bins[0].1.linear_mse > 0.5, "{found:?}");
-        // x̂₀ = (x − sigma ε̂)/signal: its error is that of ε̂ times the noise over the signal, which is 0.01 to 0.34 in the first bin.
+        // x̂₀ = (x − sigma ε̂)/signal: its error is that of ε̂ times the noise over the signal, which is 0.01 to 0.34 in the
+        // first bin.
         let first = &found.bins[0].1;
         assert!(first.x_0_mse > 1e-4 * first.mse && first.x_0_mse < 0.12 * first.mse, "{first:?}");
     }

@@ -32,8 +32,9 @@
 //!
 //! # Hazards
 //! Exponentials are of differences from the greatest, so that none overflows and one is 1. The greatest is taken before the
-//! factor a/b², which is without bounds where there is little noise. In float32, x·y_k is off by some 2⁻²⁴·|x|·|y_k|: two images that are nearer to
-//! each other than b/√a, and both to x, may get shares that are off by that over b². Other images get 0 or 1 there in any precision.
+//! factor a/b², which is without bounds where there is little noise. In float32, x·y_k is off by some 2⁻²⁴·|x|·|y_k|: two
+//! images that are nearer to each other than b/√a, and both to x, may get shares that are off by that over b². Other images get
+//! 0 or 1 there in any precision.
 //!
 //! # Tests
 //! Direct sums; Tweedie's formula by central differences of ln p; the extremes a = 0 and b → 0; the same bits in any batch.

@@ -44,7 +44,8 @@ pub struct Distances {
     pub median: f64,
 }
 
-/// The nearest training image of each picture of these indices, which are shared out among the current ranks; `progress` hears how many training images were compared, of
+/// The nearest training image of each picture of these indices, which are shared out among the current ranks; `progress` hears
+/// how many training images were compared, of
 /// [`comparisons`].
 ///
 /// # Panics

@@ -11,9 +11,9 @@
 //! | 1/√x, a/b | ½ | ½ to 2 | 2, 2.5 | ½ | 2, 2.5 | 2.5 |
 //!
 //! Vulkan's 2⁻¹¹ of sine and cosine is not float32. The sigmoid 1/(1 + e⁻ˣ) has the error of its exponential for negative x, of
-//! an ulp up to twice as large, with a sum and a quotient: 10 + 4 |x|. Where a function is a part of an operation, the noise behind the tolerance moves it
-//! by up to u, six deviations of which are 3.5 u: a function of 8 ulp, or 16 u, takes some 4 tolerances, and an
-//! exponential of 2 |a| ulp some 1.2 |a| more.
+//! an ulp up to twice as large, with a sum and a quotient: 10 + 4 |x|. Where a function is a part of an operation, the noise
+//! behind the tolerance moves it by up to u, six deviations of which are 3.5 u: a function of 8 ulp, or 16 u, takes some 4
+//! tolerances, and an exponential of 2 |a| ulp some 1.2 |a| more.
 
 use ndarray::ArrayD;
 

@@ -1,5 +1,5 @@
-//! The cases of the samplers' whole family: their levels, a step of each with what it remembers, short chains, edges; and what is known of
-//! images exactly.
+//! The cases of the samplers' whole family: their levels, a step of each with what it remembers, short chains, edges; and what
+//! is known of images exactly.
 
 use serde_json::{Value, json};
 

@@ -1,9 +1,9 @@
 //! The level `sizes`: shapes as real networks have them, and around every size by which implementations cut their work.
 //! It is made on demand, since it takes some 400 MB.
 //!
-//! Small shapes hide what is wrong beyond a block: keys of a second block whose scores are not rescaled, statistics of a
-//! part of a group, the rest of a row that no whole vector holds. So lengths are one less and one more than 16, 32, ... 512, images are 35 x 67 pixels,
-//! rows are odd.
+//! Small shapes hide what is wrong beyond a block: keys of a second block whose scores are not rescaled, statistics of a part
+//! of a group, the rest of a row that no whole vector holds. So lengths are one less and one more than 16, 32, ... 512, images
+//! are 35 x 67 pixels, rows are odd.
 
 use serde_json::{Value, json};
 

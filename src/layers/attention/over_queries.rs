@@ -1,8 +1,8 @@
 //! dk and dv: products whose sums run over the queries, which come strip by strip.
 //!
-//! A sum is made of blocks of 256 queries ([`gemm`](crate::numerics::gemm)). To have P and dS of a whole block would be to have them in
-//! memory, as they are larger than a cache; so the sum of a block goes on from strip to strip, which changes no bit of it, and joins
-//! those of the blocks before when it is whole.
+//! A sum is made of blocks of 256 queries ([`gemm`](crate::numerics::gemm)). To have P and dS of a whole block would be to have
+//! them in memory, as they are larger than a cache; so the sum of a block goes on from strip to strip, which changes no bit of
+//! it, and joins those of the blocks before when it is whole.
 
 use crate::numerics::Real;
 use crate::numerics::buffer_pool::{self, Aligned};

@@ -93,7 +93,8 @@ pub fn matrix_product<F: Real>(a: Matrix<F>, b: Matrix<F>, c: &mut [F], stride: 
     panel_product(a, Readable::new(b).as_right(), c, stride, start);
 }
 
-/// C (+)= A · B (+ bias) for a plain matrix and one in panels: [`product`](super::product) with the tables `i · row` and `k · column`.
+/// C (+)= A · B (+ bias) for a plain matrix and one in panels: [`product`](super::product) with the tables `i · row` and `k ·
+/// column`.
 ///
 /// # Panics
 /// As [`product`](super::product), and if A has an element outside of its data.
