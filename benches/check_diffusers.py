@@ -136,9 +136,10 @@ def main():
     x = np.stack([standard_normals(args.seed, "sample.x_T", i, h * w * c) for i in range(args.count)])
     x = torch.from_numpy(x).reshape(-1, h, w, c).permute(0, 3, 1, 2).contiguous()
     labels = None
-    # `ancestral sample` takes the classes in turn, without the label that stands for none: the last of a transformer's.
+    # `ancestral sample` takes the classes in turn, without the label that stands for none: the last of a transformer's, which
+    # is its only one if it was trained without classes.
     if args.part == "transformer":
-        labels = torch.arange(args.count) % config.num_embeds_ada_norm
+        labels = torch.arange(args.count) % max(config.num_embeds_ada_norm, 1)
     elif config.num_class_embeds:
         null = json.loads((model / "unet/config.json").read_text()).get("_null_class")
         labels = torch.arange(args.count) % (config.num_class_embeds - (null is not None))
