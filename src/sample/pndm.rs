@@ -7,14 +7,14 @@
 //! φ(x_t, ε, t, s) = √(ᾱ_s/ᾱ_t)·x_t − (ᾱ_s − ᾱ_t)/(ᾱ_t·√(1−ᾱ_s) + √(ᾱ_t·(1−ᾱ_t)·ᾱ_s))·ε
 //! ```
 //!
-//! and the slopes are combined as in the classical methods: Runge and Kutta's for the first three steps (Eq. 12), with two
-//! evaluations half-way,
+//! and the slopes are combined as in the classical methods (Eq. 12 and Eq. 13; Algorithm 2): Runge and Kutta's for the first three
+//! steps, with two evaluations half-way,
 //!
 //! ```text
 //! ε = (ε₁ + 2·ε₂ + 2·ε₃ + ε₄)/6
 //! ```
 //!
-//! and then Adams and Bashforth's (Eq. 13), ε = (55·ε_t − 59·ε_{t+δ} + 37·ε_{t+2δ} − 9·ε_{t+3δ})/24. Without Runge and
+//! and then Adams and Bashforth's, ε = (55·ε_t − 59·ε_{t+δ} + 37·ε_{t+2δ} − 9·ε_{t+3δ})/24. Without Runge and
 //! Kutta ("PLMS") the first step is taken twice, the second time with the mean of both slopes, and the next two by the shorter
 //! formulas.
 //!
