@@ -91,7 +91,10 @@ def drawn_by_ancestral(args, model, folder, steps):
     command = [args.binary, "sample", "--model", model, "--count", args.count, "--seed", args.seed]
     command += ["--sampler", "ddim", "--eta", 0, "--guidance", 1, "--steps", steps, "--spacing", "leading"]
     command += ["--npy", file, "--out", Path(folder, "pictures.png")]
-    done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    try:
+        done = subprocess.run(list(map(str, command)), capture_output=True, text=True)
+    except OSError as error:
+        sys.exit(f"{args.binary}: {error.strerror}; build it with `cargo build --release`, or name it with --binary")
     if done.returncode != 0:
         sys.exit(done.stderr)
     return torch.from_numpy(np.load(file))

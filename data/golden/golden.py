@@ -39,25 +39,25 @@ INCOMPLETE = ("unsupported", "incomplete", "missing")
 BITS = {"f32": (23, -126), "f16": (10, -14), "bf16": (7, -126)}  # behind the point, and the least exponent
 LARGEST = {"f32": float(np.finfo(np.float32).max), "f16": 65504.0, "bf16": float(np.finfo(np.float32).max)}
 OUTCOMES = ("PASS", "FAIL", "INCOMPLETE")  # by exit status
-PRODUCTS = ("linear", "conv2d", "conv_transpose2d", "attention", "res_block", "attention_block", "classifier_block", "dit_embedding")
-PRODUCTS += ("dit_block", "unet", "dit", "training")
 SINGLE = ("linear", "conv2d", "conv_transpose2d")  # one product, whose K is known
+PRODUCTS = (*SINGLE, "attention", "res_block", "attention_block", "classifier_block")
+PRODUCTS += ("dit_embedding", "dit_block", "unet", "dit", "training")
 ELEMENTARY = ("exp", "sigmoid", "tanh", "ln", "sin", "cos")  # functions alone: their budgets are all that they may be off by
-# Operations with elementary functions, roots or quotients, and what else is not rounded by IEEE 754.
+# Operations with functions, roots or quotients: what not every device rounds as IEEE 754 says.
 FUNCTIONS = (*ELEMENTARY, "silu", "gelu", "gelu_tanh", "softmax", "group_norm", "layer_norm")
 FUNCTIONS += ("cross_entropy", "time_embedding", "positions", "oracle", "variational_bound", "hybrid_loss", *PRODUCTS[3:])
 LOOSE_UNITS = 4.0  # tolerances that functions of some 8 ulp cost
 LOOSE_OF_EXPONENT = 1.2  # tolerances for each unit of the exponent: e^a of 2 |a| ulp
 FAST_UNITS = {"f32": 8.0}  # of a tensor's largest tolerance, in half formats 1: an error of the size of the largest term
 # Relative errors of products: below the least they are float32's, beyond the most no precision's.
-LEAST, MOST = 5e-5, 0.1
-# TF32's, from which on they are bfloat16's: of one product, of the two of an attention, and of many one after another.
-TF32_MOST = dict.fromkeys(SINGLE, 9e-4) | {"attention": 1e-3}
+LEAST, MOST, MOST_OF_A_LOSS = 5e-5, 0.1, 3e-4
+# TF32's, from which on they are bfloat16's: of one product, of training, of the two of an attention, and of many in a row.
+TF32_MOST = dict.fromkeys((*SINGLE, "training"), 9e-4) | {"attention": 1e-3}
 TF32_MOST_OF_MANY = 6e-4
 # Scatter: inputs in bfloat16 have 2.3e-3, sums of c terms in bfloat16 1.2e-3 sqrt(c). One of K terms that was left out is 1/sqrt(K).
 MOST_OF_ONE_PRODUCT, MOST_OF_SUMS = 6e-3, 2.4e-3
 ODD = 1 / 16  # of a half format's numbers at least: half of many have the last bit set, of a few by chance less
-COARSE = 1024  # ulp of the largest number: errors as large as TF32's if all numbers are multiples of it
+COARSE, MANY = 4096, 32  # ulp of the largest number, of which so many numbers are all multiples: that is a fixed point
 NEAR_IN_BITS = 0.3  # of numbers that themselves have so few bits, as sums in bfloat16 have
 TRAINS = ("gradients", "optimizer", "training")  # levels that are not asked of a backend that only predicts
 FEW, FEW_OF_ONE_PRODUCT = 8, 5  # elements: fewer say nothing about how errors are spread
@@ -84,7 +84,7 @@ def read_safetensors(path):
                 raise ValueError("it is cut off")
             tensors[name] = np.frombuffer(data[start:end], DTYPES[entry["dtype"]]).reshape(entry["shape"])
     except KeyError as error:
-        raise GoldenError(f"{path}: {error} is unknown here; the dtypes are {', '.join(DTYPES)}") from None
+        raise GoldenError(f"{path}: {error} is unknown here; save {', '.join(DTYPES)}, half formats as F32") from None
     except (ValueError, struct.error, RecursionError) as error:
         raise GoldenError(f"{path}: not a safetensors file ({error}); write it again") from None
     return tensors, metadata
@@ -201,7 +201,8 @@ class Comparison:
         """Whether no error is larger than those of the largest terms, as sums of transformed inputs have them."""
         finite = self.tol[np.isfinite(self.tol)]
         within = (self.error <= FAST_UNITS.get(self.dtype, 1.0) * finite.max(initial=0)).all()
-        return self.op in PRODUCTS and not self.is_scaled() and bool(within)
+        # The tolerances of an embedding of times differ by their angles, not by the size of terms.
+        return self.op in PRODUCTS and self.op != "dit_embedding" and not self.is_scaled() and bool(within)
 
     def is_scaled(self):
         """Whether the error is the truth times something: no rounding does that to many numbers."""
@@ -238,20 +239,22 @@ class Comparison:
         return odd[counted], small[counted]
 
     def is_of_fixed_point(self):
-        """Whether all numbers are multiples of one coarse step: inputs of few bits leave finer ones."""
-        return bool((self.found % (COARSE * ulp(np.abs(self.found).max(initial=0))) == 0).all())
+        """Whether all numbers are multiples of one coarse step: inputs of few bits leave finer ones, if there are many."""
+        return self.found.size >= MANY and bool((self.found % (COARSE * ulp(np.abs(self.found).max())) == 0).all())
 
     def size_of_noise(self):
         """The relative error of products of rounded inputs, or None: the error has another size or another pattern."""
         e, nonzero = self.found - self.truth, np.abs(self.truth) > self.tol
-        if not self.is_near(MOST) or 4 * (self.error > self.tol).sum() < nonzero.sum() or self.is_of_fixed_point():
+        wrong = (self.error > self.tol).sum()
+        # What Adam divides by hides the errors of most weights, and shows those of few.
+        if not self.is_near(MOST) or 4 * wrong < nonzero.sum() and self.op != "training" or self.is_of_fixed_point():
             return None
         # Inputs that were cut off make all sums smaller, and never larger; what is left scatters, as the truth times a number
         # does not.
         computed = self.truth - self.first
         energy, dot, size = np.square(e).sum(), (e * computed).sum(), np.square(computed).sum()
         rest = max(energy - dot * dot / size, 0.0)
-        grown = self.name.startswith("taps.") and dot > 0 and dot * dot >= 0.25 * energy * size
+        grown = self.name.startswith("taps.") and dot > 0 and dot * dot >= 0.5 * energy * size
         if grown or rest < (0.02 if e.size >= 16 else 0.001) * energy:
             return None
         if self.op in SINGLE:
@@ -296,13 +299,15 @@ def budget(op, x, truth, tol):
 
 
 def precision(op, comparisons, wrong):
-    """The member of FAILURES that a case's wrong tensors look like: a precision only if every one of them agrees."""
+    """The member of FAILURES that a case's wrong tensors look like: a precision only if they agree on it."""
     if op == "training":
-        # A precision is there from the first step on, in the loss and in the gradient.
-        scalars = [c for c in comparisons if c.name in ("output.loss", "output.grad_norm")]
-        at_once = [c for c in wrong if c in scalars and c.ratio.flat[0] > 1]
-        if len(at_once) < len(scalars) or not all(c.is_near(MOST) for c in scalars):
+        # A precision is there from the first gradient on, and hardly in the loss, in which errors of both signs add up.
+        loss, norm = map({c.name: c for c in wrong}.get, ("output.loss", "output.grad_norm"))
+        if not (loss and norm and norm.ratio.flat[0] > 1 and norm.is_near(MOST)):
             return "FAIL"
+        if not loss.is_near(MOST_OF_A_LOSS) and loss.rounded() is None:
+            return "FAIL"
+        wrong = [c for c in wrong if c not in (loss, norm)] or wrong
     # Of a traced network the first wrong tensor tells: what follows has its errors mixed.
     traced = wrong[0].name.startswith("taps.")
     telling = [c for c in (wrong[:1] if traced else wrong) if c.tells()]
@@ -310,23 +315,27 @@ def precision(op, comparisons, wrong):
         return "FAIL"
     rounded = [c.rounded() is not None for c in telling]
     sizes = [c.size_of_noise() if op in PRODUCTS else None for c in telling]
-    if any(size is None and not few for size, few in zip(sizes, rounded)):
+    # Of many, few may have another pattern by chance.
+    others = [c for c, size, few in zip(telling, sizes, rounded) if size is None and not few]
+    if 5 * len(others) > len(telling) or not all(c.is_near(2 * MOST) for c in others):
         return "FAIL"
     if 2 * sum(rounded) > len(rounded):
         return FAILURES[1] if have_last_bits([c for c, few in zip(telling, rounded) if few]) else "FAIL"
-    if op not in SINGLE and not traced:
+    if op not in (*SINGLE, "training") and not traced:
         # Rounded products leave nothing as it was.
         asked = [c for c in comparisons if c.tells()]
         if 4 * len(telling) < 3 * len(asked):
             return "FAIL"
-    # One product has the precision's own error; of many, one after another, those have that the fewest came before.
+    # One product has the precision's own error; of many in a row, those have it that the fewest came before, and of what was
+    # trained those in the middle.
     sizes = sorted(size for size in sizes if size is not None)
-    return FAILURES[0] if sizes[-1 if op in SINGLE else 0] <= TF32_MOST.get(op, TF32_MOST_OF_MANY) else FAILURES[1]
+    size = sizes[-1 if op in SINGLE else len(sizes) // 2 if op == "training" else 0]
+    return FAILURES[0] if size <= TF32_MOST.get(op, TF32_MOST_OF_MANY) else FAILURES[1]
 
 
 def have_last_bits(comparisons):
-    """Whether numbers have all bits of their half format: every other one has the last bit set, while of numbers with a coarser step,
-    as integers are, no small one has."""
+    """Whether numbers have all bits of their half format: every other one has the last bit set, and of numbers with a coarser
+    step, as integers are, no small one."""
     odd, small = (np.concatenate(parts) for parts in zip(*(c.last_bits() for c in comparisons)))
     odd = odd[small] if small.sum() >= FEW else odd
     return odd.size < FEW_OF_ONE_PRODUCT or bool(odd.sum() >= ODD * odd.size)
@@ -378,10 +387,10 @@ def judge(stored, metadata, results, forward=False, folder=None):
         if worst.ratio.size:
             at = np.unravel_index(worst.ratio.argmax(), worst.ratio.shape)
             verdict.expected, verdict.found = float(worst.truth[at]), float(worst.found[at])
-    notes = []
-    if absent:
-        unknown = sorted(results.keys() - set(order))
-        notes.append(f"no {', '.join(absent)}" + (f"; unknown: {', '.join(unknown)}" if unknown else ""))
+    notes = [f"no {', '.join(absent)}"] if absent else []
+    unknown = sorted(results.keys() - set(json.loads(metadata["order"])))
+    if unknown:
+        notes.append(f"no result of this case: {', '.join(unknown)}")
     if wrong:
         start = first_weights(metadata, folder)
         for c in comparisons:
@@ -578,10 +587,10 @@ class Kit:
             same = sorted(set.intersection(*self.orders))
             self.say(f"order of addition: {', '.join(same) if same else 'none of the probed ones'}")
         self.say(", ".join(f"{count} {name}" for name, count in collections.Counter(names).items()) or "no cases")
-        unknown = sorted(set(expected) - self.selected.keys())
+        unknown = sorted(set(expected) - {case["id"] for case in self.manifest["cases"]})
         if unknown:
             raise GoldenError(f"expected failures that are no cases here: {', '.join(unknown)}; take them out of the list")
-        better = [id for id in expected if self.verdicts[id].passes()]
+        better = [id for id in expected if id in self.selected and self.verdicts[id].passes()]
         if better:
             self.say(f"expected to fail, and right: {', '.join(better)}; take them out of the list")
         names = [self.verdicts[id].name for id in self.selected if id not in expected]
@@ -611,6 +620,8 @@ def load_npy(path):
 
 
 def check(args):
+    if not os.path.isdir(args.results):
+        raise GoldenError(f"{args.results}: no folder; give that in which your backend wrote LEVEL/NAME.safetensors")
     expected = listed(args.expect_fail)
     kit = Kit(args.kit, forward=args.forward, say=(lambda line: None) if args.json else print)
     for case in [case for level in args.level or [None] for op in args.op or [None] for case in kit.cases(level, op)]:
@@ -647,20 +658,24 @@ def finite(x):
 
 
 def junit(verdicts, expected):
-    """A report as CI servers read it; what was expected to fail is skipped."""
+    """A report as CI servers read it: what fails is a failure, what is missing an error, and skipped is what is not supported
+    or was expected to fail, which must not pass."""
     suite = ElementTree.Element("testsuite", name="ancestral golden kit", tests=str(len(verdicts)))
     for id, verdict in verdicts.items():
         level, name = id.split("/", 1)
         case = ElementTree.SubElement(suite, "testcase", classname=level, name=name)
-        if id in expected:
+        if id in expected and verdict.passes():
+            ElementTree.SubElement(case, "failure", message=f"expected to fail, and {verdict.name}")
+        elif id in expected:
             ElementTree.SubElement(case, "skipped", message=f"expected: {verdict.name}")
         elif verdict.name in FAILURES:
             said = f"expected {verdict.expected!r}, found {verdict.found!r}; {verdict.place} {verdict.note}"
             ElementTree.SubElement(case, "failure", message=verdict.name).text = said
         elif verdict.name in INCOMPLETE:
-            ElementTree.SubElement(case, "skipped", message=f"{verdict.name} {verdict.note}")
-    failures = sum(case.find("failure") is not None for case in suite)
-    suite.set("failures", str(failures))
+            kind = "skipped" if verdict.name == "unsupported" else "error"
+            ElementTree.SubElement(case, kind, message=f"{verdict.name} {verdict.note}")
+    for kind in ("failure", "error"):
+        suite.set(f"{kind}s", str(sum(case.find(kind) is not None for case in suite)))
     return ElementTree.tostring(suite, encoding="utf-8", xml_declaration=True)
 
 

@@ -134,7 +134,7 @@ SLOPES = [(1.0,), (3 / 2, -1 / 2), (23 / 12, -16 / 12, 5 / 12), (55 / 24, -59 / 
 
 
 def pndm(seen, to, noise, order, config):
-    """Liu et al. 2022, Eq. 11, Eq. 12 and Eq. 13: DDIM's step with a slope of Runge and Kutta's, or of Adams and Bashforth's."""
+    """Liu et al. 2022, Eq. 9 and Algorithm 2: DDIM's step with a slope of Runge and Kutta's, or of Adams and Bashforth's."""
     stages = ("first", "second", "third", "fourth")
     if seen[0].part in stages:
         stage = stages.index(seen[0].part)

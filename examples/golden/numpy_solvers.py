@@ -25,7 +25,7 @@ def lms(seen, to, noise, order, config):
 
 
 def deis(seen, to, noise, order, config):
-    """Zhang and Chen 2023, Eq. 15. As rho = sigma/signal changes, x/signal changes by eps drho.
+    """Zhang and Chen 2023, their multistep method (tAB-DEIS). As rho = sigma/signal changes, x/signal changes by eps drho.
 
     eps is a polynomial p through its last values: in diffusers of u = ln rho - ln rho_t, in the paper of t. drho = rho du, and
     the integral of p(u) e^u is e^u (p - p' + p'')(u), since p has at most degree 2.
@@ -133,7 +133,7 @@ def dpm_singlestep(seen, to, noise, order, config):
 def unipc(seen, to, noise, order, config, end=None):
     """UniP, or with what was seen at the end of the step UniC: Zhao et al. 2023, Algorithms 1 and 2.
 
-    To the step of first order come differences from m_0, each over its r_k = (lambda_k - lambda_t)/h, by the weights of Eq. 5:
+    To the step of first order come differences from m_0, each over its r_k = (lambda_k - lambda_t)/h, by the weights of Theorem 3.1, Eq. 5:
 
         sum over k of r_k^(i-1) rho_k = i! z phi_(i+1)(z) / B(h),    B(h) = z (bh1) or e^z - 1 (bh2)
     """

@@ -25,11 +25,14 @@ sys.path.append(kit_path)
 import golden  # noqa: E402  (golden.py is part of the kit)
 
 OF_PRODUCTS = ("linear", "conv2d", "conv_transpose2d", "attention", "res_block", "attention_block", "classifier_block")
+OF_PRODUCTS += ("dit_embedding", "dit_block", "unet", "dit", "training")
 OF_ONE_NUMBER = ("silu", "gelu", "gelu_tanh", "sigmoid", "tanh")
 PASSES = "a pass"
-# Two numbers a weight, or scores of tens to thousands, from which nobody can tell one precision from another.
+# Two numbers a weight, or scores of tens to thousands, from which nobody can tell one precision from another; errors that grow from
+# product to product.
 UNCLEAR = ("ops/linear_k4608", "ops/attention_large_scores", "ops/conv2d_3x3_small_gradients",
-           "ops/attention_causal_of_minus_50", "ops/attention_causal_of_minus_20000")
+           "ops/attention_causal_of_minus_50", "ops/attention_causal_of_minus_20000",
+           "blocks/dit_block_1_head", "blocks/dit_block_2_heads", "network/dit_options", "gradients/conditional")
 
 
 def bits(case):

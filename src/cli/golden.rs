@@ -117,11 +117,13 @@ fn compute(args: &Compute) -> Result<Exit> {
 }
 
 fn export_kit(args: &Export) -> Result<Exit> {
-    if let Some(there) = Manifest::read(&args.out).ok().filter(|there| there.dtype != args.dtype) {
-        let (count, dtype) = (there.cases.len(), there.dtype.name());
-        note(&format!("{}: replacing the kit of {dtype} that stands there, {count} cases", args.out.display()));
+    let count = drafts(&args.level, args.dtype).len();
+    let other = |there: &Manifest| there.dtype != args.dtype || there.cases.len() != count;
+    if let Some(there) = Manifest::read(&args.out).ok().filter(other) {
+        let (out, dtype) = (args.out.display(), there.dtype.name());
+        note(&format!("{out}: replacing the kit of {dtype} that stands there, {} cases", there.cases.len()));
     }
-    let (mut progress, mut done) = (Progress::new("export", drafts(&args.level, args.dtype).len() as u64, "cases"), 0);
+    let (mut progress, mut done) = (Progress::new("export", count as u64, "cases"), 0);
     let manifest = export(&args.out, &args.level, args.dtype, |entry| {
         done += 1;
         progress.set(done, &entry.id);

@@ -17,7 +17,7 @@ pub(super) fn place(sampler: Sampler) -> (&'static str, &'static str) {
         Sampler::EulerAncestral => ("sample/euler_ancestral.rs: euler_ancestral", "Song et al. 2021, Eq. 16, in sigma"),
         Sampler::Heun => ("sample/heun.rs: heun", "Karras et al. 2022, Algorithm 1"),
         Sampler::Lms => ("sample/lms.rs: lms", "an Adams-Bashforth method in sigma"),
-        Sampler::Pndm => ("sample/pndm.rs: pndm", "Liu et al. 2022, Eq. 11, Eq. 12 and Eq. 13"),
+        Sampler::Pndm => ("sample/pndm.rs: pndm", "Liu et al. 2022, Eq. 9 and Algorithm 2"),
         Sampler::DpmMultistep | Sampler::EdmDpm => {
             ("sample/dpm/multistep.rs: multistep", "Lu et al. 2022, DPM-Solver++, Algorithm 2")
         }

@@ -202,8 +202,9 @@ pub fn read_tensors(bytes: &[u8], path: &Path) -> Result<(BTreeMap<String, Tenso
     let (_, header) = SafeTensors::read_metadata(bytes).map_err(damaged)?;
     let mut tensors = BTreeMap::new();
     for (name, view) in file.iter() {
-        let tensor = Tensor::from_view(&view)
-            .map_err(|problem| Error::file(path, format!("tensor `{name}`: {problem}"), "save it again"))?;
+        let tensor = Tensor::from_view(&view).map_err(|problem| {
+            Error::file(path, format!("tensor `{name}`: {problem}"), "save it as float32, or int64 for t and labels")
+        })?;
         tensors.insert(name.to_string(), tensor);
     }
     let metadata = header.metadata().iter().flatten().map(|(key, value)| (key.clone(), value.clone())).collect();

@@ -1,13 +1,13 @@
 //! Pseudo numerical methods (Liu et al. 2022, PNDM): a classical method's slopes, and DDIM's step with them.
 //!
 //! A linear method would add a multiple of a slope to x and leave the manifold on which the images of a level lie. The
-//! transfer φ (their Eq. 11) does not: it is DDIM's step with any ε put in,
+//! transfer φ (their Eq. 9 with x_t on the other side) does not: it is DDIM's step with any ε put in,
 //!
 //! ```text
 //! φ(x_t, ε, t, s) = √(ᾱ_s/ᾱ_t)·x_t − (ᾱ_s − ᾱ_t)/(ᾱ_t·√(1−ᾱ_s) + √(ᾱ_t·(1−ᾱ_t)·ᾱ_s))·ε
 //! ```
 //!
-//! and the slopes are combined as in the classical methods (Eq. 12 and Eq. 13; Algorithm 2): Runge and Kutta's for the first three
+//! and the slopes are combined as in the classical methods (Algorithm 2: PRK and PLMS): Runge and Kutta's for the first three
 //! steps, with two evaluations half-way,
 //!
 //! ```text

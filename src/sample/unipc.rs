@@ -8,10 +8,10 @@
 //! ```
 //!
 //! with w = signal_s for x̂₀ and sigma_s for ε̂, B(h) = hh (bh1) or e^hh − 1 (bh2), and ρ from the conditions of order
-//! (their Eq. 5, there for ε̂)
+//! (their Theorem 3.1, Eq. 5, there for ε̂ and with (r_k·h)^(i−1))
 //!
 //! ```text
-//! Σ_k r_k^(i−1)·ρ_k = i!·φ_{i+1}(hh)/B(h),   φ_1 = (e^z−1)/z, φ_{i+1} = (φ_i − 1/i!)/z
+//! Σ_k r_k^(i−1)·ρ_k = i!·hh·φ_{i+1}(hh)/B(h),   φ_1 = (e^z−1)/z, φ_{i+1} = (φ_i − 1/i!)/z
 //! ```
 //!
 //! The predictor knows past differences only, r_k < 0. When the network has looked at its result, the corrector takes the same
@@ -107,21 +107,21 @@ fn terms<'a, F: Real>(
     terms
 }
 
-/// i!·φ_{i+1}(hh)/B for i = 1 to n.
+/// i!·hh·φ_{i+1}(hh)/B for i = 1 to n.
 fn conditions(hh: f64, b: f64, n: usize) -> Vec<f64> {
-    let mut phi = expm1(hh) / hh - 1.0;
+    let mut hh_phi = expm1(hh) / hh - 1.0;
     let mut factorial = 1.0;
     let mut conditions = Vec::with_capacity(n);
     for i in 1..=n {
-        conditions.push(phi * factorial / b);
+        conditions.push(hh_phi * factorial / b);
         factorial *= (i + 1) as f64;
-        phi = phi / hh - 1.0 / factorial;
+        hh_phi = hh_phi / hh - 1.0 / factorial;
     }
     conditions
 }
 
-/// ρ with Σ_k r_k^(i−1)·ρ_k = the conditions. One unknown alone is ½, the limit of its condition for short steps, as the paper
-/// has it.
+/// ρ with Σ_k r_k^(i−1)·ρ_k = the conditions. One unknown alone is ½, the limit of its condition for short steps, as published
+/// programs have it.
 fn solve(r: &[f64], b: &[f64]) -> Vec<f64> {
     match *r {
         [] => Vec::new(),

@@ -8,7 +8,7 @@
 //! D(x) = E[x₀ | x] = ∫ x₀·p(x₀)·N(x; a·x₀, b²·I) dx₀ / p(x)
 //! ```
 //!
-//! A finite set y_1 … y_N, each as likely as another, has sums for the integrals (Karras et al. 2022, Eq. 57):
+//! A finite set y_1 … y_N, each as likely as another, has sums for the integrals (Karras et al. 2022, Eq. 57, there with a = 1):
 //!
 //! ```text
 //! D(x) = Σ_k r_k·y_k,   r = softmax_k(−‖x − a·y_k‖²/(2b²)) = softmax_k(a/b²·(x·y_k − ½·a·|y_k|²))

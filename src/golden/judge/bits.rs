@@ -8,8 +8,9 @@ use crate::golden::format::Format;
 /// The largest relative error of numbers that themselves have few bits, as sums in bfloat16 have.
 const NEAR_IN_BITS: f64 = 0.3;
 
-/// Units in the last place of the largest number: errors as large as TF32's if all numbers are multiples of so many.
-const COARSE: f64 = 1024.0;
+/// Units in the last place of the largest number, and how many numbers: if all are multiples of so many, that is a fixed point.
+const COARSE: f64 = 4096.0;
+const MANY: usize = 32;
 
 impl Comparison<'_> {
     /// Its numbers, before a bias was added or after, and the half format that holds them all. Integers and zeros are numbers of
@@ -53,10 +54,10 @@ impl Comparison<'_> {
         counted.map(|(x, _)| ((x / half.ulp(*x)).round() % 2.0 != 0.0, x.abs() <= largest / 2.0)).collect()
     }
 
-    /// Whether all numbers are multiples of one coarse step: inputs of few bits leave finer ones.
+    /// Whether all numbers are multiples of one coarse step: inputs of few bits leave finer ones, if there are many.
     pub(super) fn is_of_fixed_point(&self) -> bool {
         let largest = self.found.iter().fold(0.0, |largest: f64, x| largest.max(x.abs()));
-        self.found.iter().all(|x| x % (COARSE * Format::F32.ulp(largest)) == 0.0)
+        self.found.len() >= MANY && self.found.iter().all(|x| x % (COARSE * Format::F32.ulp(largest)) == 0.0)
     }
 }
 

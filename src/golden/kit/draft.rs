@@ -106,6 +106,13 @@ impl Draft {
         self.integers(name, shape, &values)
     }
 
+    /// Whole numbers from 0 to `end` - 1, as floats.
+    pub fn whole(self, name: &str, shape: &[usize], end: u64) -> Self {
+        let mut stream = self.stream(name);
+        let values = (0..shape.iter().product()).map(|_| stream.below(end) as f32).collect();
+        self.tensor(name, shape, values)
+    }
+
     /// Bytes as pixels in [−1, 1], black and white among them.
     pub fn pixels(self, name: &str, shape: &[usize]) -> Self {
         let mut stream = self.stream(name);

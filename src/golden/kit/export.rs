@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::path::Path;
 
 use super::manifest::{MANIFEST, SUMS};
-use super::{Draft, Entry, Manifest, drafts, halves, networks, transformer};
+use super::{Draft, Entry, LEVELS, Manifest, drafts, halves, networks, transformer};
 use crate::digest::sha256;
 use crate::golden::format::Format;
 use crate::golden::mutants::add_mutant;
@@ -27,7 +27,9 @@ const RUNNERS: [(&str, &str); 3] = [
 pub fn export(folder: &Path, levels: &[String], format: Format, mut progress: impl FnMut(&Entry)) -> Result<Manifest> {
     let drafts = drafts(levels, format);
     if drafts.is_empty() {
-        let expected = format!("a level that a kit of {} has: those of layers and networks", format.name());
+        let known: Vec<&str> =
+            LEVELS.into_iter().filter(|&level| !super::drafts(&[level.into()], format).is_empty()).collect();
+        let expected = format!("a level that a kit of {} has: {}", format.name(), known.join(", "));
         return Err(Error::value("--level", expected, levels.join(", ")));
     }
     clear(folder)?;

@@ -65,6 +65,10 @@ pub fn bounds() -> Vec<Draft> {
             .mutants(&["stride_ignored", "range_reversed"]),
         bound("strided_cosine_v", attributes(cosine, "v_prediction", "fixed_small", json!({})), 1, &[4, 24, 49]),
         bound("not_clipped", attributes(linear, "epsilon", "fixed_small", open.clone()), 1, &[0, 30, 60, 99]),
+        // A decoder so far off that what it leaves is less than the floor of its probabilities.
+        bound("floor", attributes(linear, "sample", "fixed_small", json!({})), 1, &[0])
+            .spread("x_0", &[2, 1, 3, 3], -0.9, -0.3)
+            .normal_around("model_output", &[1, 2, 1, 3, 3], 1.0, 0.05),
         bound("range_not_clipped", attributes(linear, "epsilon", "learned_range", open), 2, &[0, 50]),
     ]
 }

@@ -51,6 +51,8 @@ pub fn models() -> Vec<Model> {
         flip_sin_to_cos: false,
         freq_shift: 1.0,
         mid_block_scale_factor: 1.25,
+        center_input_sample: true,
+        attn_norm_num_groups: Some(2),
         ..UNetConfig::default()
     };
     vec![model("plain", plain.into()), model("conditional", conditional.into())]

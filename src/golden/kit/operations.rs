@@ -171,6 +171,10 @@ pub fn layers() -> Vec<Draft> {
             .normal("real", &[80, 4])
             .normal_around("generated", &[60, 4], 0.8, 1.4)
             .mutants(&["neighbour_counts_itself"]),
+        // Whole numbers: a picture may be just as far from its neighbour as that one's own neighbours are, which counts.
+        Draft::new("ops", "precision_recall_of_ties", "precision_recall", json!({"k": 2}))
+            .whole("real", &[30, 3], 5)
+            .whole("generated", &[25, 3], 5),
     ]
 }
 

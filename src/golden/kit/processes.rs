@@ -31,6 +31,8 @@ pub fn optimizer() -> Vec<Draft> {
             .normal_around("m", &[30], 0.0, 0.1)
             .values("v", (0..30).map(|i| 0.01 + 0.001 * i as f32))
             .mutants(&["adam_without_bias_correction", "l2_for_decoupled_decay", "decay_without_lr"]),
+        // Whether the decay comes before the step or after it is lr times the decay times the step.
+        adamw("large_decay", json!({"lr": 0.1, "weight_decay": 0.5}), &[8], &[8], 1.0),
         adamw("update_alone_of_small_gradients", json!({"lr": 1e-3}), &[40], &[40], 1e-7).values("w", [0.0; 40]),
         adamw(
             "twelve_steps",

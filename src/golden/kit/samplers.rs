@@ -59,6 +59,7 @@ pub fn schedules() -> Vec<Draft> {
         levels("euler_sigma_min", EULER, json!({"final_sigmas_type": "sigma_min"}), 3).mutants(&["other_end"]),
         levels("heun_exponential", HEUN, exponential.clone(), 4),
         levels("lms_leading", LMS, json!({"timestep_spacing": "leading", "steps_offset": 1}), 6),
+        levels("dpm_leading", DPM, json!({"timestep_spacing": "leading", "steps_offset": 1}), 6),
         levels("dpm_karras", DPM, karras.clone(), 6).mutants(&["spread_in_time"]),
         levels("dpm_exponential", DPM, exponential.clone(), 6),
         levels("dpm_lambdas", DPM, json!({"use_lu_lambdas": true}), 6).mutants(&["spread_in_time"]),
@@ -74,6 +75,7 @@ pub fn schedules() -> Vec<Draft> {
         levels("deis", DEIS, json!({}), 5),
         levels("flow_shift_3", FLOW, json!({"shift": 3.0}), 6).mutants(&["flow_not_shifted"]),
         levels("flow_karras", FLOW, karras.clone(), 5),
+        levels("edm_of_other_ends", EDM, json!({"sigma_min": 0.05, "sigma_max": 20.0, "rho": 5.0}), 5),
         // Edges: one step; as many as there are times; a number that does not divide them; ties.
         levels("euler_1_step", EULER, json!({}), 1),
         levels("euler_karras_1_step", EULER, karras.clone(), 1),
@@ -109,9 +111,16 @@ pub fn steps() -> Vec<Draft> {
     let noise = json!({"algorithm_type": "dpmsolver", "final_sigmas_type": "sigma_min"});
     let sde = json!({"algorithm_type": "sde-dpmsolver++"});
     let sde_of_noise = json!({"algorithm_type": "sde-dpmsolver", "final_sigmas_type": "sigma_min"});
-    let thresholding = json!({"thresholding": true, "sample_max_value": 1.5, "dynamic_thresholding_ratio": 0.7});
+    let thresholding =
+        |most: f64| json!({"thresholding": true, "sample_max_value": most, "dynamic_thresholding_ratio": 0.7});
+    let wide = [2, 1, 2, 4];
     vec![
-        step("ddpm_thresholding", DDPM, thresholding, 50, [500, 480], &[]).mutants(&["threshold_that_only_clips"]),
+        step("ddpm_thresholding", DDPM, thresholding(1.5), 50, [500, 480], &[]).mutants(&["threshold_that_only_clips"]),
+        // Two images whose quantiles, between two pixels each, are far below the bound.
+        ["x_t", "model_output", "noise"].into_iter().fold(
+            step("ddpm_thresholding_by_a_quantile", DDPM, thresholding(50.0), 50, [500, 480], &[]),
+            |draft, name| draft.normal(name, &wide),
+        ),
         step("ddpm_learned_range", DDPM, json!({"variance_type": "learned_range"}), 50, [500, 480], &[]),
         step("ddpm_noise_at_1", DDPM, json!({"variance_type": "fixed_small"}), 1000, [1, 0], &[]),
         step("ddpm_zero_snr_noise_alone", DDPM, zero.clone(), 1000, [999, 998], &[]),
@@ -148,12 +157,14 @@ pub fn steps() -> Vec<Draft> {
         step("unipc_1", UNIPC, order(1), 9, [888, 777], &[999]).mutants(&["corrector_skipped"]),
         step("unipc_2", UNIPC, order(2), 9, [777, 666], &[888, 999]).mutants(&["corrector_skipped", "other_b"]),
         step("unipc_3_bh1", UNIPC, with(3, json!({"solver_type": "bh1"})), 9, [666, 555], &[777, 888, 999]),
+        step("unipc_2_bh1", UNIPC, with(2, json!({"solver_type": "bh1"})), 9, [777, 666], &[888, 999]),
         step("unipc_2_of_noise", UNIPC, with(2, json!({"predict_x0": false})), 9, [777, 666], &[888, 999])
             .mutants(&["corrector_skipped"]),
         step("deis_1", DEIS, order(1), 9, [888, 777], &[]),
         step("deis_2", DEIS, order(2), 9, [888, 777], &[999]).mutants(&["history_forgotten"]),
         step("deis_3", DEIS, order(3), 9, [777, 666], &[888, 999]).mutants(&["history_reversed"]),
         step("edm_euler", EDM, json!({"num_train_timesteps": 8}), 8, [5, 4], &[]).mutants(&["output_for_noise"]),
+        step("edm_euler_of_unit_data", EDM, json!({"num_train_timesteps": 8, "sigma_data": 1.0}), 8, [5, 4], &[]),
     ]
 }
 
@@ -174,12 +185,14 @@ pub fn trajectories() -> Vec<Draft> {
     let karras = json!({"use_karras_sigmas": true});
     let order = |order: usize| json!({"solver_order": order});
     let full_order = json!({"lower_order_final": false, "final_sigmas_type": "sigma_min"});
+    let euler_at_final = merged(json!({"euler_at_final": true}), full_order.clone());
     vec![
         chain("ddim_inverse", INVERSE, open.clone(), 4, 4),
         chain("euler", EULER, json!({}), 4, 4),
         chain("euler_karras", EULER, karras.clone(), 4, 4).mutants(&["spread_in_time"]),
         chain("euler_ancestral", ANCESTRAL, json!({}), 4, 4),
         chain("heun", HEUN, json!({}), 4, 7).mutants(&["second_slope_of_the_start"]),
+        chain("heun_clipped", HEUN, json!({"clip_sample": true}), 4, 7),
         chain("lms", LMS, json!({}), 5, 5),
         chain("pndm", PNDM, json!({}), 4, 13),
         chain("plms", PNDM, json!({"skip_prk_steps": true}), 5, 6),
@@ -188,7 +201,11 @@ pub fn trajectories() -> Vec<Draft> {
         chain("dpmpp_3m_karras", DPM, json!({"solver_order": 3, "use_karras_sigmas": true}), 5, 5)
             .mutants(&["order_kept_to_the_end"]),
         chain("dpmpp_2m_sigma_min", DPM, json!({"final_sigmas_type": "sigma_min"}), 4, 4).mutants(&["other_end"]),
+        chain("dpmpp_2m_euler_at_final", DPM, euler_at_final, 4, 4),
+        // From 15 steps on the order is not lowered at the end.
+        chain("dpmpp_2m_15_steps", DPM, json!({"final_sigmas_type": "sigma_min"}), 15, 15),
         chain("dpmpp_single_2", SINGLE, order(2), 4, 4),
+        chain("dpmpp_single_2_heun", SINGLE, json!({"solver_type": "heun"}), 4, 4),
         chain("dpmpp_single_3", SINGLE, json!({"solver_order": 3, "lower_order_final": true}), 6, 6),
         chain("sde_dpmpp_2m", DPM, json!({"algorithm_type": "sde-dpmsolver++"}), 4, 4),
         chain("unipc_2", UNIPC, json!({}), 5, 5),
@@ -203,12 +220,11 @@ pub fn trajectories() -> Vec<Draft> {
         chain("edge_ddpm_1_step", DDPM, json!({"clip_sample": false, "timestep_spacing": "trailing"}), 1, 1),
         chain("edge_ddim_1_step", DDIM, open.clone(), 1, 1),
         chain("edge_euler_1_step", EULER, json!({}), 1, 1),
-        chain("edge_euler_karras_1_step", EULER, karras.clone(), 1, 1),
+        chain("edge_euler_karras_1_step", EULER, karras, 1, 1),
         chain("edge_euler_ancestral_1_step", ANCESTRAL, json!({}), 1, 1),
         chain("edge_heun_1_step", HEUN, json!({}), 1, 1),
         chain("edge_lms_1_step", LMS, json!({}), 1, 1),
         chain("edge_dpmpp_1_step", DPM, json!({}), 1, 1),
-        chain("edge_dpmpp_karras_1_step", DPM, karras, 1, 1),
         chain("edge_unipc_1_step", UNIPC, json!({}), 1, 1),
         chain("edge_deis_1_step", DEIS, json!({}), 1, 1),
         chain("edge_flow_1_step", FLOW, json!({}), 1, 1),

@@ -142,7 +142,7 @@ pub(super) const QUESTIONS: [Question; 11] = [
             Slopes::Outputs => "combines v, then makes eps of it at the step's start",
         }),
         places: [
-            "Liu et al. 2022, Eq. 12 and Eq. 13: of eps",
+            "Liu et al. 2022, Algorithm 2: of eps",
             NOT_THERE,
             "scheduling_pndm.py:L435 _get_prev_sample",
             NOT_THERE,
