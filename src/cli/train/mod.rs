@@ -22,7 +22,8 @@ use crate::{Error, Result};
 Without flags: preset digits on the MNIST files in data/mnist, into runs/digits.\n\nA config file \
 holds only the fields to change, under the names of the run's own train.json:\n  steps = 10000\n  [optimizer]\n  lr \
 = 5e-4\n  [model]\n  block_out_channels = [32, 64]\n\nWhat a run leaves in --out:\n  model/\n      a \
-diffusers folder: DDPMPipeline.from_pretrained loads a U-Net's, DiTTransformer2DModel's a transformer\n  train.json, metrics.jsonl\n      the whole \
+diffusers folder; DDPMPipeline.from_pretrained loads that of a U-Net\n  \
+train.json, metrics.jsonl\n      the whole \
 config; one line for each step\n  checkpoint.safetensors\n      what --resume goes on from\n  loss.svg, \
 samples.png, samples/, evaluation.json, evaluation.svg\n      what to look at\n\nExamples:\n  ancestral \
 train\n  ancestral train --preset mnist --steps 5000 --out runs/mnist\n  ancestral train --data my/pictures \
